@@ -1,0 +1,18 @@
+# Settings shared by every target of the project.
+
+# Warnings, sanitizers and precompiled headers of one target.
+function(fakescore_configure_target target)
+  target_compile_features(${target} PUBLIC cxx_std_20)
+  set_target_properties(${target} PROPERTIES CXX_EXTENSIONS OFF CXX_VISIBILITY_PRESET hidden
+                                             VISIBILITY_INLINES_HIDDEN ON)
+  target_compile_options(${target} PRIVATE -Wall -Wextra -Wno-unused-parameter)
+  if(FAKESCORE_WERROR)
+    target_compile_options(${target} PRIVATE -Werror)
+  endif()
+  if(FAKESCORE_SANITIZE)
+    # vptr needs the typeinfo of LibTorch's classes, which its libraries do not export.
+    target_compile_options(${target} PRIVATE -fsanitize=${FAKESCORE_SANITIZE}
+      -fno-sanitize=vptr -fno-omit-frame-pointer -fno-sanitize-recover=all)
+    target_link_options(${target} PRIVATE -fsanitize=${FAKESCORE_SANITIZE})
+  endif()
+endfunction()

@@ -1,0 +1,82 @@
+#pragma once
+
+#include <ATen/core/Tensor.h>
+
+#include <chrono>
+#include <cstdint>
+#include <memory>
+#include <string>
+#include <vector>
+
+#include "fakescore/export.hpp"
+
+namespace fakescore {
+
+/// One broadcast in flight; destroy it only after `wait` returned or threw.
+class FAKESCORE_API PendingBroadcast {
+ public:
+  virtual ~PendingBroadcast() = default;
+  /// Returns when this rank's buffer may be used (receivers: filled; root: may be changed).
+  /// Throws CommError when the communicator's timeout passes without progress or a peer is lost.
+  virtual void wait() = 0;
+};
+
+/// A fixed group of ranks that exchange small host messages (control) and bulk tensors (data).
+///
+/// Every wait has a deadline: `timeout()` after the call began. When it passes, or a peer is found
+/// lost, the call throws CommError naming the ranks that did not answer, and the communicator is
+/// broken: later calls throw at once, and buffers of unfinished broadcasts stay alive with it.
+/// The ranks that are still there hear of it within timeout() plus a grace of at most
+/// `kPeerCensus`.
+///
+/// Collective calls must be made by every rank in the same order. One thread at a time may use a
+/// communicator; an MPI one makes its MPI calls on the calling thread. Destruction never blocks
+/// and never throws.
+class FAKESCORE_API Communicator {
+ public:
+  /// How long survivors take at most to find out which ranks are lost.
+  static constexpr std::chrono::milliseconds kPeerCensus{2000};
+
+  virtual ~Communicator() = default;
+  Communicator(const Communicator&) = delete;
+  Communicator& operator=(const Communicator&) = delete;
+
+  int rank() const noexcept { return rank_; }
+  int world_size() const noexcept { return world_size_; }
+  std::chrono::milliseconds timeout() const noexcept { return timeout_; }
+  void set_timeout(std::chrono::milliseconds timeout) noexcept { timeout_ = timeout; }
+
+  /// "local", "mpi" or "store": for reports and errors.
+  virtual const char* backend() const noexcept = 0;
+
+  /// Control: every rank's message, indexed by rank, on every rank. Lengths may differ.
+  /// `what` names the step in errors.
+  virtual std::vector<std::string> all_gather(const std::string& message,
+                                              const std::string& what) = 0;
+
+  /// Control: root's message on every rank; `message` is ignored elsewhere.
+  virtual std::string broadcast_message(const std::string& message, int root,
+                                        const std::string& what) = 0;
+
+  /// Data: begins to broadcast root's `buffer`, a contiguous 1-D uint8 tensor in host memory of
+  /// the same length on every rank. Several may be in flight; they finish in the order begun.
+  /// `what` names the tensor in errors.
+  virtual std::unique_ptr<PendingBroadcast> start_broadcast(const at::Tensor& buffer, int root,
+                                                            const std::string& what) = 0;
+
+  /// Whether a peer was lost; every call but the destructor then throws.
+  virtual bool broken() const noexcept = 0;
+
+ protected:
+  Communicator(int rank, int world_size, std::chrono::milliseconds timeout)
+      : rank_(rank), world_size_(world_size), timeout_(timeout) {}
+
+ private:
+  int rank_;
+  int world_size_;
+  std::chrono::milliseconds timeout_;
+};
+
+inline constexpr std::chrono::milliseconds kDefaultTimeout{300'000};
+
+}  // namespace fakescore

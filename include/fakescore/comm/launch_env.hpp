@@ -1,0 +1,50 @@
+#pragma once
+
+#include <functional>
+#include <optional>
+#include <string>
+
+#include "fakescore/export.hpp"
+
+namespace fakescore {
+
+enum class Launcher { kExplicit, kTorchrun, kOpenMpi, kPmi, kSlurm, kSingle };
+
+/// Where a process stands in its job, as its launcher says.
+struct LaunchEnv {
+  Launcher launcher = Launcher::kSingle;
+  int rank = 0;
+  int world_size = 1;
+  int local_rank = 0;
+  std::string master_addr;         ///< where the store is served; empty under MPI launchers
+  int master_port = 0;
+  bool agent_hosts_store = false;  ///< torchrun's agent serves the store: every rank is a client
+  std::string key_prefix;          ///< separates runs and restarts that share one store
+};
+
+/// What the caller sets itself; it wins over every launcher's variables.
+struct LaunchOverride {
+  std::optional<int> rank;
+  std::optional<int> world_size;
+  std::optional<int> local_rank;
+  std::optional<std::string> master_addr;
+  std::optional<int> master_port;
+};
+
+/// Returns the value of an environment variable, or nullopt.
+using Environment = std::function<std::optional<std::string>(const std::string&)>;
+
+/// The process environment.
+FAKESCORE_API Environment process_environment();
+
+/// Finds rank and world size from, in this order: `override`, torchrun (RANK, WORLD_SIZE,
+/// LOCAL_RANK, MASTER_ADDR, MASTER_PORT), Open MPI (OMPI_COMM_WORLD_*), PMI/PMIx (PMI_RANK,
+/// PMI_SIZE, PMIX_RANK), Slurm (SLURM_PROCID, SLURM_NTASKS, ...), a single process.
+/// Throws ConfigError naming the variable, its value and what was looked for when one is
+/// malformed, out of range, or present without the ones that belong to it.
+FAKESCORE_API LaunchEnv detect_launch_env(const Environment& environment = process_environment(),
+                                          const LaunchOverride& override = {});
+
+FAKESCORE_API const char* to_string(Launcher launcher) noexcept;
+
+}  // namespace fakescore

@@ -1,0 +1,99 @@
+#pragma once
+
+#include <ATen/core/Tensor.h>
+
+#include <cstdint>
+#include <memory>
+#include <optional>
+#include <vector>
+
+#include "fakescore/export.hpp"
+
+namespace fakescore {
+
+/// How random initialisation is replayed.
+enum class RandomMode {
+  kPerOp,       ///< each random op has its own seed, so that any tensor replays alone
+  kSequential,  ///< draws in plain eager order; replay costs every draw before it. For tests.
+};
+
+struct MetaInitOptions {
+  RandomMode random = RandomMode::kPerOp;
+  /// Base of the seeds of kPerOp; the default generator's current seed where it is not set.
+  std::optional<uint64_t> seed;
+};
+
+/// The record of what a builder did under a MetaInitGuard: enough to compute any tensor that it
+/// made, later and alone. Not thread-safe. Holds meta tensors and small constants only.
+class FAKESCORE_API InitTape {
+ public:
+  ~InitTape();
+  InitTape(const InitTape&) = delete;
+  InitTape& operator=(const InitTape&) = delete;
+
+  /// The values, on the CPU, of tensors made under the guard, bit-equal to what eager construction
+  /// gives under the same seeding: same dtype, sizes, strides; tensors that share storage share it
+  /// in the result too, over several calls. A tensor that is not meta is returned as it is.
+  /// Throws BuildError naming the op when a constant it used was changed since, or when a tensor
+  /// is not on this tape. The default generator's state and default dtype are left as found.
+  std::vector<at::Tensor> replay(const std::vector<at::Tensor>& targets);
+
+  /// Tensors made under the guard that are still alive somewhere, in the order made: a module's
+  /// registered tensors and also plain members that no module registered. Views included.
+  std::vector<at::Tensor> live_tensors() const;
+
+  /// Number of recorded operations.
+  size_t size() const noexcept;
+
+  struct Impl;
+  Impl& impl() noexcept { return *impl_; }
+
+ private:
+  friend class MetaInitGuard;
+  explicit InitTape(const MetaInitOptions& options);
+  std::unique_ptr<Impl> impl_;
+};
+
+/// While it lives, tensors made by this thread are meta tensors: they have sizes, strides and a
+/// dtype but no storage, and what would have been written is recorded on `tape()`.
+/// Nests (each guard has its own tape), unwinds with exceptions, and concerns its thread only.
+///
+/// C++ factories that name an explicit CPU device stay real (torch::tensor(vector) needs it).
+/// Ops that read values (item(), equal()) replay what they need at once. What cannot work throws
+/// BuildError naming the op: an op on a meta tensor made elsewhere, an op with no way to know its
+/// result, autocast, an op on another thread that inherited the guard.
+/// Limits: docs/design.md, "Meta construction".
+class FAKESCORE_API MetaInitGuard {
+ public:
+  explicit MetaInitGuard(const MetaInitOptions& options = {});
+  ~MetaInitGuard();
+  MetaInitGuard(const MetaInitGuard&) = delete;
+  MetaInitGuard& operator=(const MetaInitGuard&) = delete;
+
+  std::shared_ptr<InitTape> tape() const noexcept { return tape_; }
+
+  struct State;
+
+ private:
+  std::shared_ptr<InitTape> tape_;
+  std::unique_ptr<State> state_;
+};
+
+/// For tests: runs eagerly, with the seed that each random op would replay with under kPerOp.
+class FAKESCORE_API SeededEagerGuard {
+ public:
+  explicit SeededEagerGuard(const MetaInitOptions& options = {});
+  ~SeededEagerGuard();
+  SeededEagerGuard(const SeededEagerGuard&) = delete;
+  SeededEagerGuard& operator=(const SeededEagerGuard&) = delete;
+
+ private:
+  std::unique_ptr<MetaInitGuard::State> state_;
+};
+
+/// Puts `real` (same sizes and dtype) into the tensor object behind `meta`: every handle to it,
+/// module members and dictionaries included, then sees the real tensor. requires_grad and leaf
+/// status stay. Throws BuildError where sizes or dtypes differ.
+FAKESCORE_API void materialize_into(const at::Tensor& meta, const at::Tensor& real);
+
+}  // namespace fakescore

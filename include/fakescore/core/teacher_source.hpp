@@ -1,0 +1,72 @@
+#pragma once
+
+#include <ATen/core/Tensor.h>
+
+#include <filesystem>
+#include <functional>
+#include <map>
+#include <memory>
+#include <string>
+#include <utility>
+#include <vector>
+
+#include "fakescore/export.hpp"
+
+namespace torch::nn {
+class Module;
+}
+
+namespace fakescore {
+
+/// One named tensor of a teacher.
+struct TeacherTensor {
+  std::string name;
+  std::vector<int64_t> sizes;
+  at::ScalarType dtype = at::kFloat;
+  std::string file;  ///< where it lies; empty for a teacher in memory
+};
+
+/// An opened teacher: the names and shapes of its tensors, and the tensors themselves.
+/// Use from one thread.
+class FAKESCORE_API Teacher {
+ public:
+  virtual ~Teacher() = default;
+  /// Sorted by where the data lies, so that reading in this order is sequential.
+  virtual const std::vector<TeacherTensor>& tensors() const = 0;
+  /// The tensor `tensors()[index]`, without a copy where possible: of a mapped file it is a view
+  /// of the mapping (contiguous; not to be written; valid while the Teacher lives).
+  virtual at::Tensor read(size_t index) = 0;
+};
+
+/// Names a teacher; cheap to make on every rank, opened on the root alone.
+class FAKESCORE_API TeacherSource {
+ public:
+  /// A .safetensors file, a *.safetensors.index.json, or a folder that holds one index or one
+  /// .safetensors file (diffusers' and transformers' names first). Nothing is opened here.
+  static TeacherSource path(std::filesystem::path path);
+  /// Named tensors in memory.
+  static TeacherSource state_dict(std::vector<std::pair<std::string, at::Tensor>> tensors);
+  /// A module in memory: its parameters and buffers under their names.
+  static TeacherSource module(std::shared_ptr<torch::nn::Module> module);
+
+  /// Opens it. Throws TeacherError naming the file, and the tensor where one is concerned.
+  std::unique_ptr<Teacher> open() const { return open_(); }
+  /// The path, or what it is in memory: for messages.
+  const std::string& description() const noexcept { return description_; }
+
+ private:
+  TeacherSource(std::string description, std::function<std::unique_ptr<Teacher>()> open)
+      : description_(std::move(description)), open_(std::move(open)) {}
+
+  std::string description_;
+  std::function<std::unique_ptr<Teacher>()> open_;
+};
+
+/// Writes tensors as one safetensors file, in the order given; "__metadata__" holds `metadata`.
+/// Tensors must be on the CPU; non-contiguous ones are written in logical order. The file appears
+/// under its name only once it is complete. Throws TeacherError naming the file.
+FAKESCORE_API void save_safetensors(const std::filesystem::path& path,
+                                    const std::vector<std::pair<std::string, at::Tensor>>& tensors,
+                                    const std::map<std::string, std::string>& metadata = {});
+
+}  // namespace fakescore

@@ -1,0 +1,59 @@
+#pragma once
+
+#include <torch/nn/module.h>
+#include <torch/nn/modules/container/modulelist.h>
+
+#include <string>
+#include <vector>
+
+#include "fakescore/export.hpp"
+
+namespace fakescore {
+
+/// The fields of diffusers' DiTTransformer2DModel configuration, with its defaults.
+struct DiTConfig {
+  int64_t num_attention_heads = 16;
+  int64_t attention_head_dim = 72;
+  int64_t in_channels = 4;
+  int64_t out_channels = 4;
+  int64_t num_layers = 28;
+  double dropout = 0.0;
+  bool attention_bias = true;
+  int64_t sample_size = 32;
+  int64_t patch_size = 2;
+  int64_t num_embeds_ada_norm = 1000;
+  bool norm_elementwise_affine = false;
+  double norm_eps = 1e-5;
+
+  int64_t inner_dim() const { return num_attention_heads * attention_head_dim; }
+  /// Throws ConfigError naming the key for a value that DiTTransformer2DModel does not have here.
+  static FAKESCORE_API DiTConfig from_json(const std::string& config_json);
+};
+
+/// DiTTransformer2DModel (Peebles and Xie, "Scalable Diffusion Models with Transformers", 2022, as
+/// diffusers 0.42 writes it), inference and training, with diffusers' state dict names.
+class FAKESCORE_API DiTTransformer2DModel : public torch::nn::Module {
+ public:
+  explicit DiTTransformer2DModel(const DiTConfig& config);
+
+  /// hidden_states (N, in_channels, H, W) float; timestep (N) int64; class_labels (N) int64, where
+  /// num_embeds_ada_norm means "no class". Returns (N, out_channels, H, W).
+  torch::Tensor forward(torch::Tensor hidden_states, torch::Tensor timestep,
+                        torch::Tensor class_labels);
+
+  /// The output of each transformer block, (N, tokens, inner_dim), of the last forward while
+  /// `record_block_outputs` is set.
+  bool record_block_outputs = false;
+  std::vector<torch::Tensor> block_outputs;
+
+  const DiTConfig& config() const { return config_; }
+
+ private:
+  DiTConfig config_;
+  std::shared_ptr<torch::nn::Module> pos_embed_;
+  torch::nn::ModuleList transformer_blocks_;
+  std::shared_ptr<torch::nn::Module> proj_out_1_;
+  std::shared_ptr<torch::nn::Module> proj_out_2_;
+};
+
+}  // namespace fakescore

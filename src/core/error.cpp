@@ -1,0 +1,89 @@
+#include "fakescore/core/error.hpp"
+
+#include <c10/util/Exception.h>
+
+#include <new>
+#include <utility>
+
+namespace fakescore {
+namespace {
+
+std::string compose(const ErrorInfo& info) {
+  std::string text = std::string(to_string(info.code)) + " error";
+  if (info.rank >= 0) text += " on rank " + std::to_string(info.rank);
+  if (!info.phase.empty()) text += " in " + info.phase;
+  if (!info.subject.empty()) text += ": " + info.subject;
+  text += ": " + info.message;
+  if (!info.remedy.empty()) text += " (" + info.remedy + ")";
+  return text;
+}
+
+}  // namespace
+
+Error::Error(ErrorInfo info) : std::runtime_error(compose(info)), info_(std::move(info)) {}
+
+void throw_error(ErrorInfo info) {
+  switch (info.code) {
+    case ErrorCode::kConfig:
+      throw ConfigError(std::move(info));
+    case ErrorCode::kTeacher:
+      throw TeacherError(std::move(info));
+    case ErrorCode::kBuild:
+      throw BuildError(std::move(info));
+    case ErrorCode::kMismatch:
+      throw MismatchError(std::move(info));
+    case ErrorCode::kMemory:
+      throw MemoryError(std::move(info));
+    case ErrorCode::kPeerLost:
+      throw CommError(std::move(info));
+    case ErrorCode::kInternal:
+      break;
+  }
+  throw InternalError(std::move(info));
+}
+
+ErrorInfo describe_current_exception(int rank, const std::string& phase, ErrorCode fallback) {
+  ErrorInfo info{fallback, rank, phase, "", "", ""};
+  try {
+    throw;
+  } catch (const Error& error) {
+    info = error.info();
+    if (info.rank < 0) info.rank = rank;
+    if (info.phase.empty()) info.phase = phase;
+  } catch (const c10::OutOfMemoryError& error) {
+    info.code = ErrorCode::kMemory;
+    info.message = error.what_without_backtrace();
+  } catch (const c10::Error& error) {
+    info.message = error.what_without_backtrace();
+  } catch (const std::bad_alloc&) {
+    info.code = ErrorCode::kMemory;
+    info.message = "out of host memory";
+  } catch (const std::exception& error) {
+    info.message = error.what();
+  } catch (...) {
+    info.message = "an exception that is not a std::exception";
+  }
+  return info;
+}
+
+const char* to_string(ErrorCode code) noexcept {
+  switch (code) {
+    case ErrorCode::kInternal:
+      return "internal";
+    case ErrorCode::kConfig:
+      return "configuration";
+    case ErrorCode::kTeacher:
+      return "teacher";
+    case ErrorCode::kBuild:
+      return "build";
+    case ErrorCode::kMismatch:
+      return "mismatch";
+    case ErrorCode::kMemory:
+      return "memory";
+    case ErrorCode::kPeerLost:
+      return "lost peer";
+  }
+  return "internal";
+}
+
+}  // namespace fakescore

@@ -1,0 +1,3 @@
+target_sources(fakescore PRIVATE
+  core/error.cpp
+)
