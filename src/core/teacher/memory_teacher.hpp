@@ -1,0 +1,17 @@
+#pragma once
+
+#include <memory>
+#include <string>
+#include <utility>
+#include <vector>
+
+#include "fakescore/core/teacher_source.hpp"
+
+namespace fakescore::detail {
+
+/// A teacher of tensors in memory. Throws TeacherError for a name given twice and for a tensor
+/// without values.
+std::unique_ptr<Teacher> make_memory_teacher(
+    std::vector<std::pair<std::string, at::Tensor>> tensors);
+
+}  // namespace fakescore::detail

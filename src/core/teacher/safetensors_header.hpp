@@ -1,0 +1,34 @@
+#pragma once
+
+#include <c10/core/ScalarType.h>
+
+#include <cstdint>
+#include <filesystem>
+#include <optional>
+#include <span>
+#include <string>
+#include <vector>
+
+namespace fakescore::detail {
+
+/// One tensor of a safetensors file. Offsets are bytes from the beginning of the file.
+struct SafetensorsEntry {
+  std::string name;
+  at::ScalarType dtype;
+  std::vector<int64_t> sizes;
+  size_t begin;
+  size_t end;
+};
+
+/// Parses and checks the header of a safetensors file
+/// (https://huggingface.co/docs/safetensors/index#format): length, JSON, dtypes, shapes, and data
+/// offsets that cover the rest of the file without holes or overlaps. Entries come in file order.
+/// `file` holds the whole file. Throws TeacherError naming `path` and the tensor.
+std::vector<SafetensorsEntry> parse_safetensors_header(std::span<const std::byte> file,
+                                                       const std::filesystem::path& path);
+
+/// "F32", "BF16", ...: the format's name of a dtype and back; nullopt for one it does not have.
+std::optional<at::ScalarType> safetensors_dtype(const std::string& name);
+std::optional<std::string> safetensors_dtype_name(at::ScalarType dtype);
+
+}  // namespace fakescore::detail

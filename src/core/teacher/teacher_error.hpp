@@ -1,0 +1,19 @@
+#pragma once
+
+#include <filesystem>
+#include <string>
+
+#include "fakescore/core/error.hpp"
+
+namespace fakescore::detail {
+
+/// Throws a TeacherError about a file, and about one tensor of it where `tensor` is not empty.
+[[noreturn]] inline void throw_teacher_error(
+    const std::filesystem::path& file, const std::string& tensor, const std::string& message,
+    const std::string& remedy = "check that the file is whole and is what was meant") {
+  std::string subject = file.string();
+  if (!tensor.empty()) subject += ", tensor " + tensor;
+  throw_error({ErrorCode::kTeacher, -1, "", subject, message, remedy});
+}
+
+}  // namespace fakescore::detail
