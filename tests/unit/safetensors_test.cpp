@@ -1,0 +1,228 @@
+#include <gmock/gmock.h>
+#include <gtest/gtest.h>
+#include <torch/torch.h>
+
+#include <fstream>
+
+#include "fakescore/core/error.hpp"
+#include "fakescore/core/teacher_source.hpp"
+#include "support/temp_folder.hpp"
+
+namespace fakescore {
+namespace {
+
+using ::testing::HasSubstr;
+using testing::TempFolder;
+using NamedTensors = std::vector<std::pair<std::string, at::Tensor>>;
+
+void write_raw(const std::filesystem::path& path, const std::string& header,
+               const std::string& data, std::optional<uint64_t> length = std::nullopt) {
+  std::ofstream file(path, std::ios::binary);
+  const uint64_t stated = length.value_or(header.size());
+  file.write(reinterpret_cast<const char*>(&stated), sizeof(stated));
+  file << header << data;
+}
+
+std::string error_of(const std::filesystem::path& path) {
+  try {
+    TeacherSource::path(path).open();
+  } catch (const TeacherError& error) {
+    return error.what();
+  }
+  return "no error";
+}
+
+at::Tensor read_named(Teacher& teacher, const std::string& name) {
+  for (size_t i = 0; i < teacher.tensors().size(); ++i) {
+    if (teacher.tensors()[i].name == name) return teacher.read(i);
+  }
+  throw std::runtime_error("no tensor " + name);
+}
+
+TEST(Safetensors, RoundTripsEveryDtypeAndShape) {
+  const TempFolder folder;
+  NamedTensors tensors;
+  for (const auto dtype :
+       {at::kBool, at::kByte, at::kChar, at::kShort, at::kInt, at::kLong, at::kHalf, at::kBFloat16,
+        at::kFloat, at::kDouble, at::kUInt16, at::kUInt32, at::kUInt64, at::kComplexFloat,
+        at::kFloat8_e4m3fn, at::kFloat8_e5m2}) {
+    tensors.emplace_back(c10::toString(dtype),
+                         torch::randint(0, 2, {3, 5}, torch::kFloat).to(dtype));
+  }
+  tensors.emplace_back("scalar", torch::tensor(2.5));
+  tensors.emplace_back("empty", torch::empty({0, 4}));
+  tensors.emplace_back("strided", torch::arange(12.0).view({3, 4}).t());
+  save_safetensors(folder / "all.safetensors", tensors, {{"made by", "a test"}});
+
+  const auto teacher = TeacherSource::path(folder / "all.safetensors").open();
+  ASSERT_EQ(teacher->tensors().size(), tensors.size());
+  for (const auto& [name, tensor] : tensors) {
+    const at::Tensor read = read_named(*teacher, name);
+    EXPECT_EQ(read.scalar_type(), tensor.scalar_type()) << name;
+    EXPECT_EQ(read.sizes(), tensor.sizes()) << name;
+    const at::Tensor expected = tensor.contiguous();
+    EXPECT_EQ(std::memcmp(read.const_data_ptr(), expected.const_data_ptr(), read.nbytes()), 0)
+        << name;
+  }
+}
+
+TEST(Safetensors, TensorsOutliveTheTeacher) {
+  const TempFolder folder;
+  save_safetensors(folder / "a.safetensors", {{"x", torch::arange(4.0)}});
+  at::Tensor x = TeacherSource::path(folder.path()).open()->read(0);
+  EXPECT_EQ(x.sum().item<float>(), 6.0F);
+}
+
+TEST(Safetensors, UnalignedDataIsReadRight) {
+  const TempFolder folder;
+  const float value = 1.5F;
+  const std::string bytes(reinterpret_cast<const char*>(&value), sizeof(value));
+  std::string header = R"({"x":{"dtype":"F32","shape":[1],"data_offsets":[0,4]}})";
+  while (header.size() % 4 != 1) header += ' ';
+  write_raw(folder / "odd.safetensors", header, bytes);
+  const auto teacher = TeacherSource::path(folder / "odd.safetensors").open();
+  EXPECT_EQ(teacher->read(0).item<float>(), value);
+}
+
+struct HostileHeader {
+  const char* name;
+  std::string header;
+  size_t data_bytes;
+  std::string message;
+  std::optional<uint64_t> length;
+};
+
+class SafetensorsHostile : public ::testing::TestWithParam<HostileHeader> {};
+
+TEST_P(SafetensorsHostile, IsRefusedWithItsReason) {
+  const TempFolder folder;
+  const HostileHeader& hostile = GetParam();
+  const auto path = folder / "hostile.safetensors";
+  write_raw(path, hostile.header, std::string(hostile.data_bytes, '\0'), hostile.length);
+  EXPECT_THAT(error_of(path), AllOf(HasSubstr(hostile.message), HasSubstr(path.string())));
+}
+
+INSTANTIATE_TEST_SUITE_P(
+    Headers, SafetensorsHostile,
+    ::testing::Values(
+        HostileHeader{"LengthBeyondFile", "{}", 0, "header length", 1000},
+        HostileHeader{"LengthOverflows", "{}", 0, "header length", UINT64_MAX},
+        HostileHeader{"NotJson", "{\"x\":", 0, "not JSON", {}},
+        HostileHeader{"NotAnObject", "[1]", 0, "not a JSON object", {}},
+        HostileHeader{"UnknownDtype",
+                      R"({"x":{"dtype":"F7","shape":[1],"data_offsets":[0,4]}})",
+                      4,
+                      "unknown dtype F7",
+                      {}},
+        HostileHeader{"NegativeShape",
+                      R"({"x":{"dtype":"U8","shape":[-1],"data_offsets":[0,1]}})",
+                      1,
+                      "shape is not a list of sizes",
+                      {}},
+        HostileHeader{
+            "ShapeOverflows",
+            R"({"x":{"dtype":"U8","shape":[4294967296,4294967296,2],"data_offsets":[0,1]}})",
+            1,
+            "shape overflows",
+            {}},
+        HostileHeader{"ShapeAndOffsetsDiffer",
+                      R"({"x":{"dtype":"F32","shape":[2],"data_offsets":[0,4]}})",
+                      4,
+                      "needs 8 bytes",
+                      {}},
+        HostileHeader{"OffsetsBeyondFile",
+                      R"({"x":{"dtype":"F32","shape":[2],"data_offsets":[0,8]}})",
+                      4,
+                      "truncated or hostile",
+                      {}},
+        HostileHeader{"OffsetsBackwards",
+                      R"({"x":{"dtype":"U8","shape":[1],"data_offsets":[1,0]}})",
+                      1,
+                      "truncated or hostile",
+                      {}},
+        HostileHeader{"Overlap",
+                      R"({"x":{"dtype":"U8","shape":[2],"data_offsets":[0,2]},)"
+                      R"("y":{"dtype":"U8","shape":[2],"data_offsets":[1,3]}})",
+                      3,
+                      "overlaps",
+                      {}},
+        HostileHeader{"Hole",
+                      R"({"x":{"dtype":"U8","shape":[1],"data_offsets":[0,1]},)"
+                      R"("y":{"dtype":"U8","shape":[1],"data_offsets":[2,3]}})",
+                      3,
+                      "hole",
+                      {}},
+        HostileHeader{"TrailingBytes",
+                      R"({"x":{"dtype":"U8","shape":[1],"data_offsets":[0,1]}})",
+                      5,
+                      "belong to no tensor",
+                      {}},
+        HostileHeader{"NameTwice",
+                      R"({"x":{"dtype":"U8","shape":[1],"data_offsets":[0,1]},)"
+                      R"("x":{"dtype":"U8","shape":[1],"data_offsets":[1,2]}})",
+                      2,
+                      "twice",
+                      {}},
+        HostileHeader{"EntryLacksDtype",
+                      R"({"x":{"shape":[1],"data_offsets":[0,1]}})",
+                      1,
+                      "lacks dtype",
+                      {}}),
+    [](const auto& info) { return info.param.name; });
+
+TEST(Safetensors, NamesWhatIsMissing) {
+  const TempFolder folder;
+  EXPECT_THAT(error_of(folder / "none.safetensors"), HasSubstr("does not exist"));
+  EXPECT_THAT(error_of(folder.path()), HasSubstr("holds no .safetensors"));
+  std::ofstream(folder / "short.safetensors") << "abc";
+  EXPECT_THAT(error_of(folder / "short.safetensors"), HasSubstr("truncated"));
+  std::ofstream(folder / "zip.safetensors") << "PK\x03\x04-and-more-bytes";
+  EXPECT_THAT(error_of(folder / "zip.safetensors"), HasSubstr("zip archive"));
+  EXPECT_THAT(error_of(folder.path()), HasSubstr("several checkpoints"));
+}
+
+class SafetensorsIndex : public ::testing::Test {
+ protected:
+  SafetensorsIndex() {
+    save_safetensors(folder_ / "a.safetensors", {{"x", torch::ones({2})}});
+    save_safetensors(folder_ / "b.safetensors", {{"y", torch::zeros({3})}});
+  }
+  std::string error_with(const std::string& weight_map) {
+    std::ofstream(folder_ / "model.safetensors.index.json")
+        << R"({"metadata":{},"weight_map":)" << weight_map << "}";
+    return error_of(folder_.path());
+  }
+  TempFolder folder_;
+};
+
+TEST_F(SafetensorsIndex, ReadsEveryShard) {
+  EXPECT_EQ(error_with(R"({"x":"a.safetensors","y":"b.safetensors"})"), "no error");
+  const auto teacher = TeacherSource::path(folder_.path()).open();
+  EXPECT_EQ(read_named(*teacher, "x").sum().item<float>(), 2.0F);
+  EXPECT_EQ(read_named(*teacher, "y").numel(), 3);
+}
+
+TEST_F(SafetensorsIndex, RefusesWhatItCannotTrust) {
+  EXPECT_THAT(error_with(R"({"x":"../a.safetensors"})"), HasSubstr("own folder"));
+  EXPECT_THAT(error_with(R"({"x":"/etc/passwd"})"), HasSubstr("own folder"));
+  EXPECT_THAT(error_with(R"({"x":".."})"), HasSubstr("own folder"));
+  EXPECT_THAT(error_with(R"({"x":7})"), HasSubstr("not a file name"));
+  EXPECT_THAT(error_with("{}"), HasSubstr("no weight_map"));
+  EXPECT_THAT(error_with(R"({"x":"c.safetensors"})"), HasSubstr("c.safetensors"));
+  EXPECT_THAT(error_with(R"({"x":"a.safetensors","z":"a.safetensors"})"),
+              HasSubstr("missing from the shard"));
+  EXPECT_THAT(error_with(R"({"x":"a.safetensors","q":"b.safetensors"})"),
+              HasSubstr("does not say so"));
+}
+
+TEST(SafetensorsWriter, LeavesNothingBehindWhenItFails) {
+  const TempFolder folder;
+  EXPECT_THROW(save_safetensors(folder / "no" / "file.safetensors", {{"x", torch::ones(1)}}),
+               TeacherError);
+  EXPECT_THROW(save_safetensors(folder / "m.safetensors", {{"x", torch::ones(1, torch::kMeta)}}),
+               TeacherError);
+  EXPECT_TRUE(std::filesystem::is_empty(folder.path()));
+}
+
+}  // namespace
+}  // namespace fakescore
