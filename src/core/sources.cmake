@@ -1,5 +1,7 @@
 target_sources(fakescore PRIVATE
+  core/digest.cpp
   core/error.cpp
+  core/manifest.cpp
   core/module_tensors.cpp
   core/teacher/mapped_file.cpp
   core/teacher/memory_teacher.cpp

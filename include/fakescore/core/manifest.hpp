@@ -1,0 +1,62 @@
+#pragma once
+
+#include <c10/core/ScalarType.h>
+
+#include <cstdint>
+#include <optional>
+#include <string>
+#include <vector>
+
+#include "fakescore/core/digest.hpp"
+#include "fakescore/core/module_tensors.hpp"
+#include "fakescore/export.hpp"
+
+namespace fakescore {
+
+/// What a rank knows of one tensor without its values.
+struct TensorSpec {
+  std::string name;
+  TensorKind kind = TensorKind::kParameter;
+  at::ScalarType dtype = at::kFloat;
+  std::vector<int64_t> sizes;
+  std::vector<int64_t> strides;  ///< in elements
+  int64_t storage_offset = 0;    ///< in elements
+  int64_t alias_group = 0;       ///< tensors of one group share one storage
+  friend bool operator==(const TensorSpec&, const TensorSpec&) = default;
+};
+
+/// The tensors of a module in order, with who shares storage with whom. Pure data: it has no
+/// tensors, can be compared between ranks, and is the same for a meta module and a real one.
+class FAKESCORE_API Manifest {
+ public:
+  Manifest() = default;
+  /// Numbers the alias groups in order of first appearance. Throws BuildError naming a tensor that
+  /// has no storage (sparse, for example).
+  explicit Manifest(const std::vector<ModuleTensor>& tensors);
+
+  const std::vector<TensorSpec>& specs() const noexcept { return specs_; }
+  int64_t alias_groups() const noexcept { return alias_groups_; }
+  /// Bytes of the storage that all tensors of each group need.
+  std::vector<size_t> storage_bytes() const;
+
+  /// A versioned byte string and back; the form is internal to one version of the library.
+  std::string serialize() const;
+  static Manifest deserialize(const std::string& bytes);
+  Digest digest() const;
+
+  /// Index of the first entry in which two manifests differ; nullopt where they are equal. Equal to
+  /// the shorter one's size where one has more entries.
+  static std::optional<size_t> first_difference(const Manifest& a, const Manifest& b);
+  /// Entry `index` in words, or "no further tensor".
+  std::string describe(size_t index) const;
+
+ private:
+  std::vector<TensorSpec> specs_;
+  int64_t alias_groups_ = 0;
+};
+
+/// Whether elements of a tensor lie in row-major order without gaps.
+FAKESCORE_API bool is_contiguous(const TensorSpec& spec);
+FAKESCORE_API int64_t element_count(const TensorSpec& spec);
+
+}  // namespace fakescore
