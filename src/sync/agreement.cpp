@@ -1,0 +1,115 @@
+#include "sync/agreement.hpp"
+
+#include <nlohmann/json.hpp>
+#include <vector>
+
+namespace fakescore::detail {
+namespace {
+
+using nlohmann::json;
+
+std::string encode(const ErrorInfo& info) {
+  std::string bytes;
+  json::to_msgpack(json::array({static_cast<int>(info.code), info.rank, info.phase, info.subject,
+                                info.message, info.remedy}),
+                   bytes);
+  return bytes;
+}
+
+ErrorInfo decode(const std::string& bytes) {
+  const json fields = json::from_msgpack(bytes);
+  return {static_cast<ErrorCode>(fields.at(0).get<int>()),
+          fields.at(1).get<int>(),
+          fields.at(2).get<std::string>(),
+          fields.at(3).get<std::string>(),
+          fields.at(4).get<std::string>(),
+          fields.at(5).get<std::string>()};
+}
+
+std::string join_ranks(const std::vector<int>& ranks) {
+  std::string text = ranks.size() == 1 ? "rank " : "ranks ";
+  for (size_t i = 0; i < ranks.size(); ++i) {
+    if (i > 0) text += ", ";
+    text += std::to_string(ranks[i]);
+  }
+  return text;
+}
+
+/// What one rank reports of the first entry in which it differs from root.
+struct Difference {
+  size_t index = 0;
+  std::string here;
+};
+
+std::string encode(const std::optional<Difference>& difference) {
+  if (!difference) return "";
+  return json::array({difference->index, difference->here}).dump();
+}
+
+std::optional<Difference> decode_difference(const std::string& text) {
+  if (text.empty()) return std::nullopt;
+  const json fields = json::parse(text);
+  return Difference{fields.at(0).get<size_t>(), fields.at(1).get<std::string>()};
+}
+
+[[noreturn]] void throw_first_difference(const std::vector<std::string>& reports,
+                                         const Manifest& root_manifest, int root) {
+  std::optional<Difference> first;
+  std::vector<int> ranks;
+  for (size_t rank = 0; rank < reports.size(); ++rank) {
+    const auto difference = decode_difference(reports[rank]);
+    if (!difference) continue;
+    if (!first || difference->index < first->index) {
+      first = difference;
+      ranks.clear();
+    }
+    if (difference->index == first->index && difference->here == first->here) {
+      ranks.push_back(static_cast<int>(rank));
+    }
+  }
+  throw_error({ErrorCode::kMismatch, ranks.front(), "agree",
+               "entry " + std::to_string(first->index) + " of the module",
+               join_ranks(ranks) + (ranks.size() == 1 ? " has " : " have ") + first->here +
+                   ", root rank " + std::to_string(root) + " has " +
+                   root_manifest.describe(first->index),
+               "build the same module on every rank: same configuration, same order, same dtype"});
+}
+
+}  // namespace
+
+void agree(Communicator& communicator, const std::string& phase,
+           const std::optional<ErrorInfo>& failure) {
+  const auto statuses = communicator.all_gather(failure ? encode(*failure) : "", phase);
+  for (const std::string& status : statuses) {
+    if (!status.empty()) throw_error(decode(status));
+  }
+}
+
+void agree_on_value(Communicator& communicator, const std::string& phase, const std::string& name,
+                    const std::string& value) {
+  const auto values = communicator.all_gather(value, phase);
+  for (size_t rank = 1; rank < values.size(); ++rank) {
+    if (values[rank] == values[0]) continue;
+    throw_error(
+        {ErrorCode::kMismatch, static_cast<int>(rank), phase, name,
+         "rank " + std::to_string(rank) + " has " + values[rank] + ", rank 0 has " + values[0],
+         "call with the same options on every rank"});
+  }
+}
+
+void agree_on_manifest(Communicator& communicator, const Manifest& manifest, int root) {
+  const auto digests = communicator.all_gather(to_string(manifest.digest()), "agree");
+  bool equal = true;
+  for (const std::string& digest : digests) equal = equal && digest == digests.front();
+  if (equal) return;
+
+  const Manifest root_manifest =
+      Manifest::deserialize(communicator.broadcast_message(manifest.serialize(), root, "agree"));
+  std::optional<Difference> difference;
+  if (const auto index = Manifest::first_difference(manifest, root_manifest)) {
+    difference = Difference{*index, manifest.describe(*index)};
+  }
+  throw_first_difference(communicator.all_gather(encode(difference), "agree"), root_manifest, root);
+}
+
+}  // namespace fakescore::detail

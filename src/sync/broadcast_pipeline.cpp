@@ -1,0 +1,187 @@
+#include "sync/broadcast_pipeline.hpp"
+
+#include <ATen/Functions.h>
+
+#include <cstring>
+#include <memory>
+
+#include "sync/populate.hpp"
+
+namespace fakescore::detail {
+namespace {
+
+constexpr size_t kBucketsInFlight = 4;
+constexpr size_t kPopulateAtLeast = 4096;
+
+class Pipeline {
+ public:
+  Pipeline(Communicator& communicator, const std::vector<Transfer>& transfers,
+           const PipelineOptions& options)
+      : communicator_(communicator),
+        transfers_(transfers),
+        options_(options),
+        is_root_(communicator.rank() == options.root),
+        buckets_(plan_buckets(layouts(transfers), options.bucket_bytes)),
+        sources_(transfers.size()) {
+    for (size_t i = 0; i < buckets_.size(); ++i) {
+      for (const Piece& piece : buckets_[i].pieces) sources_[piece.transfer].last_bucket = i;
+    }
+  }
+
+  PipelineResult run() {
+    for (const Bucket& bucket : buckets_) total_bytes_ += bucket.bytes;
+    for (size_t i = 0; i < buckets_.size() + kBucketsInFlight; ++i) {
+      if (i >= kBucketsInFlight) finish(i - kBucketsInFlight);
+      if (i < buckets_.size()) start(i);
+    }
+    return std::move(result_);
+  }
+
+ private:
+  static std::vector<TransferLayout> layouts(const std::vector<Transfer>& transfers) {
+    std::vector<TransferLayout> layouts;
+    layouts.reserve(transfers.size());
+    for (const Transfer& transfer : transfers) layouts.push_back(transfer.layout);
+    return layouts;
+  }
+
+  /// Keeps the first failure and lets the stream go on.
+  void guarded(const std::string& name, const std::function<void()>& step) {
+    if (result_.failure) return;
+    try {
+      step();
+    } catch (...) {
+      result_.failure = describe_current_exception(communicator_.rank(), options_.phase);
+      if (result_.failure->subject.empty()) result_.failure->subject = name;
+    }
+  }
+
+  void start(size_t index) {
+    const Bucket& bucket = buckets_[index];
+    for (const Piece& piece : bucket.pieces) ready_piece(piece);
+    const std::string& name = transfers_[bucket.pieces.front().transfer].name;
+    const at::Tensor buffer =
+        bucket.in_place ? in_place_buffer(bucket.pieces.front()) : packed_buffer(index, bucket);
+    if (is_root_ && !bucket.in_place) {
+      guarded(name, [&] { pack(bucket, buffer); });
+    }
+    flights_[index % kBucketsInFlight] = {
+        communicator_.start_broadcast(buffer, options_.root, name), buffer};
+    if (is_root_) {
+      // The root's own copy is made while the bucket travels.
+      for (const Piece& piece : bucket.pieces) {
+        guarded(name, [&] { fill_own(piece); });
+        if (sources_[piece.transfer].last_bucket == index) sources_[piece.transfer].bytes.reset();
+      }
+    }
+  }
+
+  void ready_piece(const Piece& piece) {
+    const Transfer& transfer = transfers_[piece.transfer];
+    Source& own = sources_[piece.transfer];
+    if (is_root_ && !own.opened) {
+      own.opened = true;
+      if (transfer.open_source) guarded(transfer.name, [&] { own.bytes = transfer.open_source(); });
+    }
+    const bool is_written = !is_root_ || own.bytes.defined();
+    if (is_written && piece.stored_bytes >= kPopulateAtLeast) {
+      populate_pages(stored(piece).mutable_data_ptr(), piece.stored_bytes);
+    }
+  }
+
+  at::Tensor stored(const Piece& piece) const {
+    return transfers_[piece.transfer].destination.narrow(
+        0, static_cast<int64_t>(piece.stored_begin), static_cast<int64_t>(piece.stored_bytes));
+  }
+
+  at::Tensor source(const Piece& piece) const {
+    const at::Tensor& bytes = sources_[piece.transfer].bytes;
+    if (!bytes.defined()) return stored(piece);
+    return bytes.narrow(0, static_cast<int64_t>(piece.wire_begin),
+                        static_cast<int64_t>(piece.wire_bytes));
+  }
+
+  at::Tensor in_place_buffer(const Piece& piece) const {
+    return is_root_ ? source(piece) : stored(piece);
+  }
+
+  at::Tensor packed_buffer(size_t index, const Bucket& bucket) {
+    at::Tensor& scratch = scratch_[index % kBucketsInFlight];
+    const auto bytes = static_cast<int64_t>(bucket.bytes);
+    if (!scratch.defined() || scratch.numel() < bytes) {
+      scratch = at::empty({bytes}, at::kByte);
+    }
+    return scratch.narrow(0, 0, bytes);
+  }
+
+  void pack(const Bucket& bucket, const at::Tensor& buffer) const {
+    auto* bytes = static_cast<std::byte*>(buffer.mutable_data_ptr());
+    for (const Piece& piece : bucket.pieces) {
+      std::memcpy(bytes + piece.bucket_offset, source(piece).const_data_ptr(), piece.wire_bytes);
+    }
+  }
+
+  void fill_own(const Piece& piece) const {
+    if (sources_[piece.transfer].bytes.defined()) land(piece, source(piece));
+  }
+
+  /// Puts wire bytes into the storage.
+  void land(const Piece& piece, const at::Tensor& wire) const {
+    const at::Tensor destination = stored(piece);
+    const auto& cast = transfers_[piece.transfer].layout.cast;
+    if (cast) {
+      destination.view(cast->stored).copy_(wire.view(cast->wire));
+    } else {
+      std::memcpy(destination.mutable_data_ptr(), wire.const_data_ptr(), piece.wire_bytes);
+    }
+  }
+
+  void finish(size_t index) {
+    const Bucket& bucket = buckets_[index];
+    Flight flight = std::move(flights_[index % kBucketsInFlight]);
+    flight.broadcast->wait();
+    if (!is_root_ && !bucket.in_place) {
+      for (const Piece& piece : bucket.pieces) {
+        guarded(transfers_[piece.transfer].name, [&] {
+          land(piece, flight.buffer.narrow(0, static_cast<int64_t>(piece.bucket_offset),
+                                           static_cast<int64_t>(piece.wire_bytes)));
+        });
+      }
+    }
+    result_.bytes += bucket.bytes;
+    if (options_.progress) options_.progress({options_.phase, result_.bytes, total_bytes_});
+  }
+
+  struct Flight {
+    std::unique_ptr<PendingBroadcast> broadcast;
+    at::Tensor buffer;
+  };
+
+  struct Source {
+    at::Tensor bytes;
+    size_t last_bucket = 0;
+    bool opened = false;
+  };
+
+  Communicator& communicator_;
+  const std::vector<Transfer>& transfers_;
+  const PipelineOptions& options_;
+  bool is_root_;
+  std::vector<Bucket> buckets_;
+  std::vector<Source> sources_;
+  Flight flights_[kBucketsInFlight];
+  at::Tensor scratch_[kBucketsInFlight];
+  uint64_t total_bytes_ = 0;
+  PipelineResult result_;
+};
+
+}  // namespace
+
+PipelineResult broadcast_transfers(Communicator& communicator,
+                                   const std::vector<Transfer>& transfers,
+                                   const PipelineOptions& options) {
+  const at::NoGradGuard no_grad;
+  return Pipeline(communicator, transfers, options).run();
+}
+
+}  // namespace fakescore::detail

@@ -1,0 +1,51 @@
+#pragma once
+
+#include <ATen/core/Tensor.h>
+
+#include <functional>
+#include <optional>
+#include <string>
+#include <vector>
+
+#include "fakescore/comm/communicator.hpp"
+#include "fakescore/core/error.hpp"
+#include "fakescore/sync/sync_module_states.hpp"
+#include "sync/bucket_plan.hpp"
+
+namespace fakescore::detail {
+
+/// One storage to broadcast.
+struct Transfer {
+  std::string name;  ///< of its first tensor, for errors
+  TransferLayout layout;
+  at::Tensor destination;  ///< the storage as 1-D uint8
+
+  /// Root only: called right before the first byte of this storage leaves. Returns the 1-D uint8
+  /// wire bytes of the layout's only range, from which the root sends and fills its own
+  /// destination; or an undefined tensor once the destination itself holds the values, as it does
+  /// where this is empty. What it returns is dropped as soon as its last byte has left.
+  std::function<at::Tensor()> open_source;
+};
+
+struct PipelineOptions {
+  int root = 0;
+  size_t bucket_bytes = kDefaultBucketBytes;
+  std::string phase;
+  ProgressCallback progress;
+};
+
+struct PipelineResult {
+  uint64_t bytes = 0;  ///< on the wire
+  /// This rank's first failure. The stream went on to its end all the same, so that the other
+  /// ranks are not left waiting; what arrived is of no use.
+  std::optional<ErrorInfo> failure;
+};
+
+/// Streams storages from the root to every rank in buckets, several in flight; destination pages
+/// are populated once, right before their bucket. Collective, with the same layouts everywhere.
+/// Throws CommError for a lost peer.
+PipelineResult broadcast_transfers(Communicator& communicator,
+                                   const std::vector<Transfer>& transfers,
+                                   const PipelineOptions& options);
+
+}  // namespace fakescore::detail

@@ -1,0 +1,86 @@
+#include "sync/bucket_plan.hpp"
+
+#include <algorithm>
+#include <utility>
+
+namespace fakescore::detail {
+namespace {
+
+size_t align_up(size_t value) {
+  return (value + kPieceAlignment - 1) / kPieceAlignment * kPieceAlignment;
+}
+
+class Planner {
+ public:
+  explicit Planner(size_t bucket_bytes)
+      : bucket_bytes_(std::max(bucket_bytes / kPieceAlignment, size_t{1}) * kPieceAlignment) {}
+
+  void add(size_t transfer, const TransferLayout& layout) {
+    size_t wire_begin = 0;
+    for (const ByteRange& range : layout.ranges) {
+      if (layout.cast) {
+        add_cast(transfer, range, *layout.cast);
+      } else if (range.size() >= std::min(kInPlaceBytes, bucket_bytes_)) {
+        add_in_place(transfer, range, wire_begin);
+      } else {
+        pack({transfer, range.begin, range.size(), wire_begin, range.size(), 0});
+      }
+      wire_begin += range.size();
+    }
+  }
+
+  std::vector<Bucket> finish() {
+    flush();
+    return std::move(buckets_);
+  }
+
+ private:
+  void add_in_place(size_t transfer, const ByteRange& range, size_t wire_begin) {
+    // What is packed leaves first, so that buckets keep the order in which the root reads.
+    flush();
+    for (size_t offset = 0; offset < range.size(); offset += bucket_bytes_) {
+      const size_t bytes = std::min(bucket_bytes_, range.size() - offset);
+      buckets_.push_back(
+          {{{transfer, range.begin + offset, bytes, wire_begin + offset, bytes, 0}}, bytes, true});
+    }
+  }
+
+  void add_cast(size_t transfer, const ByteRange& range, const Cast& cast) {
+    const size_t wire_element = c10::elementSize(cast.wire);
+    const size_t stored_element = c10::elementSize(cast.stored);
+    const size_t elements = range.size() / stored_element;
+    const size_t step = std::max(bucket_bytes_ / wire_element, size_t{1});
+    for (size_t first = 0; first < elements; first += step) {
+      const size_t count = std::min(step, elements - first);
+      pack({transfer, range.begin + first * stored_element, count * stored_element,
+            first * wire_element, count * wire_element, 0});
+    }
+  }
+
+  void pack(Piece piece) {
+    if (align_up(packed_.bytes) + piece.wire_bytes > bucket_bytes_) flush();
+    piece.bucket_offset = align_up(packed_.bytes);
+    packed_.bytes = piece.bucket_offset + piece.wire_bytes;
+    packed_.pieces.push_back(piece);
+  }
+
+  void flush() {
+    if (!packed_.pieces.empty()) buckets_.push_back(std::move(packed_));
+    packed_ = {};
+  }
+
+  size_t bucket_bytes_;
+  Bucket packed_;
+  std::vector<Bucket> buckets_;
+};
+
+}  // namespace
+
+std::vector<Bucket> plan_buckets(const std::vector<TransferLayout>& transfers,
+                                 size_t bucket_bytes) {
+  Planner planner(bucket_bytes);
+  for (size_t i = 0; i < transfers.size(); ++i) planner.add(i, transfers[i]);
+  return planner.finish();
+}
+
+}  // namespace fakescore::detail

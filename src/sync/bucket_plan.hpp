@@ -1,0 +1,52 @@
+#pragma once
+
+#include <c10/core/ScalarType.h>
+
+#include <cstddef>
+#include <optional>
+#include <vector>
+
+#include "sync/byte_ranges.hpp"
+
+namespace fakescore::detail {
+
+/// Elements travel in `wire` and are stored as `stored`.
+struct Cast {
+  at::ScalarType wire;
+  at::ScalarType stored;
+};
+
+/// One storage to move: which of its bytes, and whether they are cast on arrival. A cast needs a
+/// single range of whole elements.
+struct TransferLayout {
+  std::vector<ByteRange> ranges;
+  std::optional<Cast> cast;
+};
+
+/// A stretch of one storage within a bucket.
+struct Piece {
+  size_t transfer = 0;      ///< index of the TransferLayout
+  size_t stored_begin = 0;  ///< bytes into the storage
+  size_t stored_bytes = 0;
+  size_t wire_begin = 0;  ///< bytes into the transfer's wire form, all ranges in a row
+  size_t wire_bytes = 0;
+  size_t bucket_offset = 0;  ///< where a packed bucket holds it
+};
+
+/// What one broadcast carries: a stretch of one storage in place, or small pieces packed together.
+struct Bucket {
+  std::vector<Piece> pieces;
+  size_t bytes = 0;  ///< on the wire
+  bool in_place = false;
+};
+
+/// Cuts storages into buckets of at most `bucket_bytes` on the wire, in the order given. Stretches
+/// of at least kInPlaceBytes (or of a whole bucket) land in place; smaller ones, and what is cast,
+/// travel packed. Every byte of every range is in exactly one piece.
+std::vector<Bucket> plan_buckets(const std::vector<TransferLayout>& transfers, size_t bucket_bytes);
+
+inline constexpr size_t kInPlaceBytes = size_t{128} << 10;
+/// Pieces of a packed bucket begin at multiples of this, so that elements are aligned.
+inline constexpr size_t kPieceAlignment = 16;
+
+}  // namespace fakescore::detail

@@ -1,0 +1,19 @@
+#pragma once
+
+#include <ATen/Functions.h>
+
+namespace fakescore::detail {
+
+/// The whole storage of a tensor as a 1-D uint8 tensor that shares it.
+inline at::Tensor storage_bytes(const at::Tensor& tensor) {
+  const auto bytes = static_cast<int64_t>(tensor.storage().nbytes());
+  return at::empty({0}, tensor.options().dtype(at::kByte).requires_grad(false))
+      .set_(tensor.storage(), 0, {bytes}, {1});
+}
+
+/// The elements of a contiguous tensor as a 1-D uint8 tensor that shares them.
+inline at::Tensor element_bytes(const at::Tensor& tensor) {
+  return tensor.detach().reshape({-1}).view(at::kByte);
+}
+
+}  // namespace fakescore::detail

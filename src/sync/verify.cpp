@@ -1,0 +1,59 @@
+#include "sync/verify.hpp"
+
+#include <cstring>
+#include <string>
+
+#include "fakescore/core/error.hpp"
+
+namespace fakescore::detail {
+namespace {
+
+std::string to_bytes(const std::vector<Digest>& digests) {
+  std::string bytes(digests.size() * sizeof(Digest), '\0');
+  std::memcpy(bytes.data(), digests.data(), bytes.size());
+  return bytes;
+}
+
+constexpr const char* kPhase = "verify";
+
+[[noreturn]] void throw_first_difference(Communicator& communicator,
+                                         const std::vector<ModuleTensor>& tensors,
+                                         const std::vector<Digest>& digests, int root) {
+  const std::string own = to_bytes(digests);
+  const std::string expected = communicator.broadcast_message(own, root, kPhase);
+  std::string first;
+  for (size_t i = 0; i < digests.size() && first.empty(); ++i) {
+    if (std::memcmp(own.data() + i * sizeof(Digest), expected.data() + i * sizeof(Digest),
+                    sizeof(Digest)) != 0) {
+      first = tensors[i].name;
+    }
+  }
+  const auto reports = communicator.all_gather(first, kPhase);
+  size_t rank = 0;
+  while (rank + 1 < reports.size() && reports[rank].empty()) ++rank;
+  throw_error({ErrorCode::kMismatch, static_cast<int>(rank), kPhase, reports[rank],
+               "its bytes differ from those of root rank " + std::to_string(root),
+               "check that nothing writes to the module meanwhile; otherwise check the memory and "
+               "the transport of this rank"});
+}
+
+}  // namespace
+
+Digest verify_across_ranks(Communicator& communicator, const std::vector<ModuleTensor>& tensors,
+                           int root) {
+  std::vector<Digest> digests;
+  digests.reserve(tensors.size());
+  DigestSequence sequence;
+  for (const ModuleTensor& entry : tensors) {
+    digests.push_back(digest_tensor(entry.tensor));
+    sequence.add(digests.back());
+  }
+  const Digest total = sequence.value();
+  const auto totals = communicator.all_gather(to_string(total), kPhase);
+  for (const std::string& other : totals) {
+    if (other != totals.front()) throw_first_difference(communicator, tensors, digests, root);
+  }
+  return total;
+}
+
+}  // namespace fakescore::detail

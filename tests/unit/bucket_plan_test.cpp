@@ -1,0 +1,130 @@
+#include "sync/bucket_plan.hpp"
+
+#include <gtest/gtest.h>
+#include <torch/torch.h>
+
+#include <random>
+
+#include "sync/byte_ranges.hpp"
+
+namespace fakescore::detail {
+namespace {
+
+TensorSpec spec_of(const at::Tensor& tensor) {
+  return {"t",
+          TensorKind::kBuffer,
+          tensor.scalar_type(),
+          tensor.sizes().vec(),
+          tensor.strides().vec(),
+          tensor.storage_offset(),
+          0};
+}
+
+using Ranges = std::vector<ByteRange>;
+
+TEST(ByteRanges, AreExactlyWhatATensorOccupies) {
+  const auto base = torch::zeros({4, 6});
+  EXPECT_EQ(occupied_bytes(spec_of(base)), (Ranges{{0, 96}}));
+  EXPECT_EQ(occupied_bytes(spec_of(base.t())), (Ranges{{0, 96}}));
+  EXPECT_EQ(occupied_bytes(spec_of(base[1])), (Ranges{{24, 48}}));
+  EXPECT_EQ(occupied_bytes(spec_of(base.select(1, 2))),
+            (Ranges{{8, 12}, {32, 36}, {56, 60}, {80, 84}}));
+  EXPECT_EQ(occupied_bytes(spec_of(base.slice(1, 0, 3))),
+            (Ranges{{0, 12}, {24, 36}, {48, 60}, {72, 84}}));
+  EXPECT_EQ(occupied_bytes(spec_of(base[0][0].expand({5, 7}))), (Ranges{{0, 4}}));
+  EXPECT_EQ(occupied_bytes(spec_of(base.slice(0, 0, 0))), Ranges{});
+  EXPECT_EQ(occupied_bytes(spec_of(torch::zeros({}))), (Ranges{{0, 4}}));
+}
+
+TEST(ByteRanges, MergeAndCover) {
+  EXPECT_EQ(merge({{4, 8}, {0, 4}, {10, 12}, {11, 20}, {9, 9}}), (Ranges{{0, 8}, {10, 20}}));
+  EXPECT_TRUE(covers({{0, 8}, {10, 20}}, {{1, 3}, {10, 20}}));
+  EXPECT_FALSE(covers({{0, 8}, {10, 20}}, {{7, 11}}));
+}
+
+/// Every byte of every range lies in one piece, wire bytes are consecutive, buckets hold what they
+/// say.
+void check(const std::vector<TransferLayout>& transfers, size_t bucket_bytes) {
+  std::vector<std::vector<char>> seen;
+  for (const auto& transfer : transfers) {
+    seen.emplace_back(transfer.ranges.empty() ? 0 : transfer.ranges.back().end, 0);
+  }
+  for (const Bucket& bucket : plan_buckets(transfers, bucket_bytes)) {
+    EXPECT_LE(bucket.bytes, bucket_bytes);
+    size_t end = 0;
+    for (const Piece& piece : bucket.pieces) {
+      EXPECT_GE(piece.bucket_offset, end);
+      EXPECT_EQ(piece.bucket_offset % kPieceAlignment, 0U);
+      end = piece.bucket_offset + piece.wire_bytes;
+      for (size_t i = 0; i < piece.stored_bytes; ++i) {
+        ++seen[piece.transfer][piece.stored_begin + i];
+      }
+    }
+    EXPECT_EQ(end, bucket.bytes);
+    if (bucket.in_place) EXPECT_EQ(bucket.pieces.size(), 1U);
+  }
+  for (size_t t = 0; t < transfers.size(); ++t) {
+    std::vector<char> expected(seen[t].size(), 0);
+    for (const ByteRange& range : transfers[t].ranges) {
+      std::fill(expected.begin() + static_cast<int64_t>(range.begin),
+                expected.begin() + static_cast<int64_t>(range.end), 1);
+    }
+    EXPECT_EQ(seen[t], expected);
+  }
+}
+
+TEST(BucketPlan, MovesEveryByteOnceForRandomLayouts) {
+  std::mt19937 random(7);
+  for (int round = 0; round < 50; ++round) {
+    std::vector<TransferLayout> transfers;
+    for (int t = 0; t < 12; ++t) {
+      TransferLayout layout;
+      size_t at = 0;
+      for (size_t r = random() % 4; r > 0; --r) {
+        const size_t begin = at + random() % 100;
+        at = begin + 1 + random() % (random() % 5 == 0 ? 500'000 : 3'000);
+        layout.ranges.push_back({begin, at});
+      }
+      transfers.push_back(layout);
+    }
+    check(transfers, 4096 << (random() % 8));
+  }
+}
+
+TEST(BucketPlan, LargeTensorsLandInPlaceAndSmallOnesArePacked) {
+  std::vector<TransferLayout> transfers(101);
+  for (auto& transfer : transfers) transfer.ranges = {{0, 4096}};
+  transfers[50].ranges = {{0, size_t{5} << 20}};
+  const auto buckets = plan_buckets(transfers, size_t{1} << 20);
+  ASSERT_EQ(buckets.size(), 7U);
+  EXPECT_EQ(buckets[0].pieces.size(), 50U);
+  for (size_t i = 1; i <= 5; ++i) EXPECT_TRUE(buckets[i].in_place);
+  EXPECT_EQ(buckets[6].pieces.size(), 50U);
+}
+
+TEST(BucketPlan, CastsTravelInTheWireDtype) {
+  const TransferLayout layout{{{0, 40'000}}, Cast{at::kBFloat16, at::kFloat}};
+  const auto buckets = plan_buckets({layout}, 4096);
+  size_t wire = 0;
+  size_t stored = 0;
+  for (const Bucket& bucket : buckets) {
+    EXPECT_FALSE(bucket.in_place);
+    for (const Piece& piece : bucket.pieces) {
+      EXPECT_EQ(piece.wire_begin, wire);
+      EXPECT_EQ(piece.stored_begin, stored);
+      EXPECT_EQ(piece.stored_bytes, 2 * piece.wire_bytes);
+      wire += piece.wire_bytes;
+      stored += piece.stored_bytes;
+    }
+  }
+  EXPECT_EQ(wire, 20'000U);
+  EXPECT_EQ(stored, 40'000U);
+}
+
+TEST(BucketPlan, OfNothingIsNothing) {
+  EXPECT_TRUE(plan_buckets({}, 4096).empty());
+  EXPECT_TRUE(plan_buckets({TransferLayout{}}, 4096).empty());
+}
+
+}  // namespace
+}  // namespace fakescore::detail

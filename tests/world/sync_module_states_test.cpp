@@ -1,0 +1,179 @@
+#include "fakescore/sync/sync_module_states.hpp"
+
+#include <gmock/gmock.h>
+#include <gtest/gtest.h>
+#include <torch/torch.h>
+
+#include "fakescore/core/error.hpp"
+#include "fakescore/core/module_tensors.hpp"
+#include "support/rank_environment.hpp"
+#include "support/tensor_checks.hpp"
+#include "support/tiny_models.hpp"
+
+namespace fakescore {
+namespace {
+
+using ::testing::AllOf;
+using testing::AwkwardModule;
+using testing::bit_equal;
+using ::testing::HasSubstr;
+using testing::run_on_every_rank;
+
+/// The default generator is one a process: threads that are ranks take turns.
+template <class Module>
+std::shared_ptr<Module> make_seeded(uint64_t seed) {
+  static std::mutex mutex;
+  const std::lock_guard<std::mutex> lock(mutex);
+  torch::manual_seed(seed);
+  return std::make_shared<Module>();
+}
+
+void expect_values_of(const torch::nn::Module& expected, const torch::nn::Module& actual) {
+  const auto want = module_tensors(expected);
+  const auto got = module_tensors(actual);
+  ASSERT_EQ(want.size(), got.size());
+  for (size_t i = 0; i < want.size(); ++i) {
+    EXPECT_TRUE(bit_equal(want[i].tensor, got[i].tensor)) << want[i].name;
+  }
+}
+
+TEST(SyncModuleStates, GivesEveryRankTheRootsBits) {
+  run_on_every_rank([](Communicator& communicator) {
+    for (int root = 0; root < communicator.world_size(); ++root) {
+      for (const size_t bucket_bytes : {size_t{4096}, size_t{100'000}, size_t{1} << 20}) {
+        const auto module = make_seeded<AwkwardModule>(100 + communicator.rank());
+        SyncOptions options;
+        options.root = root;
+        options.bucket_bytes = bucket_bytes;
+        options.verify = true;
+        const SyncReport report = sync_module_states(*module, communicator, options);
+        expect_values_of(*make_seeded<AwkwardModule>(100 + root), *module);
+        EXPECT_TRUE(report.digest);
+        EXPECT_TRUE(module->named_parameters()["tied"].is_alias_of(module->weight));
+      }
+    }
+  });
+}
+
+TEST(SyncModuleStates, MovesSharedBytesOnce) {
+  run_on_every_rank([](Communicator& communicator) {
+    const auto module = make_seeded<AwkwardModule>(1);
+    uint64_t unique = 0;
+    for (const auto& tensor :
+         {module->weight, module->half, module->channels_last, module->big, module->scale,
+          module->flat, module->steps, module->mask, module->angles}) {
+      unique += tensor.nbytes();
+    }
+    const SyncReport report = sync_module_states(*module, communicator);
+    EXPECT_GE(report.bytes, unique);
+    EXPECT_LE(report.bytes, unique + 16 * 9);  // packed pieces are aligned
+  });
+}
+
+TEST(SyncModuleStates, LeavesTheGapsOfAViewAlone) {
+  run_on_every_rank([](Communicator& communicator) {
+    const float own = 1.0F + static_cast<float>(communicator.rank());
+    auto storage = torch::full({8, 8}, own);
+    torch::nn::Module module;
+    module.register_buffer("columns", storage.slice(1, 0, 3));
+    sync_module_states(module, communicator);
+    EXPECT_TRUE(torch::equal(storage.slice(1, 0, 3), torch::ones({8, 3})));
+    EXPECT_TRUE(torch::equal(storage.slice(1, 3, 8), torch::full({8, 5}, own)));
+  });
+}
+
+TEST(SyncModuleStates, ReportsProgressToTheEnd) {
+  run_on_every_rank([](Communicator& communicator) {
+    const auto module = make_seeded<AwkwardModule>(1);
+    SyncOptions options;
+    options.bucket_bytes = 65536;
+    std::vector<Progress> seen;
+    options.progress = [&](const Progress& progress) { seen.push_back(progress); };
+    const SyncReport report = sync_module_states(*module, communicator, options);
+    ASSERT_FALSE(seen.empty());
+    EXPECT_EQ(seen.back().done_bytes, report.bytes);
+    EXPECT_EQ(seen.back().total_bytes, report.bytes);
+  });
+}
+
+TEST(SyncModuleStates, AnEmptyModuleIsFine) {
+  run_on_every_rank([](Communicator& communicator) {
+    torch::nn::Module module;
+    SyncOptions options;
+    options.verify = true;
+    EXPECT_EQ(sync_module_states(module, communicator, options).bytes, 0U);
+  });
+}
+
+template <class Expected>
+std::string error_of(const std::function<void()>& call) {
+  try {
+    call();
+  } catch (const Expected& error) {
+    return error.what();
+  }
+  return "no error of this class";
+}
+
+TEST(SyncModuleStates, DifferentModulesAreTheSameErrorOnEveryRank) {
+  run_on_every_rank([](Communicator& communicator) {
+    if (communicator.world_size() == 1) GTEST_SKIP() << "needs a second rank";
+    const int odd = communicator.world_size() - 1;
+    const bool is_odd = communicator.rank() == odd;
+    auto check = [&](torch::nn::Module& module, const std::string& text) {
+      EXPECT_THAT(error_of<MismatchError>([&] { sync_module_states(module, communicator); }),
+                  AllOf(HasSubstr(text), HasSubstr("rank " + std::to_string(odd))));
+    };
+    torch::nn::Module dtype;
+    dtype.register_buffer("x", torch::zeros({2}, is_odd ? torch::kHalf : torch::kBFloat16));
+    check(dtype, "has buffer x Half[2], root rank 0 has buffer x BFloat16[2]");
+    torch::nn::Module shape;
+    shape.register_buffer("x", torch::zeros({is_odd ? 3 : 2}));
+    check(shape, "x Float[3], root rank 0 has buffer x Float[2]");
+    torch::nn::Module missing;
+    missing.register_buffer("x", torch::zeros({2}));
+    if (!is_odd) missing.register_buffer("y", torch::zeros({2}));
+    check(missing, "no further tensor");
+    torch::nn::Module order;
+    order.register_buffer(is_odd ? "b" : "a", torch::zeros({2}));
+    order.register_buffer(is_odd ? "a" : "b", torch::zeros({2}));
+    check(order, "buffer b");
+    torch::nn::Module untied;
+    auto x = torch::zeros({2});
+    untied.register_buffer("x", x);
+    untied.register_buffer("y", is_odd ? x : x.clone());
+    check(untied, "sharing storage with x");
+
+    // The communicator is fine afterwards.
+    const auto module = make_seeded<AwkwardModule>(5 + communicator.rank());
+    sync_module_states(*module, communicator);
+    expect_values_of(*make_seeded<AwkwardModule>(5), *module);
+  });
+}
+
+TEST(SyncModuleStates, OptionsThatCannotWorkAreTheSameErrorOnEveryRank) {
+  run_on_every_rank([](Communicator& communicator) {
+    torch::nn::Module module;
+    module.register_buffer("x", torch::zeros({2}));
+    SyncOptions options;
+    options.root = communicator.world_size();
+    EXPECT_THAT(error_of<ConfigError>([&] { sync_module_states(module, communicator, options); }),
+                HasSubstr("option root"));
+    options = {};
+    options.bucket_bytes = 1;
+    EXPECT_THAT(error_of<ConfigError>([&] { sync_module_states(module, communicator, options); }),
+                HasSubstr("option bucket_bytes"));
+    torch::nn::Module meta;
+    meta.register_buffer("x", torch::zeros({2}, torch::kMeta));
+    EXPECT_THAT(error_of<ConfigError>([&] { sync_module_states(meta, communicator); }),
+                HasSubstr("create_fake_score_meta"));
+    if (communicator.world_size() == 1) return;
+    options = {};
+    options.bucket_bytes = 4096 * (communicator.rank() + 1);
+    EXPECT_THAT(error_of<MismatchError>([&] { sync_module_states(module, communicator, options); }),
+                HasSubstr("bucket_bytes=8192"));
+  });
+}
+
+}  // namespace
+}  // namespace fakescore
