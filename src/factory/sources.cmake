@@ -1,2 +1,11 @@
 target_sources(fakescore PRIVATE
+  factory/cast_module.cpp
+  factory/create_fake_score.cpp
+  factory/create_fake_score_meta.cpp
+  factory/host_memory.cpp
+  factory/load_plan.cpp
+  factory/load_plan_codec.cpp
+  factory/meta_job.cpp
+  factory/meta_report.cpp
+  factory/placement.cpp
 )

@@ -1,2 +1,14 @@
 fakescore_add_test(error_test SOURCES unit/error_test.cpp LABELS unit)
 fakescore_add_test(safetensors_test SOURCES unit/safetensors_test.cpp LABELS unit)
+fakescore_add_test(digest_test SOURCES unit/digest_test.cpp LABELS unit)
+fakescore_add_test(manifest_test SOURCES unit/manifest_test.cpp LABELS unit)
+fakescore_add_test(bucket_plan_test
+  SOURCES unit/bucket_plan_test.cpp ${PROJECT_SOURCE_DIR}/src/sync/bucket_plan.cpp
+          ${PROJECT_SOURCE_DIR}/src/sync/byte_ranges.cpp
+  LABELS unit)
+fakescore_add_test(load_plan_test
+  SOURCES unit/load_plan_test.cpp ${PROJECT_SOURCE_DIR}/src/factory/load_plan.cpp
+          ${PROJECT_SOURCE_DIR}/src/factory/load_plan_codec.cpp
+          ${PROJECT_SOURCE_DIR}/src/sync/byte_ranges.cpp
+  LIBRARIES nlohmann_json::nlohmann_json LABELS unit)
+fakescore_add_test(create_fake_score_test SOURCES unit/create_fake_score_test.cpp LABELS unit)

@@ -1,0 +1,44 @@
+#pragma once
+
+#include <torch/csrc/jit/api/module.h>
+#include <torch/nn/module.h>
+
+#include <functional>
+#include <memory>
+
+#include "fakescore/export.hpp"
+
+namespace fakescore {
+
+/// Makes a module of the teacher's structure; called on every rank.
+using ModuleBuilder = std::function<std::shared_ptr<torch::nn::Module>()>;
+
+struct FakeScoreOptions {
+  /// Copy the teacher; false hands back the same instance, set to train.
+  bool deep_copy = true;
+  /// How to make a module of the teacher's class, for classes that cannot clone() themselves.
+  ModuleBuilder build;
+};
+
+/// The fake score of a teacher in this process: the single-process fallback of
+/// create_fake_score_meta.
+///
+/// With `deep_copy`, a copy in training mode in which every floating-point or complex parameter
+/// requires gradients; dtypes, strides, buffers and sharing of storage are the teacher's, which is
+/// left as it was. The class must be torch::nn::Cloneable, or `build` must be given. Where a
+/// clone() makes two tensor objects of one parameter that the teacher registered twice, they share
+/// storage but not gradients; `build` gives what the builder ties.
+///
+/// Without `deep_copy`, the teacher itself, with the same two settings; nothing is checked.
+///
+/// Throws ConfigError for an FSDP-wrapped teacher ("_fsdp_wrapped_module" in a name), which only
+/// create_fake_score_meta can copy; BuildError naming the type where it can neither be cloned nor
+/// built.
+FAKESCORE_API std::shared_ptr<torch::nn::Module> create_fake_score(
+    const std::shared_ptr<torch::nn::Module>& teacher, const FakeScoreOptions& options = {});
+
+/// The same for a TorchScript module; `options.build` is not needed and not used.
+FAKESCORE_API torch::jit::Module create_fake_score(const torch::jit::Module& teacher,
+                                                   const FakeScoreOptions& options = {});
+
+}  // namespace fakescore

@@ -1,0 +1,102 @@
+#pragma once
+
+#include <chrono>
+#include <memory>
+#include <optional>
+#include <string>
+#include <vector>
+
+#include "fakescore/comm/communicator.hpp"
+#include "fakescore/core/digest.hpp"
+#include "fakescore/core/meta_init.hpp"
+#include "fakescore/core/teacher_source.hpp"
+#include "fakescore/export.hpp"
+#include "fakescore/factory/fake_score.hpp"
+#include "fakescore/sync/sync_module_states.hpp"
+
+namespace fakescore {
+
+/// The same on every rank, `progress` aside.
+struct MetaOptions {
+  /// Casts every floating-point parameter and buffer; nullopt keeps what `build` makes.
+  std::optional<at::ScalarType> dtype;
+  /// The rank that opens the teacher.
+  int root = 0;
+  /// Bytes of one broadcast; several are in flight.
+  size_t bucket_bytes = kDefaultBucketBytes;
+  /// Deadline of every wait for another rank; nullopt keeps the communicator's.
+  std::optional<std::chrono::milliseconds> timeout;
+  /// Missing parameters or persistent buffers and unexpected keys are errors. Where false they are
+  /// reported; what is missing gets the value of its own initialisation.
+  bool strict = true;
+  /// Compare a digest of every tensor across ranks at the end.
+  bool verify = false;
+  /// Seeds of replayed initialisation; only the root's matter.
+  MetaInitOptions init;
+  ProgressCallback progress;
+};
+
+struct CastKey {
+  std::string name;
+  at::ScalarType from;  ///< the teacher's
+  at::ScalarType to;    ///< the module's
+};
+
+struct PhaseReport {
+  std::string name;
+  double seconds = 0;  ///< of the slowest rank
+  uint64_t bytes = 0;  ///< broadcast by the root
+};
+
+/// The same on every rank.
+struct MetaReport {
+  bool deep_copy = false;  ///< the single-process fallback was used; the rest is then empty
+  int world_size = 1;
+  std::string backend;
+  std::vector<std::string> missing;     ///< of the module, not in the teacher
+  std::vector<std::string> unexpected;  ///< of the teacher, not in the module
+  std::vector<std::string> replayed;    ///< computed from the record of `build`
+  std::vector<CastKey> cast;
+  std::vector<PhaseReport> phases;
+  uint64_t bytes = 0;                     ///< broadcast by the root, all phases
+  double seconds = 0;                     ///< of the slowest rank
+  std::vector<uint64_t> peak_host_bytes;  ///< peak resident set of the process, by rank
+  std::optional<Digest> digest;           ///< where `verify` was set
+};
+
+struct MetaResult {
+  std::shared_ptr<torch::nn::Module> module;
+  MetaReport report;
+};
+
+/// Builds the teacher's fake score on every rank of a job.
+///
+/// Every rank calls `build` under a MetaInitGuard, so that nothing is allocated; the structures are
+/// compared; storage is made; the root reads the teacher and broadcasts it; what the teacher does
+/// not hold (missing keys, non-persistent buffers, plain tensor members) is replayed on the root
+/// from the record of `build` and broadcast too. The result is on the CPU, in training mode, and
+/// every floating-point or complex parameter requires gradients; all ranks hold the same bits.
+/// A tensor travels in the narrower of the teacher's dtype and the module's.
+///
+/// Memory: a rank holds the model and a few buckets; the root maps the teacher's file beside it.
+///
+/// Collective. On failure every rank throws the same error within the timeout: BuildError,
+/// MismatchError, TeacherError, MemoryError, ConfigError; after these the communicator is fine and
+/// the call can be made again. After CommError (a lost peer) it is not.
+FAKESCORE_API MetaResult create_fake_score_meta(const ModuleBuilder& build,
+                                                const TeacherSource& teacher,
+                                                Communicator& communicator,
+                                                const MetaOptions& options = {});
+
+/// Without a builder, from a live module: in a job of one process create_fake_score's deep copy; in
+/// a larger job ConfigError, on every rank, saying what to pass.
+FAKESCORE_API MetaResult create_fake_score_meta(const std::shared_ptr<torch::nn::Module>& teacher,
+                                                Communicator& communicator,
+                                                const MetaOptions& options = {});
+
+/// Collective. The root opens the teacher and tells every rank its names, shapes and dtypes.
+FAKESCORE_API std::vector<TeacherTensor> broadcast_teacher_tensors(const TeacherSource& teacher,
+                                                                   Communicator& communicator,
+                                                                   int root = 0);
+
+}  // namespace fakescore

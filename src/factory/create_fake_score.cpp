@@ -1,0 +1,136 @@
+#include <c10/util/Exception.h>
+#include <c10/util/Type.h>
+#include <torch/nn/cloneable.h>
+
+#include <string>
+#include <typeinfo>
+#include <unordered_map>
+#include <vector>
+
+#include "factory/trainable.hpp"
+#include "fakescore/comm/make_communicator.hpp"
+#include "fakescore/core/error.hpp"
+#include "fakescore/core/module_tensors.hpp"
+#include "fakescore/factory/fake_score.hpp"
+#include "fakescore/factory/fake_score_meta.hpp"
+#include "sync/storage_bytes.hpp"
+
+namespace fakescore {
+namespace {
+
+constexpr const char* kPhase = "create_fake_score";
+constexpr const char* kFsdpMark = "_fsdp_wrapped_module";
+
+void check_not_sharded(const std::string& name) {
+  if (name.find(kFsdpMark) == std::string::npos) return;
+  throw_error({ErrorCode::kConfig, -1, kPhase, name,
+               "the teacher is FSDP-wrapped: a deep copy would copy this rank's shard",
+               "use create_fake_score_meta, or pass deep_copy = false"});
+}
+
+std::string type_name(const torch::nn::Module& module) {
+  return c10::demangle(typeid(module).name());
+}
+
+std::shared_ptr<torch::nn::Module> clone_structure(const torch::nn::Module& teacher) {
+  try {
+    return teacher.clone();
+  } catch (const c10::Error& error) {
+    throw_error({ErrorCode::kBuild, -1, kPhase, type_name(teacher),
+                 std::string("cannot be cloned: ") + error.what_without_backtrace(),
+                 "pass FakeScoreOptions::build, a callable that makes the module, or derive the "
+                 "class from torch::nn::Cloneable"});
+  }
+}
+
+/// clone() copies tensor by tensor, which unties what shares storage and straightens strides: give
+/// the copy new storages of the teacher's own layout instead.
+void copy_storages(const std::vector<ModuleTensor>& from, const std::vector<ModuleTensor>& to) {
+  const at::NoGradGuard no_grad;
+  std::unordered_map<const c10::StorageImpl*, at::Tensor> copies;
+  for (size_t i = 0; i < from.size(); ++i) {
+    const at::Tensor& tensor = from[i].tensor;
+    auto [copy, is_new] = copies.try_emplace(tensor.storage().unsafeGetStorageImpl());
+    if (is_new) copy->second = detail::storage_bytes(tensor).clone();
+    at::Tensor view = at::empty({0}, tensor.options().requires_grad(false));
+    view.set_(copy->second.storage(), tensor.storage_offset(), tensor.sizes(), tensor.strides());
+    at::Tensor target = to[i].tensor;
+    target.set_data(view);
+  }
+}
+
+void check_same_names(const std::vector<ModuleTensor>& from, const std::vector<ModuleTensor>& to,
+                      const std::string& type) {
+  bool equal = from.size() == to.size();
+  for (size_t i = 0; equal && i < from.size(); ++i) equal = from[i].name == to[i].name;
+  if (equal) return;
+  throw_error({ErrorCode::kBuild, -1, kPhase, type,
+               "its clone() has other parameters or buffers than the teacher",
+               "make reset() register what the constructor registers, or pass "
+               "FakeScoreOptions::build"});
+}
+
+std::shared_ptr<torch::nn::Module> clone_module(const torch::nn::Module& teacher) {
+  auto copy = clone_structure(teacher);
+  const auto from = module_tensors(teacher);
+  const auto to = module_tensors(*copy);
+  check_same_names(from, to, type_name(teacher));
+  copy_storages(from, to);
+  return copy;
+}
+
+std::shared_ptr<torch::nn::Module> build_module(const std::shared_ptr<torch::nn::Module>& teacher,
+                                                const ModuleBuilder& build) {
+  const auto single = make_local_communicators(1);
+  return create_fake_score_meta(build, TeacherSource::module(teacher), *single.front()).module;
+}
+
+void make_trainable(torch::nn::Module& module) {
+  module.train();
+  for (const at::Tensor& parameter : module.parameters()) detail::require_gradients(parameter);
+}
+
+std::vector<ModuleTensor> jit_tensors(const torch::jit::Module& module) {
+  std::vector<ModuleTensor> tensors;
+  for (const auto& parameter : module.named_parameters()) {
+    tensors.push_back({parameter.name, parameter.value, TensorKind::kParameter});
+  }
+  for (const auto& buffer : module.named_buffers()) {
+    tensors.push_back({buffer.name, buffer.value, TensorKind::kBuffer});
+  }
+  return tensors;
+}
+
+}  // namespace
+
+std::shared_ptr<torch::nn::Module> create_fake_score(
+    const std::shared_ptr<torch::nn::Module>& teacher, const FakeScoreOptions& options) {
+  if (!teacher) {
+    throw_error({ErrorCode::kConfig, -1, kPhase, "teacher", "is null", "pass a module"});
+  }
+  if (!options.deep_copy) {
+    make_trainable(*teacher);
+    return teacher;
+  }
+  for (const auto& child : teacher->named_modules()) check_not_sharded(child.key());
+  for (const ModuleTensor& entry : module_tensors(*teacher)) check_not_sharded(entry.name);
+  auto copy = options.build ? build_module(teacher, options.build) : clone_module(*teacher);
+  make_trainable(*copy);
+  return copy;
+}
+
+torch::jit::Module create_fake_score(const torch::jit::Module& teacher,
+                                     const FakeScoreOptions& options) {
+  torch::jit::Module module = teacher;
+  if (options.deep_copy) {
+    const auto from = jit_tensors(teacher);
+    for (const ModuleTensor& entry : from) check_not_sharded(entry.name);
+    module = teacher.deepcopy();
+    copy_storages(from, jit_tensors(module));
+  }
+  module.train();
+  for (const auto& parameter : module.parameters()) detail::require_gradients(parameter);
+  return module;
+}
+
+}  // namespace fakescore

@@ -1,0 +1,180 @@
+#include "factory/load_plan.hpp"
+
+#include <algorithm>
+#include <sstream>
+#include <unordered_map>
+
+#include "fakescore/core/error.hpp"
+#include "sync/byte_ranges.hpp"
+
+namespace fakescore::detail {
+namespace {
+
+constexpr const char* kPhase = "plan";
+constexpr size_t kNamesInMessage = 10;
+
+std::string join(const std::vector<std::string>& names) {
+  std::string text;
+  for (size_t i = 0; i < std::min(names.size(), kNamesInMessage); ++i) {
+    if (i > 0) text += ", ";
+    text += names[i];
+  }
+  if (names.size() > kNamesInMessage) {
+    text += " and " + std::to_string(names.size() - kNamesInMessage) + " more";
+  }
+  return text;
+}
+
+bool loses_the_number(at::ScalarType from, at::ScalarType to) {
+  if (at::isComplexType(from)) return !at::isComplexType(to);
+  if (at::isFloatingType(from)) return !at::isFloatingType(to) && !at::isComplexType(to);
+  return false;
+}
+
+void check_fits(const TensorSpec& spec, const TeacherTensor& tensor) {
+  const std::string subject =
+      tensor.file.empty() ? spec.name : tensor.file + ", tensor " + spec.name;
+  if (tensor.sizes != spec.sizes) {
+    std::ostringstream text;
+    text << "has shape " << c10::IntArrayRef(tensor.sizes) << " in the teacher, "
+         << c10::IntArrayRef(spec.sizes) << " in the module";
+    throw_error({ErrorCode::kTeacher, -1, kPhase, subject, text.str(),
+                 "build the module from the teacher's own configuration"});
+  }
+  if (loses_the_number(tensor.dtype, spec.dtype)) {
+    throw_error({ErrorCode::kTeacher, -1, kPhase, subject,
+                 std::string("is ") + c10::toString(tensor.dtype) + " in the teacher, " +
+                     c10::toString(spec.dtype) + " in the module: the cast would lose the number",
+                 "build the module with a dtype that can hold it"});
+  }
+}
+
+bool same_view(const TensorSpec& a, const TensorSpec& b) {
+  return a.dtype == b.dtype && a.sizes == b.sizes && a.strides == b.strides &&
+         a.storage_offset == b.storage_offset;
+}
+
+class Planner {
+ public:
+  Planner(const Manifest& manifest, const std::vector<TeacherTensor>& teacher)
+      : manifest_(manifest), teacher_(teacher), occupied_(occupied_bytes_by_group(manifest)) {
+    for (int64_t group = 0; group < manifest.alias_groups(); ++group) {
+      groups_.push_back({group, FillMode::kReplay, at::kFloat, {}});
+    }
+  }
+
+  LoadPlan plan() {
+    match();
+    for (GroupPlan& group : groups_) decide(group);
+    find_missing();
+    order();
+    plan_.groups = std::move(groups_);
+    return std::move(plan_);
+  }
+
+ private:
+  void match() {
+    std::unordered_map<std::string, size_t> specs;
+    for (size_t i = 0; i < manifest_.specs().size(); ++i) {
+      const TensorKind kind = manifest_.specs()[i].kind;
+      if (kind == TensorKind::kParameter || kind == TensorKind::kBuffer) {
+        specs.emplace(manifest_.specs()[i].name, i);
+      }
+    }
+    for (size_t i = 0; i < teacher_.size(); ++i) {
+      const auto found = specs.find(teacher_[i].name);
+      if (found == specs.end()) {
+        plan_.unexpected.push_back(teacher_[i].name);
+        continue;
+      }
+      const TensorSpec& spec = manifest_.specs()[found->second];
+      check_fits(spec, teacher_[i]);
+      if (spec.dtype != teacher_[i].dtype) {
+        plan_.cast.push_back({spec.name, teacher_[i].dtype, spec.dtype});
+      }
+      groups_[static_cast<size_t>(spec.alias_group)].fills.push_back({found->second, i});
+    }
+  }
+
+  std::vector<ByteRange> filled_bytes(const GroupPlan& group) const {
+    std::vector<ByteRange> ranges;
+    for (const auto& fill : group.fills) {
+      const auto bytes = occupied_bytes(manifest_.specs()[fill.spec]);
+      ranges.insert(ranges.end(), bytes.begin(), bytes.end());
+    }
+    return merge(std::move(ranges));
+  }
+
+  void decide(GroupPlan& group) {
+    const auto& occupied = occupied_[static_cast<size_t>(group.group)];
+    const auto filled = filled_bytes(group);
+    filled_.push_back(filled);
+    if (!covers(filled, occupied)) return;
+    group.mode = FillMode::kAssemble;
+    if (group.fills.empty()) return;  // a tensor without elements
+    const TensorSpec& spec = manifest_.specs()[group.fills.front().spec];
+    const bool one_view = std::all_of(
+        group.fills.begin(), group.fills.end(),
+        [&](const auto& fill) { return same_view(manifest_.specs()[fill.spec], spec); });
+    if (!one_view || !is_contiguous(spec)) return;
+    const at::ScalarType wire = teacher_[group.fills.front().teacher].dtype;
+    if (wire == spec.dtype) {
+      group.mode = FillMode::kInPlace;
+    } else if (c10::elementSize(wire) < c10::elementSize(spec.dtype)) {
+      group.mode = FillMode::kCast;
+      group.wire = wire;
+    }
+  }
+
+  void find_missing() {
+    for (const TensorSpec& spec : manifest_.specs()) {
+      const auto group = static_cast<size_t>(spec.alias_group);
+      const bool covered = covers(filled_[group], occupied_bytes(spec));
+      const bool has_key = std::any_of(
+          groups_[group].fills.begin(), groups_[group].fills.end(),
+          [&](const auto& fill) { return manifest_.specs()[fill.spec].name == spec.name; });
+      if (has_key || (covered && element_count(spec) > 0)) continue;
+      if (element_count(spec) > 0) plan_.replayed.push_back(spec.name);
+      if (spec.kind == TensorKind::kParameter || spec.kind == TensorKind::kBuffer) {
+        plan_.missing.push_back(spec.name);
+      }
+    }
+  }
+
+  /// The teacher's order makes the root read its files from front to back.
+  void order() {
+    std::stable_sort(groups_.begin(), groups_.end(), [](const GroupPlan& a, const GroupPlan& b) {
+      if (a.fills.empty() || b.fills.empty()) return !a.fills.empty() && b.fills.empty();
+      return a.fills.front().teacher < b.fills.front().teacher;
+    });
+  }
+
+  const Manifest& manifest_;
+  const std::vector<TeacherTensor>& teacher_;
+  std::vector<std::vector<ByteRange>> occupied_;
+  std::vector<std::vector<ByteRange>> filled_;
+  std::vector<GroupPlan> groups_;
+  LoadPlan plan_;
+};
+
+}  // namespace
+
+LoadPlan make_load_plan(const Manifest& manifest, const std::vector<TeacherTensor>& teacher,
+                        const std::string& teacher_description, bool strict) {
+  LoadPlan plan = Planner(manifest, teacher).plan();
+  if (strict && (!plan.missing.empty() || !plan.unexpected.empty())) {
+    std::string text = "its keys are not the module's:";
+    if (!plan.missing.empty()) {
+      text += " " + std::to_string(plan.missing.size()) + " missing (" + join(plan.missing) + ")";
+    }
+    if (!plan.unexpected.empty()) {
+      text += " " + std::to_string(plan.unexpected.size()) + " unexpected (" +
+              join(plan.unexpected) + ")";
+    }
+    throw_error({ErrorCode::kTeacher, -1, kPhase, teacher_description, text,
+                 "use the teacher's own configuration, or strict = false to go on without them"});
+  }
+  return plan;
+}
+
+}  // namespace fakescore::detail

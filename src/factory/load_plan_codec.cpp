@@ -1,0 +1,44 @@
+#include <nlohmann/json.hpp>
+
+#include "factory/load_plan.hpp"
+
+namespace fakescore::detail {
+
+using nlohmann::json;
+
+std::string LoadPlan::serialize() const {
+  json moves = json::array();
+  for (const GroupPlan& group : groups) {
+    moves.push_back({group.group, static_cast<int>(group.mode), static_cast<int>(group.wire)});
+  }
+  json casts = json::array();
+  for (const CastKey& key : cast) {
+    casts.push_back({key.name, static_cast<int>(key.from), static_cast<int>(key.to)});
+  }
+  std::string bytes;
+  json::to_msgpack(json::array({std::move(moves), missing, unexpected, replayed, std::move(casts)}),
+                   bytes);
+  return bytes;
+}
+
+LoadPlan LoadPlan::deserialize(const std::string& bytes) {
+  const json content = json::from_msgpack(bytes);
+  LoadPlan plan;
+  for (const json& move : content.at(0)) {
+    plan.groups.push_back({move.at(0).get<int64_t>(),
+                           static_cast<FillMode>(move.at(1).get<int>()),
+                           static_cast<at::ScalarType>(move.at(2).get<int>()),
+                           {}});
+  }
+  plan.missing = content.at(1).get<std::vector<std::string>>();
+  plan.unexpected = content.at(2).get<std::vector<std::string>>();
+  plan.replayed = content.at(3).get<std::vector<std::string>>();
+  for (const json& key : content.at(4)) {
+    plan.cast.push_back({key.at(0).get<std::string>(),
+                         static_cast<at::ScalarType>(key.at(1).get<int>()),
+                         static_cast<at::ScalarType>(key.at(2).get<int>())});
+  }
+  return plan;
+}
+
+}  // namespace fakescore::detail

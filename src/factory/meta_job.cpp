@@ -1,0 +1,231 @@
+#include "factory/meta_job.hpp"
+
+#include <torch/nn/module.h>
+
+#include <algorithm>
+#include <unordered_set>
+
+#include "factory/cast_module.hpp"
+#include "factory/trainable.hpp"
+#include "fakescore/sync/run_agreed.hpp"
+#include "sync/agreement.hpp"
+#include "sync/options_check.hpp"
+#include "sync/populate.hpp"
+#include "sync/storage_bytes.hpp"
+#include "sync/verify.hpp"
+
+namespace fakescore::detail {
+namespace {
+
+double seconds_since(std::chrono::steady_clock::time_point begin) {
+  return std::chrono::duration<double>(std::chrono::steady_clock::now() - begin).count();
+}
+
+std::string describe(const MetaOptions& options) {
+  return "root=" + std::to_string(options.root) +
+         " bucket_bytes=" + std::to_string(options.bucket_bytes) +
+         " strict=" + std::to_string(options.strict) + " verify=" + std::to_string(options.verify) +
+         " dtype=" + (options.dtype ? c10::toString(*options.dtype) : "unchanged");
+}
+
+}  // namespace
+
+MetaJob::MetaJob(const ModuleBuilder& build, const TeacherSource& teacher,
+                 Communicator& communicator, const MetaOptions& options)
+    : build_(build), source_(teacher), communicator_(communicator), options_(options) {
+  report_.world_size = communicator.world_size();
+  report_.backend = communicator.backend();
+}
+
+MetaResult MetaJob::run() {
+  phase("build", [this] { build(); });
+  phase("agree", [this] { agree_on_structure(); });
+  phase("plan", [this] { plan(); });
+  phase("place", [this] { place(); });
+  phase("move", [this] { move(); });
+  phase("replay", [this] { replay(); });
+  if (options_.verify) phase("verify", [this] { verify(); });
+  phase("finish", [this] { finish(); });
+  gather_report();
+  return {module_, std::move(report_)};
+}
+
+void MetaJob::phase(const std::string& name, const std::function<void()>& body) {
+  const auto begin = std::chrono::steady_clock::now();
+  report_.phases.push_back({name, 0, 0});
+  body();
+  report_.phases.back().seconds = seconds_since(begin);
+}
+
+void MetaJob::build() {
+  run_agreed(communicator_, "build", ErrorCode::kBuild, [this] {
+    check_options(communicator_, options_.root, options_.bucket_bytes);
+    const MetaInitGuard guard(options_.init);
+    tape_ = guard.tape();
+    module_ = build_ ? build_() : nullptr;
+    if (!module_) {
+      throw_error({ErrorCode::kBuild, -1, "", "build", "is empty or returned no module",
+                   "pass a callable that returns a module"});
+    }
+    if (options_.dtype) cast_floating_tensors(*module_, *options_.dtype);
+    tensors_ = module_tensors(*module_);
+    add_unregistered_tensors();
+    manifest_ = Manifest(tensors_);
+    occupied_ = occupied_bytes_by_group(manifest_);
+  });
+}
+
+void MetaJob::add_unregistered_tensors() {
+  std::unordered_set<const c10::TensorImpl*> registered;
+  for (const ModuleTensor& entry : tensors_) registered.insert(entry.tensor.unsafeGetTensorImpl());
+  size_t count = 0;
+  for (const at::Tensor& tensor : tape_->live_tensors()) {
+    if (!registered.insert(tensor.unsafeGetTensorImpl()).second) continue;
+    tensors_.push_back(
+        {"(unregistered " + std::to_string(count++) + ")", tensor, TensorKind::kUnregistered});
+  }
+}
+
+void MetaJob::agree_on_structure() {
+  agree_on_value(communicator_, "agree", "options", describe(options_));
+  agree_on_manifest(communicator_, manifest_, options_.root);
+}
+
+void MetaJob::plan() {
+  run_agreed(communicator_, "plan", ErrorCode::kTeacher, [this] {
+    if (is_root()) plan_on_root();
+  });
+  const std::string bytes =
+      communicator_.broadcast_message(is_root() ? plan_.serialize() : "", options_.root, "plan");
+  if (!is_root()) plan_ = LoadPlan::deserialize(bytes);
+}
+
+void MetaJob::plan_on_root() {
+  teacher_ = source_.open();
+  plan_ = make_load_plan(manifest_, teacher_->tensors(), source_.description(), options_.strict);
+  check_tied_values(plan_);
+}
+
+/// A teacher may hold a tied tensor under each of its names; the values must then be the same.
+void MetaJob::check_tied_values(const LoadPlan& plan) {
+  for (const GroupPlan& group : plan.groups) {
+    if (group.mode == FillMode::kAssemble || group.mode == FillMode::kReplay) continue;
+    const at::ScalarType dtype = manifest_.specs()[group.fills.front().spec].dtype;
+    std::optional<Digest> first;
+    for (const auto& fill : group.fills) {
+      if (group.fills.size() < 2) break;
+      const Digest digest = digest_tensor(teacher_->read(fill.teacher).to(dtype));
+      if (first && *first != digest) {
+        throw_error({ErrorCode::kTeacher, -1, "", manifest_.specs()[fill.spec].name,
+                     "is tied to " + manifest_.specs()[group.fills.front().spec].name +
+                         " in the module, but the teacher holds other values for it",
+                     "build a module that does not tie them, or mend the teacher"});
+      }
+      first = digest;
+    }
+  }
+}
+
+void MetaJob::place() {
+  run_agreed(communicator_, "place", ErrorCode::kMemory, [this] {
+    placement_.emplace(manifest_);
+    for (const GroupPlan& group : plan_.groups) {
+      // What is replayed already has storage on the root: the replay's own.
+      if (is_root() && group.mode == FillMode::kReplay) continue;
+      placement_->allocate(group.group);
+    }
+  });
+}
+
+void MetaJob::move() { broadcast(/*replayed=*/false, "move"); }
+
+void MetaJob::replay() {
+  run_agreed(communicator_, "replay", ErrorCode::kBuild, [this] {
+    if (is_root()) replay_on_root();
+  });
+  broadcast(/*replayed=*/true, "replay");
+}
+
+void MetaJob::replay_on_root() {
+  std::unordered_set<int64_t> groups;
+  for (const GroupPlan& group : plan_.groups) {
+    if (group.mode == FillMode::kReplay) groups.insert(group.group);
+  }
+  std::vector<at::Tensor> targets;
+  std::vector<int64_t> group_of;
+  for (size_t i = 0; i < tensors_.size(); ++i) {
+    if (!groups.contains(manifest_.specs()[i].alias_group)) continue;
+    targets.push_back(tensors_[i].tensor);
+    group_of.push_back(manifest_.specs()[i].alias_group);
+  }
+  const auto values = tape_->replay(targets);
+  for (size_t i = 0; i < values.size(); ++i) placement_->adopt(group_of[i], values[i]);
+}
+
+void MetaJob::broadcast(bool replayed, const std::string& phase) {
+  std::vector<Transfer> transfers;
+  for (const GroupPlan& group : plan_.groups) {
+    if ((group.mode == FillMode::kReplay) == replayed) transfers.push_back(make_transfer(group));
+  }
+  const auto result = broadcast_transfers(
+      communicator_, transfers, {options_.root, options_.bucket_bytes, phase, options_.progress});
+  agree(communicator_, phase, result.failure);
+  report_.phases.back().bytes = result.bytes;
+  report_.bytes += result.bytes;
+}
+
+Transfer MetaJob::make_transfer(const GroupPlan& group) {
+  const auto first =
+      std::find_if(manifest_.specs().begin(), manifest_.specs().end(),
+                   [&](const TensorSpec& spec) { return spec.alias_group == group.group; });
+  Transfer transfer;
+  transfer.name = first->name;
+  transfer.layout.ranges = occupied_[static_cast<size_t>(group.group)];
+  if (group.mode == FillMode::kCast) transfer.layout.cast = Cast{group.wire, first->dtype};
+  transfer.destination = placement_->bytes(group.group);
+  if (!is_root() || group.fills.empty()) return transfer;
+  if (group.mode == FillMode::kInPlace || group.mode == FillMode::kCast) {
+    transfer.open_source = [this, index = group.fills.front().teacher] {
+      return element_bytes(teacher_->read(index).resolve_conj().resolve_neg().contiguous());
+    };
+  } else {
+    transfer.open_source = [this, &group] {
+      assemble(group);
+      return at::Tensor();
+    };
+  }
+  return transfer;
+}
+
+void MetaJob::assemble(const GroupPlan& group) {
+  const at::Tensor& storage = placement_->bytes(group.group);
+  populate_pages(storage.mutable_data_ptr(), storage.nbytes());
+  for (const auto& fill : group.fills) {
+    placement_->tensor(fill.spec).copy_(teacher_->read(fill.teacher));
+  }
+}
+
+void MetaJob::verify() {
+  std::vector<ModuleTensor> values;
+  for (size_t i = 0; i < tensors_.size(); ++i) {
+    values.push_back({tensors_[i].name, placement_->tensor(i), tensors_[i].kind});
+  }
+  report_.digest = verify_across_ranks(communicator_, values, options_.root);
+}
+
+void MetaJob::finish() {
+  const at::NoGradGuard no_grad;
+  std::unordered_set<const c10::TensorImpl*> done;
+  for (size_t i = 0; i < tensors_.size(); ++i) {
+    if (!done.insert(tensors_[i].tensor.unsafeGetTensorImpl()).second) continue;
+    materialize_into(tensors_[i].tensor, placement_->tensor(i));
+    if (tensors_[i].kind == TensorKind::kParameter) require_gradients(tensors_[i].tensor);
+  }
+  module_->train();
+  report_.missing = std::move(plan_.missing);
+  report_.unexpected = std::move(plan_.unexpected);
+  report_.replayed = std::move(plan_.replayed);
+  report_.cast = std::move(plan_.cast);
+}
+
+}  // namespace fakescore::detail

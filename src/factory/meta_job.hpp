@@ -1,0 +1,65 @@
+#pragma once
+
+#include <chrono>
+#include <functional>
+#include <memory>
+#include <optional>
+#include <string>
+#include <vector>
+
+#include "factory/load_plan.hpp"
+#include "factory/placement.hpp"
+#include "fakescore/core/error.hpp"
+#include "fakescore/core/manifest.hpp"
+#include "fakescore/core/meta_init.hpp"
+#include "fakescore/factory/fake_score_meta.hpp"
+#include "sync/broadcast_pipeline.hpp"
+
+namespace fakescore::detail {
+
+/// One call of create_fake_score_meta on one rank: its phases, and what they hand on.
+class MetaJob {
+ public:
+  MetaJob(const ModuleBuilder& build, const TeacherSource& teacher, Communicator& communicator,
+          const MetaOptions& options);
+  MetaResult run();
+
+ private:
+  void build();
+  void agree_on_structure();
+  void plan();
+  void place();
+  void move();
+  void replay();
+  void verify();
+  void finish();
+
+  bool is_root() const { return communicator_.rank() == options_.root; }
+  /// Times `body` as one phase of the report.
+  void phase(const std::string& name, const std::function<void()>& body);
+  void plan_on_root();
+  void check_tied_values(const LoadPlan& plan);
+  void replay_on_root();
+  void add_unregistered_tensors();
+  Transfer make_transfer(const GroupPlan& group);
+  void assemble(const GroupPlan& group);
+  void broadcast(bool replayed, const std::string& phase);
+  void gather_report();
+
+  const ModuleBuilder& build_;
+  const TeacherSource& source_;
+  Communicator& communicator_;
+  const MetaOptions& options_;
+
+  std::shared_ptr<torch::nn::Module> module_;
+  std::shared_ptr<InitTape> tape_;
+  std::vector<ModuleTensor> tensors_;
+  Manifest manifest_;
+  std::vector<std::vector<ByteRange>> occupied_;
+  std::unique_ptr<Teacher> teacher_;  ///< root only
+  LoadPlan plan_;
+  std::optional<Placement> placement_;
+  MetaReport report_;
+};
+
+}  // namespace fakescore::detail

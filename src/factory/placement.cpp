@@ -1,0 +1,43 @@
+#include "factory/placement.hpp"
+
+#include <ATen/Functions.h>
+
+#include "fakescore/core/error.hpp"
+#include "sync/storage_bytes.hpp"
+
+namespace fakescore::detail {
+namespace {
+
+std::string first_name(const Manifest& manifest, int64_t group) {
+  for (const TensorSpec& spec : manifest.specs()) {
+    if (spec.alias_group == group) return spec.name;
+  }
+  return "";
+}
+
+}  // namespace
+
+void Placement::allocate(int64_t group) {
+  const size_t bytes = storage_bytes_[static_cast<size_t>(group)];
+  try {
+    storages_[static_cast<size_t>(group)] = at::empty({static_cast<int64_t>(bytes)}, at::kByte);
+  } catch (const c10::Error& error) {
+    throw_error(
+        {ErrorCode::kMemory, -1, "place", first_name(manifest_, group),
+         std::to_string(bytes) + " bytes cannot be allocated: " + error.what_without_backtrace(),
+         "run on hosts with more memory, fewer ranks a host, or a smaller dtype"});
+  }
+}
+
+void Placement::adopt(int64_t group, const at::Tensor& tensor) {
+  storages_[static_cast<size_t>(group)] = storage_bytes(tensor);
+}
+
+at::Tensor Placement::tensor(size_t spec_index) const {
+  const TensorSpec& spec = manifest_.specs()[spec_index];
+  at::Tensor tensor = at::empty({0}, spec.dtype);
+  return tensor.set_(bytes(spec.alias_group).storage(), spec.storage_offset, spec.sizes,
+                     spec.strides);
+}
+
+}  // namespace fakescore::detail

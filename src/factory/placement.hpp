@@ -1,0 +1,36 @@
+#pragma once
+
+#include <ATen/core/Tensor.h>
+
+#include <vector>
+
+#include "factory/load_plan.hpp"
+#include "fakescore/core/manifest.hpp"
+
+namespace fakescore::detail {
+
+/// The storages of a module, one per alias group, and the tensors that lie in them.
+class Placement {
+ public:
+  explicit Placement(const Manifest& manifest)
+      : manifest_(manifest),
+        storage_bytes_(manifest.storage_bytes()),
+        storages_(static_cast<size_t>(manifest.alias_groups())) {}
+
+  /// Makes a group's storage, its pages untouched.
+  void allocate(int64_t group);
+  /// Takes storage that already holds values; `tensor` is any tensor in it.
+  void adopt(int64_t group, const at::Tensor& tensor);
+
+  /// A group's storage as 1-D uint8.
+  const at::Tensor& bytes(int64_t group) const { return storages_.at(static_cast<size_t>(group)); }
+  /// Entry `spec` of the manifest in its storage.
+  at::Tensor tensor(size_t spec) const;
+
+ private:
+  const Manifest& manifest_;
+  std::vector<size_t> storage_bytes_;
+  std::vector<at::Tensor> storages_;
+};
+
+}  // namespace fakescore::detail

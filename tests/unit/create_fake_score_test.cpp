@@ -1,0 +1,159 @@
+#include <gmock/gmock.h>
+#include <gtest/gtest.h>
+#include <torch/script.h>
+#include <torch/torch.h>
+
+#include "fakescore/comm/make_communicator.hpp"
+#include "fakescore/core/error.hpp"
+#include "fakescore/core/module_tensors.hpp"
+#include "fakescore/factory/fake_score.hpp"
+#include "fakescore/factory/fake_score_meta.hpp"
+#include "support/tensor_checks.hpp"
+#include "support/tiny_models.hpp"
+
+namespace fakescore {
+namespace {
+
+using testing::AwkwardModule;
+using testing::bit_equal;
+using ::testing::HasSubstr;
+using testing::PlainModule;
+
+/// Registers one tensor twice and a strided one: what Cloneable::clone() does not keep.
+class TiedModule : public torch::nn::Cloneable<TiedModule> {
+ public:
+  TiedModule() { reset(); }
+  void reset() override {
+    weight = register_parameter("weight", torch::randn({6, 4}));
+    register_parameter("transposed", weight.detach().t());
+    strided = register_buffer("strided", torch::randn({5, 3}).t());
+    steps = register_buffer("steps", torch::arange(3));
+  }
+  torch::Tensor weight, strided, steps;
+};
+
+void expect_same_values(const torch::nn::Module& a, const torch::nn::Module& b) {
+  const auto x = module_tensors(a);
+  const auto y = module_tensors(b);
+  ASSERT_EQ(x.size(), y.size());
+  for (size_t i = 0; i < x.size(); ++i) {
+    EXPECT_EQ(x[i].name, y[i].name);
+    EXPECT_TRUE(bit_equal(x[i].tensor, y[i].tensor)) << x[i].name;
+    if (x[i].tensor.numel() > 0) {
+      EXPECT_NE(x[i].tensor.const_data_ptr(), y[i].tensor.const_data_ptr()) << x[i].name;
+    }
+  }
+}
+
+TEST(CreateFakeScore, CopiesAndLeavesTheTeacherAsItWas) {
+  auto teacher = std::make_shared<PlainModule>();
+  teacher->eval();
+  for (auto& parameter : teacher->parameters()) parameter.set_requires_grad(false);
+  const auto copy = create_fake_score(teacher);
+  expect_same_values(*teacher, *copy);
+  EXPECT_TRUE(copy->is_training());
+  for (const auto& parameter : copy->parameters()) EXPECT_TRUE(parameter.requires_grad());
+  EXPECT_FALSE(teacher->is_training());
+  for (const auto& parameter : teacher->parameters()) EXPECT_FALSE(parameter.requires_grad());
+}
+
+TEST(CreateFakeScore, TheCopyTrains) {
+  auto teacher = std::make_shared<PlainModule>();
+  const auto before = teacher->first->weight.detach().clone();
+  const auto copy = std::dynamic_pointer_cast<PlainModule>(create_fake_score(teacher));
+  ASSERT_TRUE(copy);
+  torch::optim::SGD optimizer(copy->parameters(), 0.1);
+  copy->forward(torch::ones({2, 8})).sum().backward();
+  optimizer.step();
+  EXPECT_FALSE(torch::equal(copy->first->weight, before));
+  EXPECT_TRUE(torch::equal(teacher->first->weight, before));
+}
+
+TEST(CreateFakeScore, KeepsTiesAndStrides) {
+  auto teacher = std::make_shared<TiedModule>();
+  const auto copy = std::dynamic_pointer_cast<TiedModule>(create_fake_score(teacher));
+  expect_same_values(*teacher, *copy);
+  const auto parameters = copy->named_parameters();
+  EXPECT_TRUE(parameters["weight"].is_alias_of(parameters["transposed"]));
+  EXPECT_TRUE(parameters["weight"].is_leaf());
+}
+
+TEST(CreateFakeScore, WithoutACopyIsTheSameInstance) {
+  auto teacher = std::make_shared<PlainModule>();
+  teacher->eval();
+  teacher->register_module("_fsdp_wrapped_module", torch::nn::Linear(1, 1));
+  for (auto& parameter : teacher->parameters()) parameter.set_requires_grad(false);
+  const auto same = create_fake_score(teacher, {.deep_copy = false});
+  EXPECT_EQ(same, teacher);
+  EXPECT_TRUE(teacher->is_training());
+  for (const auto& parameter : teacher->parameters()) EXPECT_TRUE(parameter.requires_grad());
+}
+
+TEST(CreateFakeScore, RefusesAWrappedTeacher) {
+  auto teacher = std::make_shared<torch::nn::Module>();
+  teacher->register_module("_fsdp_wrapped_module", torch::nn::Linear(2, 2));
+  try {
+    create_fake_score(teacher);
+    FAIL() << "no error";
+  } catch (const ConfigError& error) {
+    EXPECT_THAT(error.what(), HasSubstr("create_fake_score_meta"));
+  }
+}
+
+TEST(CreateFakeScore, NamesTheTypeThatCannotBeCloned) {
+  try {
+    create_fake_score(std::make_shared<AwkwardModule>());
+    FAIL() << "no error";
+  } catch (const BuildError& error) {
+    EXPECT_THAT(error.what(), AllOf(HasSubstr("AwkwardModule"), HasSubstr("build")));
+  }
+  EXPECT_THROW(create_fake_score(std::shared_ptr<torch::nn::Module>()), ConfigError);
+}
+
+TEST(CreateFakeScore, ABuilderServesAnyClass) {
+  auto teacher = std::make_shared<AwkwardModule>();
+  teacher->eval();
+  const auto copy = std::dynamic_pointer_cast<AwkwardModule>(
+      create_fake_score(teacher, {.build = [] { return std::make_shared<AwkwardModule>(); }}));
+  ASSERT_TRUE(copy);
+  expect_same_values(*teacher, *copy);
+  EXPECT_TRUE(bit_equal(copy->hidden, teacher->hidden));
+  EXPECT_TRUE(copy->weight.requires_grad());
+  EXPECT_FALSE(teacher->is_training());
+}
+
+TEST(CreateFakeScore, CopiesTorchScriptModules) {
+  torch::jit::Module teacher("teacher");
+  const auto weight = torch::randn({3, 3});
+  teacher.register_parameter("weight", weight, false);
+  teacher.register_parameter("tied", weight, false);
+  teacher.register_buffer("buffer", torch::ones(2));
+  teacher.register_attribute("training", c10::BoolType::get(), false);
+  torch::jit::Module copy = create_fake_score(teacher);
+  EXPECT_TRUE(bit_equal(copy.attr("weight").toTensor(), weight));
+  EXPECT_FALSE(copy.attr("weight").toTensor().is_alias_of(weight));
+  EXPECT_TRUE(copy.attr("weight").toTensor().is_alias_of(copy.attr("tied").toTensor()));
+  EXPECT_TRUE(copy.attr("weight").toTensor().requires_grad());
+  EXPECT_TRUE(copy.is_training());
+  EXPECT_FALSE(teacher.is_training());
+  EXPECT_FALSE(weight.requires_grad());
+  EXPECT_EQ(create_fake_score(teacher, {.deep_copy = false})._ivalue(), teacher._ivalue());
+}
+
+TEST(CreateFakeScoreMeta, WithoutABuilderCopiesInOneProcessOnly) {
+  auto teacher = std::make_shared<PlainModule>();
+  const auto single = make_local_communicators(1);
+  const MetaResult result = create_fake_score_meta(teacher, *single[0]);
+  EXPECT_TRUE(result.report.deep_copy);
+  expect_same_values(*teacher, *result.module);
+  const auto pair = make_local_communicators(2);
+  try {
+    create_fake_score_meta(teacher, *pair[0]);
+    FAIL() << "no error";
+  } catch (const ConfigError& error) {
+    EXPECT_THAT(error.what(), HasSubstr("TeacherSource"));
+  }
+}
+
+}  // namespace
+}  // namespace fakescore

@@ -1,0 +1,338 @@
+#include "fakescore/factory/fake_score_meta.hpp"
+
+#include <gmock/gmock.h>
+#include <gtest/gtest.h>
+#include <torch/torch.h>
+
+#include <fstream>
+
+#include "fakescore/core/error.hpp"
+#include "fakescore/core/module_tensors.hpp"
+#include "fakescore/models/registry.hpp"
+#include "support/rank_environment.hpp"
+#include "support/temp_folder.hpp"
+#include "support/tensor_checks.hpp"
+#include "support/tiny_models.hpp"
+
+namespace fakescore {
+namespace {
+
+using ::testing::AllOf;
+using testing::AwkwardModule;
+using testing::bit_equal;
+using ::testing::ElementsAre;
+using ::testing::HasSubstr;
+using testing::run_on_every_rank;
+using testing::TempFolder;
+using NamedTensors = std::vector<std::pair<std::string, at::Tensor>>;
+
+const std::filesystem::path kData = FAKESCORE_TEST_DATA;
+
+/// Ranks may be threads of one process, which share the default generator.
+std::mutex& generator_mutex() {
+  static std::mutex mutex;
+  return mutex;
+}
+
+std::shared_ptr<AwkwardModule> make_teacher() {
+  const std::lock_guard<std::mutex> lock(generator_mutex());
+  torch::manual_seed(11);
+  return std::make_shared<AwkwardModule>();
+}
+
+std::shared_ptr<torch::nn::Module> build_awkward() { return std::make_shared<AwkwardModule>(); }
+
+NamedTensors persistent_tensors(const torch::nn::Module& module) {
+  NamedTensors tensors;
+  for (const ModuleTensor& entry : module_tensors(module)) {
+    if (entry.kind != TensorKind::kNonPersistentBuffer) {
+      tensors.emplace_back(entry.name, entry.tensor.detach());
+    }
+  }
+  return tensors;
+}
+
+/// A teacher that only the root may open.
+TeacherSource only_on_root(const Communicator& communicator, NamedTensors tensors) {
+  if (communicator.rank() != 0) return TeacherSource::path("/nonexistent/on/this/rank");
+  return TeacherSource::state_dict(std::move(tensors));
+}
+
+template <class Expected>
+std::string error_of(const std::function<void()>& call) {
+  try {
+    call();
+  } catch (const Expected& error) {
+    return error.what();
+  } catch (const std::exception& error) {
+    return std::string("another class: ") + error.what();
+  }
+  return "no error";
+}
+
+void expect_same_on_every_rank(Communicator& communicator, const std::string& text) {
+  for (const auto& other : communicator.all_gather(text, "test")) EXPECT_EQ(other, text);
+}
+
+TEST(FakeScoreMeta, EveryTensorIsTheTeachersOnEveryRank) {
+  run_on_every_rank([](Communicator& communicator) {
+    const auto teacher = make_teacher();
+    MetaOptions options;
+    options.verify = true;
+    const MetaResult result = create_fake_score_meta(
+        build_awkward, only_on_root(communicator, persistent_tensors(*teacher)), communicator,
+        options);
+    const auto module = std::dynamic_pointer_cast<AwkwardModule>(result.module);
+    ASSERT_TRUE(module);
+    const auto want = module_tensors(*teacher);
+    const auto got = module_tensors(*module);
+    for (size_t i = 0; i < want.size(); ++i) {
+      EXPECT_TRUE(bit_equal(want[i].tensor, got[i].tensor)) << want[i].name;
+      if (want[i].kind == TensorKind::kParameter) {
+        EXPECT_TRUE(got[i].tensor.requires_grad()) << want[i].name;
+        EXPECT_TRUE(got[i].tensor.is_leaf()) << want[i].name;
+      }
+    }
+    // The module's own members are the registered tensors; the plain one is real as well.
+    EXPECT_TRUE(bit_equal(module->weight, teacher->weight));
+    EXPECT_TRUE(bit_equal(module->hidden, teacher->hidden));
+    EXPECT_EQ(module->named_parameters()["tied"].unsafeGetTensorImpl(),
+              module->weight.unsafeGetTensorImpl());
+    EXPECT_TRUE(module->named_buffers()["column"].is_alias_of(module->flat));
+    EXPECT_TRUE(module->is_training());
+    EXPECT_THAT(result.report.replayed, ElementsAre("angles", "(unregistered 0)"));
+    EXPECT_THAT(result.report.missing, ElementsAre());
+    EXPECT_EQ(result.report.peak_host_bytes.size(), static_cast<size_t>(communicator.world_size()));
+    ASSERT_TRUE(result.report.digest);
+    expect_same_on_every_rank(communicator, to_string(*result.report.digest));
+  });
+}
+
+TEST(FakeScoreMeta, MissingKeysAreInitialisedAlikeWhereNotStrict) {
+  run_on_every_rank([](Communicator& communicator) {
+    NamedTensors some;
+    for (auto& entry : persistent_tensors(*make_teacher())) {
+      if (entry.first != "big" && entry.first != "half" && entry.first != "flat" &&
+          entry.first != "rows") {
+        some.push_back(entry);
+      }
+    }
+    some.emplace_back("ghost", torch::ones(1));
+    MetaOptions options;
+    EXPECT_THAT(error_of<TeacherError>([&] {
+                  create_fake_score_meta(build_awkward, only_on_root(communicator, some),
+                                         communicator, options);
+                }),
+                AllOf(HasSubstr("4 missing"), HasSubstr("1 unexpected (ghost)"),
+                      HasSubstr("rank 0 in plan")));
+    options.strict = false;
+    options.verify = true;
+    options.init.seed = 42;
+    const MetaResult result = create_fake_score_meta(
+        build_awkward, only_on_root(communicator, some), communicator, options);
+    EXPECT_THAT(result.report.missing, ElementsAre("half", "big", "flat", "rows"));
+    EXPECT_THAT(result.report.unexpected, ElementsAre("ghost"));
+    const auto module = std::dynamic_pointer_cast<AwkwardModule>(result.module);
+    EXPECT_TRUE(
+        bit_equal(module->named_buffers()["column"], make_teacher()->named_buffers()["column"]));
+    EXPECT_GT(module->big.std().item<float>(), 0.9F);
+    EXPECT_LT(module->big.std().item<float>(), 1.1F);
+    expect_same_on_every_rank(communicator, to_string(*result.report.digest));
+  });
+}
+
+TEST(FakeScoreMeta, CastsBetweenTeacherAndModule) {
+  run_on_every_rank([](Communicator& communicator) {
+    NamedTensors tensors = persistent_tensors(*make_teacher());
+    for (auto& [name, tensor] : tensors) {
+      if (name == "big" || name == "channels_last") tensor = tensor.to(torch::kBFloat16);
+      if (name == "half") tensor = tensor.to(torch::kFloat) + 1e-4;
+    }
+    const MetaResult result = create_fake_score_meta(
+        build_awkward, only_on_root(communicator, tensors), communicator, {});
+    const auto module = std::dynamic_pointer_cast<AwkwardModule>(result.module);
+    for (const auto& [name, tensor] : tensors) {
+      if (name == "big") {
+        EXPECT_TRUE(bit_equal(module->big.detach(), tensor.to(torch::kFloat)));
+      }
+      if (name == "half") {
+        EXPECT_TRUE(bit_equal(module->half.detach(), tensor.to(torch::kBFloat16)));
+      }
+      if (name == "channels_last") {
+        EXPECT_TRUE(torch::equal(module->channels_last.detach(), tensor.to(torch::kFloat)));
+      }
+    }
+    EXPECT_EQ(result.report.cast.size(), 3U);
+    // "big" travelled in two bytes an element.
+    EXPECT_LT(result.report.bytes, 300U * 1000 * 2 + 20'000);
+  });
+}
+
+TEST(FakeScoreMeta, DtypeCastsFloatingTensorsAndKeepsTies) {
+  run_on_every_rank([](Communicator& communicator) {
+    const auto teacher = make_teacher();
+    MetaOptions options;
+    options.dtype = torch::kHalf;
+    const MetaResult result = create_fake_score_meta(
+        build_awkward, only_on_root(communicator, persistent_tensors(*teacher)), communicator,
+        options);
+    const auto module = std::dynamic_pointer_cast<AwkwardModule>(result.module);
+    EXPECT_EQ(module->weight.scalar_type(), torch::kHalf);
+    EXPECT_EQ(module->angles.scalar_type(), torch::kHalf);
+    EXPECT_EQ(module->steps.scalar_type(), torch::kLong);
+    EXPECT_TRUE(torch::equal(module->weight.detach(), teacher->weight.detach().to(torch::kHalf)));
+    EXPECT_TRUE(module->named_buffers()["column"].is_alias_of(module->flat));
+    EXPECT_TRUE(torch::equal(module->angles, teacher->angles.to(torch::kHalf)));
+  });
+}
+
+TEST(FakeScoreMeta, AnyRankCanBeTheRoot) {
+  run_on_every_rank([](Communicator& communicator) {
+    const auto teacher = make_teacher();
+    MetaOptions options;
+    options.root = communicator.world_size() - 1;
+    options.bucket_bytes = 4096;
+    const auto source = communicator.rank() == options.root ? TeacherSource::module(teacher)
+                                                            : TeacherSource::path("/nonexistent");
+    const MetaResult result = create_fake_score_meta(build_awkward, source, communicator, options);
+    EXPECT_TRUE(
+        bit_equal(result.module->named_parameters()["big"].detach(), teacher->big.detach()));
+  });
+}
+
+TEST(FakeScoreMeta, ARootThatCannotReadIsTheSameErrorEverywhere) {
+  run_on_every_rank([](Communicator& communicator) {
+    const std::string text = error_of<TeacherError>([&] {
+      create_fake_score_meta(build_awkward, TeacherSource::path("/nonexistent/teacher"),
+                             communicator, {});
+    });
+    EXPECT_THAT(text, AllOf(HasSubstr("/nonexistent/teacher"), HasSubstr("rank 0 in plan")));
+    expect_same_on_every_rank(communicator, text);
+  });
+}
+
+TEST(FakeScoreMeta, AShapeThatDiffersNamesTheTensor) {
+  run_on_every_rank([](Communicator& communicator) {
+    NamedTensors tensors = persistent_tensors(*make_teacher());
+    for (auto& [name, tensor] : tensors) {
+      if (name == "big") tensor = torch::zeros({2, 2});
+    }
+    const std::string text = error_of<TeacherError>([&] {
+      create_fake_score_meta(build_awkward, only_on_root(communicator, tensors), communicator, {});
+    });
+    EXPECT_THAT(text, AllOf(HasSubstr("big"), HasSubstr("[2, 2]"), HasSubstr("[300, 1000]")));
+    expect_same_on_every_rank(communicator, text);
+  });
+}
+
+TEST(FakeScoreMeta, TiedNamesWithDifferentValuesAreRefused) {
+  run_on_every_rank([](Communicator& communicator) {
+    NamedTensors tensors = persistent_tensors(*make_teacher());
+    for (auto& [name, tensor] : tensors) {
+      if (name == "tied") tensor = tensor + 1;
+    }
+    const std::string text = error_of<TeacherError>([&] {
+      create_fake_score_meta(build_awkward, only_on_root(communicator, tensors), communicator, {});
+    });
+    EXPECT_THAT(text, AllOf(HasSubstr("tied"), HasSubstr("weight")));
+  });
+}
+
+TEST(FakeScoreMeta, ABuilderThatThrowsOnOneRankStopsAll) {
+  run_on_every_rank([](Communicator& communicator) {
+    const int bad = communicator.world_size() - 1;
+    const std::string text = error_of<BuildError>([&] {
+      create_fake_score_meta(
+          [&]() -> std::shared_ptr<torch::nn::Module> {
+            if (communicator.rank() == bad) throw std::runtime_error("no such layer");
+            return build_awkward();
+          },
+          TeacherSource::path("/nonexistent"), communicator, {});
+    });
+    EXPECT_THAT(text, AllOf(HasSubstr("no such layer"),
+                            HasSubstr("rank " + std::to_string(bad) + " in build")));
+    expect_same_on_every_rank(communicator, text);
+    EXPECT_THAT(error_of<BuildError>([&] {
+                  create_fake_score_meta([] { return std::shared_ptr<torch::nn::Module>(); },
+                                         TeacherSource::path("/nonexistent"), communicator, {});
+                }),
+                HasSubstr("no module"));
+  });
+}
+
+TEST(FakeScoreMeta, BuildersThatDifferAreRefusedBeforeAnyByteMoves) {
+  run_on_every_rank([](Communicator& communicator) {
+    if (communicator.world_size() == 1) GTEST_SKIP() << "needs a second rank";
+    auto build = [&]() -> std::shared_ptr<torch::nn::Module> {
+      auto module = std::make_shared<torch::nn::Module>();
+      module->register_parameter(
+          "x", torch::randn({4, communicator.rank() == 1 ? int64_t{5} : int64_t{4}}));
+      return module;
+    };
+    const std::string text = error_of<MismatchError>([&] {
+      create_fake_score_meta(build, TeacherSource::path("/nonexistent"), communicator, {});
+    });
+    EXPECT_THAT(text,
+                AllOf(HasSubstr("rank 1 has parameter x Float[4, 5]"), HasSubstr("Float[4, 4]")));
+    expect_same_on_every_rank(communicator, text);
+  });
+}
+
+TEST(FakeScoreMeta, AModelBeyondMemoryIsTheSameErrorEverywhere) {
+  run_on_every_rank([](Communicator& communicator) {
+    constexpr int64_t kSide = int64_t{1} << 24;  // 2^50 bytes
+    auto build = []() -> std::shared_ptr<torch::nn::Module> {
+      auto module = std::make_shared<torch::nn::Module>();
+      module->register_parameter("huge", torch::zeros({kSide, kSide}));
+      return module;
+    };
+    MetaOptions options;
+    options.strict = false;
+    const std::string text = error_of<MemoryError>([&] {
+      create_fake_score_meta(build, only_on_root(communicator, {}), communicator, options);
+    });
+    EXPECT_THAT(text, HasSubstr("huge"));
+    expect_same_on_every_rank(communicator, text);
+  });
+}
+
+TEST(FakeScoreMeta, AfterAnErrorTheNextCallSucceeds) {
+  run_on_every_rank([](Communicator& communicator) {
+    EXPECT_THROW(create_fake_score_meta(build_awkward, TeacherSource::path("/nonexistent"),
+                                        communicator, {}),
+                 TeacherError);
+    EXPECT_FALSE(communicator.broken());
+    const MetaResult result = create_fake_score_meta(
+        build_awkward, only_on_root(communicator, persistent_tensors(*make_teacher())),
+        communicator, {});
+    EXPECT_TRUE(
+        bit_equal(result.module->named_parameters()["big"].detach(), make_teacher()->big.detach()));
+  });
+}
+
+TEST(FakeScoreMeta, UnregisteredClassesAreFilledByTheirCheckpointsNames) {
+  for (const char* name : {"wan", "wan_sharded", "wan_bf16", "qwen_image", "flux", "unet2d"}) {
+    run_on_every_rank([&](Communicator& communicator) {
+      const auto source = communicator.rank() == 0 ? TeacherSource::path(kData / "models" / name)
+                                                   : TeacherSource::path("/nonexistent");
+      const auto tensors = broadcast_teacher_tensors(source, communicator);
+      MetaOptions options;
+      options.verify = true;
+      const MetaResult result = create_fake_score_meta(
+          [&] { return build_checkpoint_module(tensors); }, source, communicator, options);
+      EXPECT_THAT(result.report.replayed, ElementsAre());
+      EXPECT_THAT(result.report.cast, ElementsAre());
+      const auto teacher = TeacherSource::path(kData / "models" / name).open();
+      std::map<std::string, at::Tensor> got;
+      for (const auto& entry : module_tensors(*result.module)) got[entry.name] = entry.tensor;
+      ASSERT_EQ(got.size(), teacher->tensors().size());
+      for (size_t i = 0; i < teacher->tensors().size(); ++i) {
+        const std::string& key = teacher->tensors()[i].name;
+        EXPECT_TRUE(bit_equal(got.at(key), teacher->read(i))) << name << " " << key;
+      }
+    });
+  }
+}
+
+}  // namespace
+}  // namespace fakescore
