@@ -1,0 +1,62 @@
+#include "inspect_command.hpp"
+
+#include <fmt/core.h>
+#include <fmt/ranges.h>
+
+#include <map>
+#include <string>
+
+#include "fakescore/core/digest.hpp"
+#include "fakescore/core/teacher_source.hpp"
+#include "format_bytes.hpp"
+
+namespace fakescore::launcher {
+namespace {
+
+/// A checkpoint cannot say that two tensors were tied; equal bytes of equal shape are what is left.
+class EqualTensors {
+ public:
+  /// The name of an earlier tensor with the same bytes, or nothing.
+  std::string find_or_add(const TeacherTensor& tensor, const at::Tensor& value) {
+    if (value.numel() < 2) return "";
+    const std::string key =
+        fmt::format("{} {} {}", c10::toString(tensor.dtype), fmt::join(tensor.sizes, "x"),
+                    to_string(digest_tensor(value)));
+    const auto [first, is_new] = first_by_digest_.try_emplace(key, tensor.name);
+    return is_new ? "" : first->second;
+  }
+
+ private:
+  std::map<std::string, std::string> first_by_digest_;
+};
+
+}  // namespace
+
+void inspect(const InspectOptions& options) {
+  const auto teacher = TeacherSource::path(options.path).open();
+  EqualTensors equal;
+  uint64_t elements = 0;
+  uint64_t bytes = 0;
+  std::map<std::string, uint64_t> by_dtype;
+  std::string file;
+  for (size_t i = 0; i < teacher->tensors().size(); ++i) {
+    const TeacherTensor& tensor = teacher->tensors()[i];
+    if (tensor.file != file) {
+      file = tensor.file;
+      fmt::print("{}\n", file);
+    }
+    const at::Tensor value = teacher->read(i);
+    const std::string same = equal.find_or_add(tensor, value);
+    fmt::print("  {:<14} {:<20} {:>10}  {}{}\n", c10::toString(tensor.dtype),
+               fmt::format("[{}]", fmt::join(tensor.sizes, ", ")), format_bytes(value.nbytes()),
+               tensor.name, same.empty() ? "" : fmt::format("  (same bytes as {})", same));
+    elements += static_cast<uint64_t>(value.numel());
+    bytes += value.nbytes();
+    by_dtype[c10::toString(tensor.dtype)] += value.nbytes();
+  }
+  fmt::print("{} tensors, {} elements, {}\n", teacher->tensors().size(), elements,
+             format_bytes(bytes));
+  for (const auto& [dtype, size] : by_dtype) fmt::print("  {:<14} {}\n", dtype, format_bytes(size));
+}
+
+}  // namespace fakescore::launcher

@@ -1,0 +1,10 @@
+#pragma once
+
+#include "options.hpp"
+
+namespace fakescore::launcher {
+
+/// Prints the tensors of a checkpoint. Throws TeacherError.
+void inspect(const InspectOptions& options);
+
+}  // namespace fakescore::launcher

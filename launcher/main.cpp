@@ -1,0 +1,87 @@
+#include <spdlog/sinks/stdout_color_sinks.h>
+#include <spdlog/spdlog.h>
+#include <unistd.h>
+
+#include <chrono>
+#include <cstdio>
+#include <optional>
+
+#include "exit_codes.hpp"
+#include "fakescore/fakescore.hpp"
+#include "inspect_command.hpp"
+#include "options.hpp"
+#include "run_command.hpp"
+
+namespace fakescore::launcher {
+namespace {
+
+constexpr const char* kFooter =
+    "Ranks are found from torchrun's, Open MPI's, PMI's and Slurm's variables.\n"
+    "Exit codes: 0 success, 1 internal error, 2 bad usage, 3 bad teacher, 4 ranks differ,\n"
+    "5 lost peer, 6 build failed, 7 out of memory.";
+
+/// Every rank has the same error: the first one prints it, and all where that one may be gone.
+int report_error(const ErrorInfo& info, int rank) {
+  if (rank == 0 || info.code == ErrorCode::kPeerLost) spdlog::error("{}", Error(info).what());
+  return exit_code(info.code);
+}
+
+/// Ends a process whose peers are lost: finalising MPI would wait for them for ever.
+[[noreturn]] void leave_at_once(int code) {
+  spdlog::default_logger()->flush();
+  std::fflush(nullptr);
+  ::_exit(code);
+}
+
+int run_job(const RunOptions& options) {
+  std::optional<int> rank;
+  try {
+    const LaunchEnv env = detect_launch_env();
+    rank = env.rank;
+    const auto timeout =
+        std::chrono::milliseconds(static_cast<int64_t>(options.timeout_seconds * 1000));
+    const auto communicator = make_communicator(env, timeout);
+    rank = communicator->rank();
+    try {
+      run(options, *communicator);
+      return kSuccess;
+    } catch (const CommError& error) {
+      leave_at_once(report_error(error.info(), *rank));
+    }
+  } catch (...) {
+    return report_error(describe_current_exception(rank.value_or(0), ""), rank.value_or(0));
+  }
+}
+
+int inspect_checkpoint(const InspectOptions& options) {
+  try {
+    inspect(options);
+    return kSuccess;
+  } catch (...) {
+    return report_error(describe_current_exception(-1, "inspect"), 0);
+  }
+}
+
+int main(int argc, char** argv) {
+  spdlog::set_default_logger(spdlog::stderr_color_mt("fakescore"));
+  spdlog::set_pattern("%n: %^%l%$: %v");
+  CLI::App app("Builds a diffusion teacher's fake score on every rank of a job", "fakescore");
+  app.set_version_flag("--version", "fakescore " FAKESCORE_VERSION);
+  app.require_subcommand(1);
+  app.footer(kFooter);
+  RunOptions run_options;
+  InspectOptions inspect_options;
+  const CLI::App* run = add_run_command(app, run_options);
+  add_inspect_command(app, inspect_options);
+  try {
+    app.parse(argc, argv);
+  } catch (const CLI::ParseError& error) {
+    return app.exit(error) == 0 ? kSuccess : kBadUsage;
+  }
+  return run->parsed() ? run_job(run_options) : inspect_checkpoint(inspect_options);
+}
+
+}  // namespace
+}  // namespace fakescore::launcher
+
+int main(int argc, char** argv) { return fakescore::launcher::main(argc, argv); }

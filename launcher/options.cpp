@@ -1,0 +1,59 @@
+#include "options.hpp"
+
+#include <map>
+
+namespace fakescore::launcher {
+namespace {
+
+const std::map<std::string, at::ScalarType>& dtypes() {
+  static const std::map<std::string, at::ScalarType> names{{"float64", at::kDouble},
+                                                           {"float32", at::kFloat},
+                                                           {"float16", at::kHalf},
+                                                           {"bfloat16", at::kBFloat16}};
+  return names;
+}
+
+}  // namespace
+
+std::optional<at::ScalarType> RunOptions::scalar_type() const {
+  if (dtype.empty()) return std::nullopt;
+  return dtypes().at(dtype);
+}
+
+CLI::App* add_run_command(CLI::App& app, RunOptions& options) {
+  CLI::App* run = app.add_subcommand(
+      "run", "Build the teacher's fake score on every rank of this job, and report");
+  run->add_option("--teacher", options.teacher,
+                  "safetensors file, index, or folder; opened on rank 0 alone")
+      ->required();
+  run->add_option("--config", options.config,
+                  "diffusers config.json, read on rank 0; default: the one beside the teacher");
+  run->add_option("--dtype", options.dtype, "cast floating-point parameters and buffers to this")
+      ->check(CLI::IsMember(dtypes()));
+  run->add_option("--bucket-bytes", options.bucket_bytes, "bytes of one broadcast")
+      ->check(CLI::Range(size_t{4096}, size_t{1} << 30))
+      ->capture_default_str();
+  run->add_option("--timeout", options.timeout_seconds,
+                  "seconds to wait for another rank before it counts as lost")
+      ->check(CLI::Range(0.1, 1e6))
+      ->capture_default_str();
+  run->add_flag("--strict,!--no-strict", options.strict,
+                "missing or unexpected keys are errors (default); with --no-strict they are "
+                "reported, and what is missing keeps its own initialisation");
+  run->add_flag("--verify,!--no-verify", options.verify,
+                "compare a digest of every tensor across ranks (default)");
+  run->add_option("--output", options.output,
+                  "folder in which the last rank writes what it received, as safetensors");
+  run->add_option("--json", options.json, "file in which rank 0 writes the report");
+  run->add_flag("--quiet", options.quiet, "print errors only");
+  return run;
+}
+
+CLI::App* add_inspect_command(CLI::App& app, InspectOptions& options) {
+  CLI::App* inspect =
+      app.add_subcommand("inspect", "Print a checkpoint's tensors, dtypes, sizes and ties");
+  inspect->add_option("path", options.path, "safetensors file, index, or folder")->required();
+  return inspect;
+}
+
+}  // namespace fakescore::launcher

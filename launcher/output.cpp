@@ -1,0 +1,53 @@
+#include "output.hpp"
+
+#include <fstream>
+#include <map>
+#include <tuple>
+#include <utility>
+#include <vector>
+
+#include "fakescore/core/error.hpp"
+#include "fakescore/core/module_tensors.hpp"
+#include "fakescore/core/teacher_source.hpp"
+
+namespace fakescore::launcher {
+namespace {
+
+using View = std::tuple<const void*, int64_t, std::vector<int64_t>, std::vector<int64_t>>;
+
+View view_of(const at::Tensor& tensor) {
+  return {tensor.storage().data(), tensor.storage_offset(), tensor.sizes().vec(),
+          tensor.strides().vec()};
+}
+
+void create_folder(const std::filesystem::path& folder) {
+  std::error_code error;
+  std::filesystem::create_directories(folder, error);
+  if (error) {
+    throw_error({ErrorCode::kConfig, -1, "output", folder.string(),
+                 "cannot be made: " + error.message(), "give a folder that can be written"});
+  }
+}
+
+}  // namespace
+
+void write_output(const std::filesystem::path& folder, const torch::nn::Module& module,
+                  const std::string& config_json) {
+  create_folder(folder);
+  std::vector<std::pair<std::string, at::Tensor>> tensors;
+  std::map<std::string, std::string> metadata{{"format", "pt"}};
+  std::map<View, std::string> written;
+  for (const ModuleTensor& entry : module_tensors(module)) {
+    if (entry.kind == TensorKind::kNonPersistentBuffer) continue;
+    const auto [first, is_new] = written.try_emplace(view_of(entry.tensor), entry.name);
+    if (is_new || entry.tensor.numel() == 0) {
+      tensors.emplace_back(entry.name, entry.tensor.detach());
+    } else {
+      metadata.emplace(entry.name, first->second);
+    }
+  }
+  save_safetensors(folder / "diffusion_pytorch_model.safetensors", tensors, metadata);
+  if (!config_json.empty()) std::ofstream(folder / "config.json") << config_json;
+}
+
+}  // namespace fakescore::launcher

@@ -1,0 +1,24 @@
+#pragma once
+
+#include <filesystem>
+#include <string>
+
+#include "fakescore/factory/fake_score_meta.hpp"
+
+namespace fakescore::launcher {
+
+/// What the report says beside the library's own.
+struct RunDescription {
+  std::string teacher;
+  std::string class_name;
+  bool has_forward = true;
+};
+
+/// Prints the report as a table on standard output.
+void print_report(const MetaReport& report, const RunDescription& run);
+
+/// Writes the report as JSON. Throws ConfigError naming the file.
+void write_report(const std::filesystem::path& path, const MetaReport& report,
+                  const RunDescription& run);
+
+}  // namespace fakescore::launcher
