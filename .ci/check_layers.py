@@ -1,0 +1,58 @@
+#!/usr/bin/env python3
+"""Checks the rules of the tree that a compiler does not.
+
+Layers: core < comm < sync < factory, core < models; a file includes its own layer or a lower one.
+Public headers include no vendor header. Source files stay within a number of lines.
+"""
+import pathlib
+import re
+import sys
+
+ROOT = pathlib.Path(__file__).resolve().parent.parent
+ALLOWED = {
+    "core": {"core"},
+    "comm": {"core", "comm"},
+    "sync": {"core", "comm", "sync"},
+    "factory": {"core", "comm", "sync", "factory"},
+    "models": {"core", "models"},
+}
+VENDOR = re.compile(r"mpi\.h|nccl\.h|cuda_runtime\.h")
+INCLUDE = re.compile(r'^\s*#include\s+["<]([^">]+)[">]', re.M)
+MAX_LINES = 400
+
+
+def layer_of_include(name):
+    parts = pathlib.PurePosixPath(name.removeprefix("fakescore/")).parts
+    return parts[0] if len(parts) > 1 and parts[0] in ALLOWED else None
+
+
+def problems(path):
+    relative = path.relative_to(ROOT)
+    text = path.read_text()
+    lines = text.count("\n")
+    if lines > MAX_LINES:
+        yield f"{relative}: {lines} lines, more than {MAX_LINES}"
+    is_public = relative.parts[0] == "include"
+    layer = relative.parts[2 if is_public else 1] if relative.parts[0] in ("include", "src") else None
+    for name in INCLUDE.findall(text):
+        if is_public and VENDOR.search(name) and not path.name.startswith("adopt_"):
+            yield f"{relative}: a public header includes {name}"
+        target = layer_of_include(name)
+        if layer in ALLOWED and target and target not in ALLOWED[layer]:
+            yield f"{relative}: layer {layer} includes {name} of layer {target}"
+
+
+def main():
+    found = []
+    for folder in ("include", "src", "launcher", "tests", "examples"):
+        for path in sorted((ROOT / folder).rglob("*")):
+            if path.suffix in (".hpp", ".cpp"):
+                found += problems(path)
+    for line in found:
+        print(line)
+    print(f"check_layers: {len(found)} problems")
+    return 1 if found else 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

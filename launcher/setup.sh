@@ -1,0 +1,67 @@
+# Sourced by launcher/demo, tests/run and .ci/run: installs what is missing and sets the
+# environment of the build. Needs $root, the checkout. Defines fakescore_setup and fakescore_build.
+
+torch_version=2.11.0
+venv=$root/.venv
+build_packages=(g++ cmake ninja-build ccache python3-venv openmpi-bin libopenmpi-dev
+                nlohmann-json3-dev libcli11-dev libspdlog-dev libfmt-dev libpng-dev
+                libgtest-dev libgmock-dev)
+
+say() { printf '== %s\n' "$*" >&2; }
+fail() { printf 'error: %s\n' "$*" >&2; exit 1; }
+
+# fakescore_packages PACKAGE...: installs Debian packages that are missing.
+fakescore_packages() {
+  local missing=() package
+  for package in "$@"; do
+    dpkg-query -W -f '${Status}' "$package" 2>/dev/null | grep -q 'install ok installed' ||
+      missing+=("$package")
+  done
+  [ ${#missing[@]} -eq 0 ] && return
+  if [ "$(id -u)" -ne 0 ]; then
+    fail "Debian packages are missing; run this line, then start again:
+  sudo apt-get update && sudo apt-get install -y --no-install-recommends ${missing[*]}"
+  fi
+  say "installing Debian packages: ${missing[*]}"
+  local log=$root/build/apt.log
+  mkdir -p "$root/build"
+  { apt-get update && DEBIAN_FRONTEND=noninteractive \
+      apt-get install -y --no-install-recommends "${missing[@]}"; } >"$log" 2>&1 ||
+    { tail -n 20 "$log" >&2; fail "apt-get failed; the whole log is in $log"; }
+}
+
+# fakescore_torch: LibTorch, from the PyPI wheel, in a virtual environment inside the checkout.
+fakescore_torch() {
+  local installed=
+  installed=$(sed -n "s/^__version__ = '\([0-9.]*\).*/\1/p" \
+    "$venv"/lib/python3*/site-packages/torch/version.py 2>/dev/null || true)
+  [ "$installed" = "$torch_version" ] && return
+  say "installing torch $torch_version into $venv (several gigabytes, a few minutes)"
+  python3 -m venv "$venv"
+  "$venv/bin/pip" install --quiet --disable-pip-version-check --progress-bar off \
+    "torch==$torch_version" ||
+    fail "pip could not install torch $torch_version; see the messages above"
+}
+
+fakescore_setup() {
+  fakescore_packages "${build_packages[@]}"
+  fakescore_torch
+  export CCACHE_DIR=${CCACHE_DIR:-$root/.cache/ccache}
+  # Precompiled headers are cached only with these.
+  export CCACHE_SLOPPINESS=pch_defines,time_macros,include_file_mtime,include_file_ctime
+  if [ "$(id -u)" -eq 0 ]; then
+    export OMPI_ALLOW_RUN_AS_ROOT=1 OMPI_ALLOW_RUN_AS_ROOT_CONFIRM=1
+  fi
+}
+
+# fakescore_build PRESET [TARGET...]: configures and builds; quiet unless it fails.
+fakescore_build() {
+  local preset=$1 log=$root/build/$1.log
+  shift
+  mkdir -p "$root/build"
+  say "building preset $preset (the first time takes minutes; log: $log)"
+  (cd "$root" &&
+    cmake --preset "$preset" -DFAKESCORE_PYTHON="$venv/bin/python3" &&
+    cmake --build --preset "$preset" ${1:+--target "$@"}) >"$log" 2>&1 ||
+    { tail -n 40 "$log" >&2; fail "the build failed; the whole log is in $log"; }
+}
