@@ -1,0 +1,55 @@
+// One rank of a job in which one rank is struck by a signal in a chosen phase of
+// create_fake_score_meta. Leaves with the program's own exit code for a lost peer, after printing
+// the error and how long it took to hear of it.
+//
+//   meta_fault_rank PHASE SIGNAL VICTIM TIMEOUT_MS
+
+#include <unistd.h>
+
+#include <chrono>
+#include <cstdlib>
+#include <iostream>
+
+#include "fakescore/fakescore.hpp"
+#include "support/faulty_communicator.hpp"
+#include "support/tiny_models.hpp"
+
+namespace {
+
+constexpr int kLostPeer = 5;
+
+int run(std::unique_ptr<fakescore::Communicator> communicator) {
+  const auto teacher = std::make_shared<fakescore::testing::AwkwardModule>();
+  fakescore::MetaOptions options;
+  options.verify = true;
+  options.bucket_bytes = 65536;
+  const auto begin = std::chrono::steady_clock::now();
+  try {
+    fakescore::create_fake_score_meta(
+        [] { return std::make_shared<fakescore::testing::AwkwardModule>(); },
+        fakescore::TeacherSource::module(teacher), *communicator, options);
+  } catch (const fakescore::CommError& error) {
+    const auto seconds =
+        std::chrono::duration<double>(std::chrono::steady_clock::now() - begin).count();
+    std::cout << "SECONDS " << seconds << "\nERROR " << error.what() << std::endl;
+    ::_exit(kLostPeer);
+  }
+  std::cout << "NO ERROR" << std::endl;
+  return 0;
+}
+
+}  // namespace
+
+int main(int argc, char** argv) {
+  if (argc != 5) return 2;
+  const std::string phase = argv[1];
+  const int signal = std::atoi(argv[2]);
+  const int victim = std::atoi(argv[3]);
+  const auto timeout = std::chrono::milliseconds(std::atoi(argv[4]));
+  auto communicator = fakescore::make_communicator(fakescore::detect_launch_env(), timeout);
+  if (communicator->rank() == victim) {
+    communicator = std::make_unique<fakescore::testing::FaultyCommunicator>(
+        std::move(communicator), fakescore::testing::Fault{phase, signal});
+  }
+  return run(std::move(communicator));
+}

@@ -1,0 +1,57 @@
+#pragma once
+
+#include <signal.h>
+
+#include <memory>
+#include <string>
+#include <utility>
+#include <vector>
+
+#include "fakescore/comm/communicator.hpp"
+
+namespace fakescore::testing {
+
+/// Where a rank is struck: at its first control message or bulk broadcast of a phase.
+struct Fault {
+  std::string phase;  ///< the `what` of a control message, or "bulk"
+  int signal = SIGKILL;
+};
+
+/// Passes every call on to a real communicator, but for the one at which this process is struck by
+/// a signal.
+class FaultyCommunicator : public Communicator {
+ public:
+  FaultyCommunicator(std::unique_ptr<Communicator> inner, Fault fault)
+      : Communicator(inner->rank(), inner->world_size(), inner->timeout()),
+        inner_(std::move(inner)),
+        fault_(std::move(fault)) {}
+
+  const char* backend() const noexcept override { return inner_->backend(); }
+  bool broken() const noexcept override { return inner_->broken(); }
+
+  std::vector<std::string> all_gather(const std::string& message,
+                                      const std::string& what) override {
+    strike_at(what);
+    return inner_->all_gather(message, what);
+  }
+  std::string broadcast_message(const std::string& message, int root,
+                                const std::string& what) override {
+    strike_at(what);
+    return inner_->broadcast_message(message, root, what);
+  }
+  std::unique_ptr<PendingBroadcast> start_broadcast(const at::Tensor& buffer, int root,
+                                                    const std::string& what) override {
+    strike_at("bulk");
+    return inner_->start_broadcast(buffer, root, what);
+  }
+
+ private:
+  void strike_at(const std::string& phase) {
+    if (phase == fault_.phase) ::raise(fault_.signal);
+  }
+
+  std::unique_ptr<Communicator> inner_;
+  Fault fault_;
+};
+
+}  // namespace fakescore::testing
