@@ -30,8 +30,9 @@ class FAKESCORE_API PendingBroadcast {
 /// `kPeerCensus`.
 ///
 /// Collective calls must be made by every rank in the same order. One thread at a time may use a
-/// communicator; an MPI one makes its MPI calls on the calling thread. Destruction never blocks
-/// and never throws.
+/// communicator; an MPI one makes its MPI calls on the calling thread. Destruction never throws; it
+/// returns at once, but for a rank that serves the job's store: it waits for the others' farewell,
+/// kPeerCensus at most, so that their last message is not cut off.
 class FAKESCORE_API Communicator {
  public:
   /// How long survivors take at most to find out which ranks are lost.

@@ -16,7 +16,7 @@ struct LaunchEnv {
   int rank = 0;
   int world_size = 1;
   int local_rank = 0;
-  std::string master_addr;         ///< where the store is served; empty under MPI launchers
+  std::string master_addr;  ///< where the store is served; empty under MPI launchers
   int master_port = 0;
   bool agent_hosts_store = false;  ///< torchrun's agent serves the store: every rank is a client
   std::string key_prefix;          ///< separates runs and restarts that share one store

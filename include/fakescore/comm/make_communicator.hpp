@@ -1,7 +1,10 @@
 #pragma once
 
+#include <c10/util/intrusive_ptr.h>
+
 #include <chrono>
 #include <memory>
+#include <string>
 #include <vector>
 
 #include "fakescore/comm/communicator.hpp"
@@ -16,7 +19,9 @@ namespace fakescore {
 
 /// The communicator that fits how the process was started: MPI under mpirun and PMI launchers,
 /// the job's TCPStore under torchrun and Slurm, a local one of size 1 otherwise.
-/// Throws ConfigError where the launcher needs a backend that this build lacks.
+/// Throws ConfigError where the launcher needs a backend that this build lacks, or where MPI was
+/// started with another world than the launcher's variables say; CommError where the store cannot
+/// be reached within the timeout.
 FAKESCORE_API std::unique_ptr<Communicator> make_communicator(
     const LaunchEnv& env, std::chrono::milliseconds timeout = kDefaultTimeout);
 
@@ -35,9 +40,10 @@ FAKESCORE_API std::unique_ptr<Communicator> make_store_communicator(
 /// Whether this build has the MPI backend.
 FAKESCORE_API bool has_mpi() noexcept;
 
-/// Over a duplicate of MPI_COMM_WORLD. MPI is initialised here only where nobody did, with
-/// MPI_THREAD_SERIALIZED, and then finalised at process exit by this library unless the
-/// communicator is broken. Throws ConfigError in a build without MPI.
+/// Over a duplicate of MPI_COMM_WORLD. Collective; like MPI_Init itself it has no deadline. MPI is
+/// initialised here only where nobody did, with MPI_THREAD_SERIALIZED, and then finalised at
+/// process exit by this library unless the communicator is broken. Throws ConfigError in a build
+/// without MPI.
 FAKESCORE_API std::unique_ptr<Communicator> make_mpi_communicator(
     std::chrono::milliseconds timeout = kDefaultTimeout);
 

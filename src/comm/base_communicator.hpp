@@ -1,0 +1,53 @@
+#pragma once
+
+#include <chrono>
+#include <optional>
+#include <string>
+#include <utility>
+
+#include "comm/step.hpp"
+#include "fakescore/comm/communicator.hpp"
+
+namespace fakescore::detail {
+
+using Clock = std::chrono::steady_clock;
+
+/// What every backend shares: the failure that broke it, and checks of arguments.
+class BaseCommunicator : public Communicator {
+ public:
+  bool broken() const noexcept override { return failure_.has_value(); }
+
+ protected:
+  using Communicator::Communicator;
+
+  void require_healthy() const {
+    if (failure_) throw CommError(*failure_);
+  }
+
+  /// Breaks the communicator; what broke it first is what every later call says.
+  [[noreturn]] void fail(ErrorInfo info) {
+    if (!failure_) failure_ = std::move(info);
+    throw CommError(*failure_);
+  }
+
+  void require_root(int root, const std::string& what) const {
+    if (root >= 0 && root < world_size()) return;
+    throw ConfigError({ErrorCode::kConfig, -1, "", what,
+                       "root " + std::to_string(root) + " is not a rank of a world of " +
+                           std::to_string(world_size()),
+                       ""});
+  }
+
+  void require_buffer(const at::Tensor& buffer, const std::string& what) const {
+    const bool fits = buffer.defined() && buffer.device().is_cpu() && buffer.dim() == 1 &&
+                      buffer.scalar_type() == at::kByte && buffer.is_contiguous();
+    if (fits) return;
+    throw ConfigError({ErrorCode::kConfig, -1, "", what,
+                       "a broadcast needs a contiguous 1-D uint8 tensor in host memory", ""});
+  }
+
+ private:
+  std::optional<ErrorInfo> failure_;
+};
+
+}  // namespace fakescore::detail

@@ -1,0 +1,224 @@
+// Threads of one process as ranks. They meet in slots, one per call number, under one mutex.
+#include <condition_variable>
+#include <cstring>
+#include <map>
+#include <mutex>
+
+#include "comm/base_communicator.hpp"
+#include "fakescore/comm/make_communicator.hpp"
+
+namespace fakescore {
+namespace {
+
+using detail::Answers;
+using detail::CallKind;
+using detail::Clock;
+using detail::Step;
+
+struct Call {
+  Step step;
+  std::string message;
+  at::Tensor buffer;
+};
+
+struct Slot {
+  explicit Slot(int world_size) : calls(static_cast<size_t>(world_size)) {}
+  std::vector<std::optional<Call>> calls;
+  int copied = 0;  // receivers that have taken the root's bytes
+  int left = 0;    // ranks that need the slot no longer
+};
+
+/// Shared by the ranks; every member is guarded by the mutex.
+struct LocalWorld {
+  explicit LocalWorld(int world_size) : answers(static_cast<size_t>(world_size)) {}
+  std::mutex mutex;
+  std::condition_variable changed;
+  std::map<uint64_t, Slot> slots;
+  Answers answers;
+  bool census = false;
+  std::optional<ErrorInfo> verdict;
+};
+
+class LocalCommunicator : public detail::BaseCommunicator {
+ public:
+  LocalCommunicator(std::shared_ptr<LocalWorld> world, int rank, int world_size,
+                    std::chrono::milliseconds timeout)
+      : BaseCommunicator(rank, world_size, timeout), world_(std::move(world)) {}
+
+  const char* backend() const noexcept override { return "local"; }
+  std::vector<std::string> all_gather(const std::string& message, const std::string& what) override;
+  std::string broadcast_message(const std::string& message, int root,
+                                const std::string& what) override;
+  std::unique_ptr<PendingBroadcast> start_broadcast(const at::Tensor& buffer, int root,
+                                                    const std::string& what) override;
+  void finish_broadcast(uint64_t number, int root, const Step& step, at::Tensor& buffer);
+
+ private:
+  using Lock = std::unique_lock<std::mutex>;
+
+  uint64_t enter(Lock& lock, Call call);
+  void leave(uint64_t number);
+  [[noreturn]] void take_census(Lock& lock, const Step& step);
+
+  /// Waits for `done` on the call's slot; a verdict, a census or the deadline end it with a throw.
+  template <typename Done>
+  Slot& await(Lock& lock, uint64_t number, const Step& step, Done done) {
+    Slot& slot = world_->slots.at(number);
+    const auto deadline = Clock::now() + timeout();
+    world_->changed.wait_until(lock, deadline,
+                               [&] { return done(slot) || world_->census || world_->verdict; });
+    if (done(slot)) return slot;
+    take_census(lock, step);
+  }
+
+  std::shared_ptr<LocalWorld> world_;
+  uint64_t next_ = 0;
+};
+
+class LocalBroadcast : public PendingBroadcast {
+ public:
+  LocalBroadcast(LocalCommunicator& communicator, uint64_t number, Step step, at::Tensor buffer)
+      : communicator_(communicator),
+        number_(number),
+        step_(std::move(step)),
+        buffer_(std::move(buffer)) {}
+
+  void wait() override {
+    if (done_) return;
+    communicator_.finish_broadcast(number_, step_.root, step_, buffer_);
+    done_ = true;
+  }
+
+ private:
+  LocalCommunicator& communicator_;
+  uint64_t number_;
+  Step step_;
+  at::Tensor buffer_;
+  bool done_ = false;
+};
+
+uint64_t LocalCommunicator::enter(Lock& lock, Call call) {
+  require_healthy();
+  if (world_->verdict) fail(*world_->verdict);
+  const uint64_t number = next_++;
+  Slot& slot = world_->slots.try_emplace(number, world_size()).first->second;
+  for (int other = 0; other < world_size(); ++other) {
+    const auto& theirs = slot.calls[static_cast<size_t>(other)];
+    if (!theirs || theirs->step == call.step) continue;
+    world_->verdict =
+        other < rank() ? detail::different_steps(other, theirs->step, rank(), call.step, backend())
+                       : detail::different_steps(rank(), call.step, other, theirs->step, backend());
+    world_->changed.notify_all();
+    fail(*world_->verdict);
+  }
+  slot.calls[static_cast<size_t>(rank())] = std::move(call);
+  world_->changed.notify_all();
+  return number;
+}
+
+void LocalCommunicator::leave(uint64_t number) {
+  if (++world_->slots.at(number).left == world_size()) world_->slots.erase(number);
+}
+
+void LocalCommunicator::take_census(Lock& lock, const Step& step) {
+  world_->census = true;
+  world_->answers[static_cast<size_t>(rank())] = step;
+  world_->changed.notify_all();
+  const auto everybody = [&] {
+    for (const auto& answer : world_->answers) {
+      if (!answer) return false;
+    }
+    return true;
+  };
+  world_->changed.wait_until(lock, Clock::now() + detail::kCensusListens,
+                             [&] { return world_->verdict || everybody(); });
+  if (!world_->verdict) {
+    world_->verdict = detail::judge_census(world_->answers, backend(), timeout());
+    world_->changed.notify_all();
+  }
+  fail(*world_->verdict);
+}
+
+std::vector<std::string> LocalCommunicator::all_gather(const std::string& message,
+                                                       const std::string& what) {
+  const Step step{CallKind::kAllGather, -1, -1, what};
+  Lock lock(world_->mutex);
+  const uint64_t number = enter(lock, {step, message, {}});
+  const Slot& slot = await(lock, number, step, [](const Slot& s) {
+    for (const auto& call : s.calls) {
+      if (!call) return false;
+    }
+    return true;
+  });
+  std::vector<std::string> messages;
+  for (const auto& call : slot.calls) messages.push_back(call->message);
+  leave(number);
+  return messages;
+}
+
+std::string LocalCommunicator::broadcast_message(const std::string& message, int root,
+                                                 const std::string& what) {
+  require_root(root, what);
+  const Step step{CallKind::kBroadcastMessage, root, -1, what};
+  Lock lock(world_->mutex);
+  const uint64_t number = enter(lock, {step, rank() == root ? message : std::string(), {}});
+  const size_t at_root = static_cast<size_t>(root);
+  const Slot& slot =
+      await(lock, number, step, [&](const Slot& s) { return s.calls[at_root].has_value(); });
+  std::string received = slot.calls[at_root]->message;
+  leave(number);
+  return received;
+}
+
+std::unique_ptr<PendingBroadcast> LocalCommunicator::start_broadcast(const at::Tensor& buffer,
+                                                                     int root,
+                                                                     const std::string& what) {
+  require_root(root, what);
+  require_buffer(buffer, what);
+  Step step{CallKind::kBroadcast, root, buffer.numel(), what};
+  Lock lock(world_->mutex);
+  const uint64_t number = enter(lock, {step, "", buffer});
+  return std::make_unique<LocalBroadcast>(*this, number, std::move(step), buffer);
+}
+
+void LocalCommunicator::finish_broadcast(uint64_t number, int root, const Step& step,
+                                         at::Tensor& buffer) {
+  require_healthy();
+  const size_t at_root = static_cast<size_t>(root);
+  Lock lock(world_->mutex);
+  if (rank() == root) {
+    await(lock, number, step, [&](const Slot& s) { return s.copied == world_size() - 1; });
+  } else {
+    Slot& slot =
+        await(lock, number, step, [&](const Slot& s) { return s.calls[at_root].has_value(); });
+    // The handle keeps the root's memory alive should the root give up while this copies.
+    const at::Tensor source = slot.calls[at_root]->buffer;
+    lock.unlock();
+    if (step.bytes > 0) {
+      std::memcpy(buffer.mutable_data_ptr(), source.const_data_ptr(),
+                  static_cast<size_t>(step.bytes));
+    }
+    lock.lock();
+    ++slot.copied;
+    world_->changed.notify_all();
+  }
+  leave(number);
+}
+
+}  // namespace
+
+std::vector<std::unique_ptr<Communicator>> make_local_communicators(
+    int world_size, std::chrono::milliseconds timeout) {
+  if (world_size < 1) {
+    throw ConfigError({ErrorCode::kConfig, -1, "", "world_size",
+                       "is " + std::to_string(world_size) + ", a world has at least one rank", ""});
+  }
+  auto world = std::make_shared<LocalWorld>(world_size);
+  std::vector<std::unique_ptr<Communicator>> ranks;
+  for (int rank = 0; rank < world_size; ++rank) {
+    ranks.push_back(std::make_unique<LocalCommunicator>(world, rank, world_size, timeout));
+  }
+  return ranks;
+}
+
+}  // namespace fakescore

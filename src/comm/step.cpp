@@ -1,0 +1,157 @@
+#include "comm/step.hpp"
+
+#include <cstdio>
+#include <sstream>
+
+namespace fakescore::detail {
+namespace {
+
+constexpr char kSeparator = '\x1f';
+constexpr const char* kLostRemedy =
+    "look at the logs of the ranks named and start the job again; where a rank was only slow, "
+    "raise "
+    "the timeout";
+constexpr const char* kStepsRemedy =
+    "make the same calls in the same order with the same options on every rank";
+
+std::string seconds(std::chrono::milliseconds timeout) {
+  char text[32];
+  std::snprintf(text, sizeof text, "%g s", static_cast<double>(timeout.count()) / 1000);
+  return text;
+}
+
+std::string name_ranks(const std::vector<int>& ranks) {
+  std::ostringstream text;
+  text << (ranks.size() == 1 ? "rank " : "ranks ");
+  for (size_t i = 0; i < ranks.size(); ++i) {
+    if (i > 0) text << (i + 1 == ranks.size() ? " and " : ", ");
+    text << ranks[i];
+  }
+  return text.str();
+}
+
+std::vector<std::string> split(const std::string& text) {
+  std::vector<std::string> fields(1);
+  for (const char c : text) {
+    if (c == kSeparator) {
+      fields.emplace_back();
+    } else {
+      fields.back().push_back(c);
+    }
+  }
+  return fields;
+}
+
+/// The first two answers that differ, as "; rank 0 waits in ..., rank 1 in ..."; empty where all
+/// wait in the same step.
+std::string name_difference(const Answers& answers) {
+  size_t first = 0;
+  while (first < answers.size() && !answers[first]) ++first;
+  for (size_t rank = first + 1; rank < answers.size(); ++rank) {
+    if (!answers[rank] || *answers[rank] == *answers[first]) continue;
+    std::ostringstream text;
+    text << ": rank " << first << " waits in " << describe(*answers[first]) << ", rank " << rank
+         << " in " << describe(*answers[rank]);
+    return text.str();
+  }
+  return "";
+}
+
+}  // namespace
+
+std::string describe(const Step& step) {
+  std::ostringstream text;
+  switch (step.kind) {
+    case CallKind::kAllGather:
+      text << "all_gather \"" << step.what << '"';
+      break;
+    case CallKind::kBroadcastMessage:
+      text << "broadcast_message \"" << step.what << "\" from rank " << step.root;
+      break;
+    case CallKind::kBroadcast:
+      text << "broadcast \"" << step.what << "\" of " << step.bytes << " bytes from rank "
+           << step.root;
+      break;
+  }
+  return text.str();
+}
+
+std::string serialize(const Step& step) {
+  std::ostringstream text;
+  text << static_cast<int>(step.kind) << kSeparator << step.root << kSeparator << step.bytes
+       << kSeparator << step.what;
+  return text.str();
+}
+
+std::optional<Step> parse_step(const std::string& text) {
+  const std::vector<std::string> fields = split(text);
+  if (fields.size() != 4) return std::nullopt;
+  try {
+    const int kind = std::stoi(fields[0]);
+    if (kind < 0 || kind > static_cast<int>(CallKind::kBroadcast)) return std::nullopt;
+    return Step{static_cast<CallKind>(kind), std::stoi(fields[1]), std::stoll(fields[2]),
+                fields[3]};
+  } catch (const std::logic_error&) {
+    return std::nullopt;
+  }
+}
+
+ErrorInfo judge_census(const Answers& answers, const char* backend,
+                       std::chrono::milliseconds timeout) {
+  std::vector<int> lost;
+  std::string what;
+  for (size_t rank = 0; rank < answers.size(); ++rank) {
+    if (!answers[rank]) {
+      lost.push_back(static_cast<int>(rank));
+    } else if (what.empty()) {
+      what = answers[rank]->what;
+    }
+  }
+  std::ostringstream message;
+  if (lost.empty()) {
+    message << "no progress within " << seconds(timeout) << " over " << backend
+            << ", yet every rank answered: a rank is slower than the timeout or ranks called "
+               "different steps"
+            << name_difference(answers);
+    return {ErrorCode::kPeerLost,
+            -1,
+            "",
+            what,
+            message.str(),
+            "raise the timeout, or " + std::string(kStepsRemedy)};
+  }
+  message << name_ranks(lost) << " of " << answers.size() << " did not answer within "
+          << seconds(timeout) << " over " << backend << ": dead, stopped, or no longer in the job";
+  return {ErrorCode::kPeerLost, lost.front(), "", what, message.str(), kLostRemedy};
+}
+
+ErrorInfo different_steps(int first_rank, const Step& first, int second_rank, const Step& second,
+                          const char* backend) {
+  std::ostringstream message;
+  message << "ranks called different steps over " << backend << ": rank " << first_rank
+          << " called " << describe(first) << ", rank " << second_rank << " called "
+          << describe(second);
+  return {ErrorCode::kPeerLost, -1, "", first.what, message.str(), kStepsRemedy};
+}
+
+std::string serialize(const ErrorInfo& info) {
+  std::ostringstream text;
+  text << static_cast<int>(info.code) << kSeparator << info.rank << kSeparator << info.phase
+       << kSeparator << info.subject << kSeparator << info.message << kSeparator << info.remedy;
+  return text.str();
+}
+
+ErrorInfo parse_error_info(const std::string& text) {
+  const std::vector<std::string> fields = split(text);
+  if (fields.size() != 6) {
+    return {ErrorCode::kPeerLost, -1, "", "", "a peer's verdict could not be read", ""};
+  }
+  return {static_cast<ErrorCode>(std::stoi(fields[0])),
+          std::stoi(fields[1]),
+          fields[2],
+          fields[3],
+          fields[4],
+          fields[5]};
+}
+
+}  // namespace fakescore::detail

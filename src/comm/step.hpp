@@ -1,0 +1,52 @@
+#pragma once
+
+#include <chrono>
+#include <cstdint>
+#include <optional>
+#include <string>
+#include <vector>
+
+#include "fakescore/core/error.hpp"
+
+namespace fakescore::detail {
+
+enum class CallKind : int { kAllGather = 0, kBroadcastMessage = 1, kBroadcast = 2 };
+
+/// One collective call as its caller sees it; ranks that differ in it called different steps.
+struct Step {
+  CallKind kind = CallKind::kAllGather;
+  int root = -1;       ///< -1 where the call has none
+  int64_t bytes = -1;  ///< length of a bulk buffer; -1 for messages
+  std::string what;
+
+  bool operator==(const Step&) const = default;
+};
+
+/// `all_gather "plan"`, `broadcast "x" of 12 bytes from rank 0`.
+std::string describe(const Step& step);
+
+/// One line that `parse_step` reads back: steps travel between ranks.
+std::string serialize(const Step& step);
+std::optional<Step> parse_step(const std::string& text);
+
+/// What a census found: element i is the step rank i waits in, nothing where it did not answer.
+using Answers = std::vector<std::optional<Step>>;
+
+/// How long a census listens. Below Communicator::kPeerCensus: a peer that hears of the census late
+/// and the way back have to fit in as well.
+inline constexpr std::chrono::milliseconds kCensusListens{1500};
+
+/// The error of a deadline that passed, from what the census found. It depends on nothing that is
+/// one rank's own, so that every survivor raises the same text.
+ErrorInfo judge_census(const Answers& answers, const char* backend,
+                       std::chrono::milliseconds timeout);
+
+/// The error of two ranks that called different steps.
+ErrorInfo different_steps(int first_rank, const Step& first, int second_rank, const Step& second,
+                          const char* backend);
+
+/// ErrorInfo as text and back, for a verdict that one rank reaches for all.
+std::string serialize(const ErrorInfo& info);
+ErrorInfo parse_error_info(const std::string& text);
+
+}  // namespace fakescore::detail
