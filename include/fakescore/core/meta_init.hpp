@@ -11,6 +11,10 @@
 
 namespace fakescore {
 
+namespace detail {
+class SeedSource;
+}
+
 /// How random initialisation is replayed.
 enum class RandomMode {
   kPerOp,       ///< each random op has its own seed, so that any tensor replays alone
@@ -38,8 +42,8 @@ class FAKESCORE_API InitTape {
   /// is not on this tape. The default generator's state and default dtype are left as found.
   std::vector<at::Tensor> replay(const std::vector<at::Tensor>& targets);
 
-  /// Tensors made under the guard that are still alive somewhere, in the order made: a module's
-  /// registered tensors and also plain members that no module registered. Views included.
+  /// Tensors made under the guard that are still alive somewhere and still meta, in the order made:
+  /// a module's registered tensors and also plain members that no module registered. Views included.
   std::vector<at::Tensor> live_tensors() const;
 
   /// Number of recorded operations.
@@ -88,6 +92,7 @@ class FAKESCORE_API SeededEagerGuard {
   SeededEagerGuard& operator=(const SeededEagerGuard&) = delete;
 
  private:
+  std::unique_ptr<detail::SeedSource> seeds_;
   std::unique_ptr<MetaInitGuard::State> state_;
 };
 
