@@ -285,14 +285,13 @@ TEST(MaterializeInto, KeepsHandlesAndGradients) {
 }
 
 TEST(MaterializeInto, LetsTrainingGoOn) {
-  const auto [module, tape] =
-      build_on_meta([] { return torch::nn::Linear(3, 3); }, RandomMode::kPerOp);
+  auto [module, tape] = build_on_meta([] { return torch::nn::Linear(3, 3); }, RandomMode::kPerOp);
   std::vector<Tensor> parameters = module->parameters();
   const std::vector<Tensor> reals = tape->replay(parameters);
   for (size_t i = 0; i < parameters.size(); ++i) materialize_into(parameters[i], reals[i]);
   torch::optim::SGD sgd(module->parameters(), 0.5);
   const Tensor before = module->weight.detach().clone();
-  module(torch::ones({2, 3})).sum().backward();
+  module->forward(torch::ones({2, 3})).sum().backward();
   EXPECT_TRUE(module->weight.grad().defined());
   sgd.step();
   EXPECT_FALSE(torch::equal(module->weight, before));

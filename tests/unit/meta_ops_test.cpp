@@ -5,6 +5,7 @@
 #include <array>
 #include <functional>
 #include <string>
+#include <thread>
 #include <vector>
 
 #include "fakescore/core/error.hpp"
@@ -28,6 +29,13 @@ std::array<float, 3>& outside_values() {
 }
 
 Tensor outside_blob() { return torch::from_blob(outside_values().data(), {3}); }
+
+Tensor outside_meta() {
+  Tensor meta;
+  // A thread of its own has no guard.
+  std::thread([&] { meta = torch::ones(4, torch::kMeta); }).join();
+  return meta;
+}
 
 /// What these build must come out the same under the guard, whether it stayed meta or not.
 class MetaOp : public ::testing::TestWithParam<OpCase> {};
@@ -62,6 +70,16 @@ std::vector<OpCase> real_and_meta_cases() {
          return torch::tensor(std::vector<float>{1, 2, 3}) * torch::arange(3);
        }},
       {"blob_times_meta", [] { return outside_blob() * torch::full({3}, 2.0); }},
+      {"options_of_a_meta",
+       [] {
+         const Tensor x = torch::arange(3.);
+         return x + torch::ones({3}, x.options()) + torch::tensor({1., 2., 3.}).to(x.options()) +
+                torch::tensor(5).to(x.options()) + torch::rand({3}, x.options());
+       }},
+      {"options_of_a_meta_alone",
+       [] {
+         return torch::tensor({1.f, 2.f}).to(torch::ones(1).options());
+       }},
       {"blob_alone", [] { return outside_blob().clone(); }},
       {"copy_of_a_blob", [] { return torch::empty({3}).copy_(outside_blob()); }},
       {"meta_into_real", [] { return outside_blob().copy_(torch::arange(3) + 5); }},
@@ -146,6 +164,18 @@ std::vector<OpCase> storage_cases() {
        [] {
          Tensor x = torch::ones(3);
          x.set_data(torch::arange(3.) * 2);
+         return x;
+       }},
+      {"set_data_to_a_real",
+       [] {
+         Tensor x = torch::ones(3).set_requires_grad(true);
+         x.set_data(torch::tensor({1.f, 2.f, 3.f}));
+         return x;
+       }},
+      {"set_data_of_a_real",
+       [] {
+         Tensor x = torch::tensor({1.f, 2.f, 3.f});
+         x.set_data(torch::randn(3));
          return x;
        }},
       {"out_variant",
@@ -246,7 +276,7 @@ TEST_P(RefusedOp, ThrowsAtTheOpAndNamesIt) {
 std::vector<RefusedCase> refused_cases() {
   return {
       {"meta_tensor_of_another_maker", "aten::mul", "not made under",
-       [] { return torch::ones(4, torch::kMeta) * 2; }},
+       [] { return outside_meta() * 2; }},
       {"sparse", "aten::to_sparse", "sparse", [] { return torch::eye(3).to_sparse(); }},
       {"other_device", "aten::ones", "cuda", [] { return torch::ones(3, torch::kCUDA); }},
       {"move_to_another_device", "aten::to", "cuda",
@@ -257,11 +287,10 @@ std::vector<RefusedCase> refused_cases() {
        [] {
          return torch::meshgrid({torch::tensor({1.f, 2.f}), torch::arange(3.)}, "ij")[0].mul_(2);
        }},
-      {"share_a_real_tensors_storage", "aten::set_data", "share the storage",
+      {"share_a_real_tensors_storage", "aten::set_", "share the storage",
        [] {
          Tensor x = torch::ones(3);
-         x.set_data(torch::tensor({1.f, 2.f, 3.f}));
-         return x;
+         return x.set_(torch::tensor({1.f, 2.f, 3.f}));
        }},
   };
 }

@@ -63,6 +63,7 @@ class FAKESCORE_API InitTape {
 /// Nests (each guard has its own tape), unwinds with exceptions, and concerns its thread only.
 ///
 /// C++ factories that name an explicit CPU device stay real (torch::tensor(vector) needs it).
+/// The meta device, as in the options() of a tensor made here, means a tensor on the tape.
 /// Ops that read values (item(), equal()) replay what they need at once. What cannot work throws
 /// BuildError naming the op: an op on a meta tensor made elsewhere, an op with no way to know its
 /// result, autocast, an op on another thread that inherited the guard.

@@ -94,10 +94,12 @@ void Recorder::check_supported() {
 
 bool Recorder::runs_as_called() {
   if (has_meta_) return false;
-  if (has_real_ || !info_.device) return true;
-  // torch::tensor(vector) names the CPU and then writes through a pointer; whoever names the meta
-  // device wants a meta tensor for good.
-  return !argument(*info_.device).isNone();
+  if (!info_.device) return true;
+  const c10::IValue& device = argument(*info_.device);
+  // Builders pass on the options of tensors that they made: what says meta here is the CPU there.
+  if (device.isDevice() && device.toDevice().is_meta()) return false;
+  // torch::tensor(vector) names the CPU and then writes through a pointer.
+  return has_real_ || !device.isNone();
 }
 
 void Recorder::call_real(Stack& stack) {
@@ -137,8 +139,8 @@ void Recorder::record() {
   if (info_.random) entry.random = note_draw(entry);
   const Stack as_called(stack_.end() - static_cast<std::ptrdiff_t>(count_), stack_.end());
   call_on_meta(as_called);
-  const bool made_storage = note_results(entry);
   check_written_arguments(as_called);
+  const bool made_storage = note_results(entry);
   // A pure view needs no entry: its storage and geometry say everything.
   if (made_storage || info_.writes_any) impl_.append(std::move(entry));
 }
@@ -262,7 +264,10 @@ void Recorder::learn_geometry(const Stack& as_called) {
   put_values(probe);
   op_.callBoxed(&probe);
   for (const c10::IValue& result : probe) {
-    stack_.push_back(map_tensors(result, empty_meta_like));
+    stack_.push_back(map_tensors(result, [&](const at::Tensor& tensor) {
+      storage_of(tensor, name_);
+      return empty_meta_like(tensor);
+    }));
   }
 }
 
@@ -282,9 +287,7 @@ void Recorder::check_written_arguments(const Stack& as_called) {
   for (size_t i = 0; i < count_; ++i) {
     if (!info_.writes[i]) continue;
     for_each_tensor(as_called[i], [&](const at::Tensor& tensor) {
-      if (impl_.knows(storage_of(tensor, name_)) || !stand_ins_.count(storage_of(tensor, name_))) {
-        return;
-      }
+      if (stand_ins_.count(storage_of(tensor, name_)) == 0) return;
       refuse_op("makes a meta tensor share the storage of a real one", "clone the real tensor");
     });
   }

@@ -41,6 +41,16 @@ at::Tensor view_on(const c10::Storage& storage, const at::Tensor& meta) {
   return real;
 }
 
+/// Copies into a tensor that may be expanded: torch refuses to write an element twice.
+void copy_once(at::Tensor to, at::Tensor from) {
+  for (int64_t i = 0; i < to.dim(); ++i) {
+    if (to.stride(i) != 0 || to.size(i) < 2) continue;
+    to = to.narrow(i, 0, 1);
+    from = from.narrow(i, 0, 1);
+  }
+  to.copy_(from);
+}
+
 /// Computes the storages behind some tensors from the entries that they depend on, in their order.
 class Replay {
  public:
@@ -235,7 +245,7 @@ void Replay::keep_results(const Entry& entry, const Stack& results,
     }
     const auto nbytes = static_cast<int64_t>(meta.storage().nbytes());
     values_.emplace(storage, at::empty({nbytes}, at::TensorOptions(c10::kByte)).storage());
-    value_of(meta).copy_(result);
+    copy_once(value_of(meta), result);
   };
   for (const c10::IValue& result : results) for_each_tensor(result, keep);
 }

@@ -66,9 +66,11 @@ void InitTape::Impl::seal() {
   forget_dead_tensors();
   for (size_t i = 0; i < live.size(); ++i) {
     const auto impl = live[i].tensor.lock();
-    if (!impl) continue;
+    if (!impl || !impl->is_meta()) continue;
     const at::Tensor tensor(impl);
     if (!tensor.is_inference()) live[i].version = static_cast<uint32_t>(tensor._version());
+    // set_data() and set_() may have given it another storage since it was made.
+    live[i].storage = tensor.storage().unsafeGetStorageImpl();
     live_by_storage[live[i].storage].push_back(i);
   }
   sealed = true;
