@@ -2,6 +2,13 @@ target_sources(fakescore PRIVATE
   core/digest.cpp
   core/error.cpp
   core/manifest.cpp
+  core/meta/fallback.cpp
+  core/meta/guard.cpp
+  core/meta/op_info.cpp
+  core/meta/recorder.cpp
+  core/meta/replay.cpp
+  core/meta/seeding.cpp
+  core/meta/tape.cpp
   core/module_tensors.cpp
   core/teacher/mapped_file.cpp
   core/teacher/memory_teacher.cpp

@@ -12,3 +12,6 @@ fakescore_add_test(load_plan_test
           ${PROJECT_SOURCE_DIR}/src/sync/byte_ranges.cpp
   LIBRARIES nlohmann_json::nlohmann_json LABELS unit)
 fakescore_add_test(create_fake_score_test SOURCES unit/create_fake_score_test.cpp LABELS unit)
+fakescore_add_test(meta_modules_test SOURCES unit/meta_modules_test.cpp LABELS unit)
+fakescore_add_test(meta_ops_test SOURCES unit/meta_ops_test.cpp LABELS unit)
+fakescore_add_test(meta_guard_test SOURCES unit/meta_guard_test.cpp LABELS unit)

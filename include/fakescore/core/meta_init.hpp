@@ -11,6 +11,10 @@
 
 namespace fakescore {
 
+namespace detail {
+class SeedSource;
+}
+
 /// How random initialisation is replayed.
 enum class RandomMode {
   kPerOp,       ///< each random op has its own seed, so that any tensor replays alone
@@ -38,8 +42,8 @@ class FAKESCORE_API InitTape {
   /// is not on this tape. The default generator's state and default dtype are left as found.
   std::vector<at::Tensor> replay(const std::vector<at::Tensor>& targets);
 
-  /// Tensors made under the guard that are still alive somewhere, in the order made: a module's
-  /// registered tensors and also plain members that no module registered. Views included.
+  /// Tensors made under the guard that are still alive somewhere and still meta, in the order made:
+  /// a module's registered tensors and also plain members that no module registered. Views included.
   std::vector<at::Tensor> live_tensors() const;
 
   /// Number of recorded operations.
@@ -59,6 +63,7 @@ class FAKESCORE_API InitTape {
 /// Nests (each guard has its own tape), unwinds with exceptions, and concerns its thread only.
 ///
 /// C++ factories that name an explicit CPU device stay real (torch::tensor(vector) needs it).
+/// The meta device, as in the options() of a tensor made here, means a tensor on the tape.
 /// Ops that read values (item(), equal()) replay what they need at once. What cannot work throws
 /// BuildError naming the op: an op on a meta tensor made elsewhere, an op with no way to know its
 /// result, autocast, an op on another thread that inherited the guard.
@@ -88,6 +93,7 @@ class FAKESCORE_API SeededEagerGuard {
   SeededEagerGuard& operator=(const SeededEagerGuard&) = delete;
 
  private:
+  std::unique_ptr<detail::SeedSource> seeds_;
   std::unique_ptr<MetaInitGuard::State> state_;
 };
 
