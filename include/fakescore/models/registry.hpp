@@ -24,8 +24,6 @@ class FAKESCORE_API ModelRegistry {
   /// Transformer2DModel that older configurations (facebook/DiT-XL-2-256) have for it.
   static ModelRegistry with_builtin_models();
   /// A name that is there already gets the new factory.
-  /// A name that is there already gets the new factory. Throws ConfigError for an empty name or
-  /// factory.
   void add(const std::string& class_name, ModelFactory factory);
   bool contains(const std::string& class_name) const;
   std::vector<std::string> class_names() const;
@@ -53,8 +51,6 @@ FAKESCORE_API std::shared_ptr<torch::nn::Module> build_teacher_from_config(
 /// floating or complex dtype are parameters, the others buffers; values are uninitialised.
 /// Throws TeacherError naming a tensor whose name cannot be one in a module tree: an empty part,
 /// a name twice, or a name that is also the prefix of another.
-/// Throws TeacherError naming the tensor for a name that cannot be nested: with an empty part, with
-/// more than 64 parts, given twice, or a prefix of another.
 FAKESCORE_API std::shared_ptr<torch::nn::Module> build_checkpoint_module(
     const std::vector<TeacherTensor>& tensors);
 
