@@ -1,2 +1,6 @@
 fakescore_add_test(error_test SOURCES unit/error_test.cpp LABELS unit)
 fakescore_add_test(safetensors_test SOURCES unit/safetensors_test.cpp LABELS unit)
+fakescore_add_test(checkpoint_module_test SOURCES unit/checkpoint_module_test.cpp LABELS unit)
+fakescore_add_test(dit_config_test SOURCES unit/dit_config_test.cpp LABELS unit)
+fakescore_add_test(dit_test SOURCES unit/dit_test.cpp LABELS unit)
+fakescore_add_test(registry_test SOURCES unit/registry_test.cpp LABELS unit)
