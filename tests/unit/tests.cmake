@@ -4,3 +4,7 @@ fakescore_add_test(checkpoint_module_test SOURCES unit/checkpoint_module_test.cp
 fakescore_add_test(dit_config_test SOURCES unit/dit_config_test.cpp LABELS unit)
 fakescore_add_test(dit_test SOURCES unit/dit_test.cpp LABELS unit)
 fakescore_add_test(registry_test SOURCES unit/registry_test.cpp LABELS unit)
+if(TARGET fakescore_digits)
+  fakescore_add_test(sampler_test SOURCES unit/sampler_test.cpp LABELS unit
+                     LIBRARIES fakescore_digits)
+endif()
