@@ -163,15 +163,15 @@ LoadPlan make_load_plan(const Manifest& manifest, const std::vector<TeacherTenso
                         const std::string& teacher_description, bool strict) {
   LoadPlan plan = Planner(manifest, teacher).plan();
   if (strict && (!plan.missing.empty() || !plan.unexpected.empty())) {
-    std::string text = "its keys are not the module's:";
+    std::ostringstream text;
+    text << "its keys are not the module's:";
     if (!plan.missing.empty()) {
-      text += " " + std::to_string(plan.missing.size()) + " missing (" + join(plan.missing) + ")";
+      text << ' ' << plan.missing.size() << " missing (" << join(plan.missing) << ')';
     }
     if (!plan.unexpected.empty()) {
-      text += " " + std::to_string(plan.unexpected.size()) + " unexpected (" +
-              join(plan.unexpected) + ")";
+      text << ' ' << plan.unexpected.size() << " unexpected (" << join(plan.unexpected) << ')';
     }
-    throw_error({ErrorCode::kTeacher, -1, kPhase, teacher_description, text,
+    throw_error({ErrorCode::kTeacher, -1, kPhase, teacher_description, text.str(),
                  "use the teacher's own configuration, or strict = false to go on without them"});
   }
   return plan;

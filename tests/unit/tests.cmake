@@ -15,3 +15,11 @@ fakescore_add_test(create_fake_score_test SOURCES unit/create_fake_score_test.cp
 fakescore_add_test(meta_modules_test SOURCES unit/meta_modules_test.cpp LABELS unit)
 fakescore_add_test(meta_ops_test SOURCES unit/meta_ops_test.cpp LABELS unit)
 fakescore_add_test(meta_guard_test SOURCES unit/meta_guard_test.cpp LABELS unit)
+fakescore_add_test(checkpoint_module_test SOURCES unit/checkpoint_module_test.cpp LABELS unit)
+fakescore_add_test(dit_config_test SOURCES unit/dit_config_test.cpp LABELS unit)
+fakescore_add_test(dit_test SOURCES unit/dit_test.cpp LABELS unit)
+fakescore_add_test(registry_test SOURCES unit/registry_test.cpp LABELS unit)
+if(TARGET fakescore_digits)
+  fakescore_add_test(sampler_test SOURCES unit/sampler_test.cpp LABELS unit
+                     LIBRARIES fakescore_digits)
+endif()

@@ -6,6 +6,7 @@
 #include <functional>
 #include <memory>
 #include <string>
+#include <utility>
 #include <vector>
 
 #include "fakescore/core/teacher_source.hpp"
@@ -19,8 +20,10 @@ using ModelFactory = std::function<std::shared_ptr<torch::nn::Module>(const std:
 /// Maps diffusers' "_class_name" to a factory. A value: copy it, add to it, pass it on.
 class FAKESCORE_API ModelRegistry {
  public:
-  /// Holds what the library brings: DiTTransformer2DModel.
+  /// Holds what the library brings: DiTTransformer2DModel, also under the name
+  /// Transformer2DModel that older configurations (facebook/DiT-XL-2-256) have for it.
   static ModelRegistry with_builtin_models();
+  /// A name that is there already gets the new factory.
   void add(const std::string& class_name, ModelFactory factory);
   bool contains(const std::string& class_name) const;
   std::vector<std::string> class_names() const;
@@ -46,6 +49,8 @@ FAKESCORE_API std::shared_ptr<torch::nn::Module> build_teacher_from_config(
 /// A module with exactly these names, shapes and dtypes (nested by the dots of the names): what can
 /// be filled, checked and saved where the class is not registered. It has no forward. Entries of
 /// floating or complex dtype are parameters, the others buffers; values are uninitialised.
+/// Throws TeacherError naming a tensor whose name cannot be one in a module tree: an empty part,
+/// a name twice, or a name that is also the prefix of another.
 FAKESCORE_API std::shared_ptr<torch::nn::Module> build_checkpoint_module(
     const std::vector<TeacherTensor>& tensors);
 

@@ -1,0 +1,94 @@
+#include <torch/torch.h>
+
+#include <map>
+#include <set>
+
+#include "fakescore/core/error.hpp"
+#include "fakescore/models/registry.hpp"
+
+namespace fakescore {
+namespace {
+
+// Module trees are walked by recursion: a hostile name must not be able to exhaust the stack.
+constexpr size_t kDeepest = 100;
+
+[[noreturn]] void throw_bad_name(const TeacherTensor& tensor, const std::string& message) {
+  std::string where = tensor.file.empty() ? "" : " in " + tensor.file;
+  throw_error(ErrorInfo{ErrorCode::kTeacher, -1, "build", "\"" + tensor.name + "\"",
+                        message + where, "no module can have such a tensor name"});
+}
+
+std::vector<std::string> split_name(const TeacherTensor& tensor) {
+  std::vector<std::string> parts(1);
+  for (const char c : tensor.name) {
+    if (c == '.') {
+      parts.emplace_back();
+    } else {
+      parts.back() += c;
+    }
+  }
+  for (const std::string& part : parts) {
+    if (part.empty()) throw_bad_name(tensor, "the tensor's name has an empty part");
+  }
+  if (parts.size() > kDeepest) throw_bad_name(tensor, "the tensor's name has too many parts");
+  return parts;
+}
+
+/// The module tree as it grows, by prefix.
+class Tree {
+ public:
+  explicit Tree(const std::vector<TeacherTensor>& tensors) {
+    for (const TeacherTensor& tensor : tensors) {
+      if (!tensor_names_.insert(tensor.name).second) {
+        throw_bad_name(tensor, "the tensor is there twice");
+      }
+    }
+  }
+
+  void add(const TeacherTensor& tensor) {
+    const std::vector<std::string> parts = split_name(tensor);
+    torch::nn::Module& owner = *find_owner(tensor, parts);
+    const torch::Tensor value = torch::empty(tensor.sizes, tensor.dtype);
+    if (at::isFloatingType(tensor.dtype) || at::isComplexType(tensor.dtype)) {
+      owner.register_parameter(parts.back(), value);
+    } else {
+      owner.register_buffer(parts.back(), value);
+    }
+  }
+
+  std::shared_ptr<torch::nn::Module> root() const { return root_; }
+
+ private:
+  std::shared_ptr<torch::nn::Module> find_owner(const TeacherTensor& tensor,
+                                                const std::vector<std::string>& parts) {
+    std::shared_ptr<torch::nn::Module> owner = root_;
+    std::string prefix;
+    for (size_t i = 0; i + 1 < parts.size(); ++i) {
+      prefix += (i == 0 ? "" : ".") + parts[i];
+      if (tensor_names_.count(prefix) > 0) {
+        throw_bad_name(tensor, "its prefix \"" + prefix + "\" is the name of another tensor");
+      }
+      std::shared_ptr<torch::nn::Module>& child = modules_[prefix];
+      if (child == nullptr) {
+        child = owner->register_module(parts[i], std::make_shared<torch::nn::Module>());
+      }
+      owner = child;
+    }
+    return owner;
+  }
+
+  std::shared_ptr<torch::nn::Module> root_ = std::make_shared<torch::nn::Module>();
+  std::map<std::string, std::shared_ptr<torch::nn::Module>> modules_;
+  std::set<std::string> tensor_names_;
+};
+
+}  // namespace
+
+std::shared_ptr<torch::nn::Module> build_checkpoint_module(
+    const std::vector<TeacherTensor>& tensors) {
+  Tree tree(tensors);
+  for (const TeacherTensor& tensor : tensors) tree.add(tensor);
+  return tree.root();
+}
+
+}  // namespace fakescore
