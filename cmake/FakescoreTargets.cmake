@@ -8,7 +8,8 @@ function(fakescore_configure_target target)
   target_compile_options(${target} PRIVATE -Wall -Wextra -Wno-unused-parameter)
   if(CMAKE_CXX_COMPILER_ID STREQUAL "GNU" AND CMAKE_CXX_COMPILER_VERSION VERSION_LESS 13)
     # False alarms on std::string concatenation: https://gcc.gnu.org/bugzilla/show_bug.cgi?id=105651
-    target_compile_options(${target} PRIVATE -Wno-restrict -Wno-stringop-overflow)
+    target_compile_options(${target} PRIVATE -Wno-array-bounds -Wno-restrict
+                           -Wno-stringop-overflow)
   endif()
   if(FAKESCORE_WERROR)
     target_compile_options(${target} PRIVATE -Werror)

@@ -49,7 +49,8 @@ void run(fakescore::Communicator& communicator, const std::filesystem::path& fol
     if (communicator.rank() != last) return;
     auto& model = dynamic_cast<fakescore::DiTTransformer2DModel&>(*result.module);
     const auto labels = torch::arange(10).repeat({kPerDigit});
-    write_contact_sheet(picture, sample_digits(model, labels, kSteps, kSeed));
+    fakescore::digits::write_contact_sheet(
+        picture, fakescore::digits::sample_digits(model, labels, kSteps, kSeed));
     std::cout << "rank " << last << " sampled " << labels.numel() << " digits into "
               << picture.string() << std::endl;
   });

@@ -2,48 +2,52 @@
 
 #include <torch/csrc/distributed/c10d/TCPStore.hpp>
 
-#include "comm/store_server.hpp"
+#include "comm/store_communicator.hpp"
 #include "fakescore/core/error.hpp"
 
 namespace fakescore {
 namespace {
 
-std::unique_ptr<Communicator> make_tcp_store_communicator(const LaunchEnv& env,
-                                                          std::chrono::milliseconds timeout) {
+std::unique_ptr<Communicator> join_store(const LaunchEnv& env, std::chrono::milliseconds timeout) {
   c10d::TCPStoreOptions options;
   options.port = static_cast<uint16_t>(env.master_port);
   options.isServer = !env.agent_hosts_store && env.rank == 0;
   options.waitWorkers = false;
+  // A process may make one communicator after the other on the same port.
+  options.multiTenant = true;
   options.timeout = timeout;
   c10::intrusive_ptr<c10d::Store> store;
+  const std::string where = env.master_addr + ":" + std::to_string(env.master_port);
   try {
     store = c10::make_intrusive<c10d::TCPStore>(env.master_addr, options);
   } catch (const c10::Error& error) {
-    throw_error({ErrorCode::kPeerLost, 0, "launch",
-                 "store at " + env.master_addr + ":" + std::to_string(env.master_port),
-                 std::string("cannot be reached: ") + error.what_without_backtrace(),
-                 "check MASTER_ADDR and MASTER_PORT, and that rank 0 was started"});
+    throw CommError({ErrorCode::kPeerLost, env.agent_hosts_store ? -1 : 0, "", "store at " + where,
+                     std::string("cannot be joined: ") + error.what_without_backtrace(),
+                     "check that the address is reachable from every host and the port is free"});
+  }
+  detail::StoreServer server;
+  if (env.agent_hosts_store) {
+    server.name = "torchrun's store at " + where;
+  } else {
+    server.name = "rank 0's store at " + where;
+    server.rank = 0;
   }
   return detail::make_store_communicator(std::move(store), env.rank, env.world_size, env.key_prefix,
-                                         timeout, options.isServer);
+                                         timeout, std::move(server));
 }
 
-std::unique_ptr<Communicator> make_launched_mpi_communicator(const LaunchEnv& env,
-                                                             std::chrono::milliseconds timeout) {
-  if (!has_mpi()) {
-    throw_error({ErrorCode::kConfig, env.rank, "launch",
-                 std::string("launcher ") + to_string(env.launcher),
-                 "needs MPI, which this build of fakescore lacks",
-                 "start with torchrun, or build with FAKESCORE_WITH_MPI=ON"});
+std::unique_ptr<Communicator> join_mpi(const LaunchEnv& env, std::chrono::milliseconds timeout) {
+  if (!has_mpi() && env.world_size == 1) {
+    return std::move(make_local_communicators(1, timeout).front());
   }
   auto communicator = make_mpi_communicator(timeout);
   if (communicator->world_size() != env.world_size || communicator->rank() != env.rank) {
-    throw_error({ErrorCode::kConfig, env.rank, "launch",
-                 std::string("launcher ") + to_string(env.launcher),
-                 "says rank " + std::to_string(env.rank) + " of " + std::to_string(env.world_size) +
-                     ", MPI says rank " + std::to_string(communicator->rank()) + " of " +
-                     std::to_string(communicator->world_size()),
-                 "use the mpirun of the MPI that fakescore was built with"});
+    throw ConfigError({ErrorCode::kConfig, -1, "", to_string(env.launcher),
+                       "the launcher says rank " + std::to_string(env.rank) + " of " +
+                           std::to_string(env.world_size) + ", MPI says " +
+                           std::to_string(communicator->rank()) + " of " +
+                           std::to_string(communicator->world_size()),
+                       "start the job with the mpirun of the MPI that fakescore was built with"});
   }
   return communicator;
 }
@@ -52,19 +56,11 @@ std::unique_ptr<Communicator> make_launched_mpi_communicator(const LaunchEnv& en
 
 std::unique_ptr<Communicator> make_communicator(const LaunchEnv& env,
                                                 std::chrono::milliseconds timeout) {
-  switch (env.launcher) {
-    case Launcher::kOpenMpi:
-    case Launcher::kPmi:
-      return make_launched_mpi_communicator(env, timeout);
-    case Launcher::kTorchrun:
-    case Launcher::kSlurm:
-    case Launcher::kExplicit:
-      if (env.world_size > 1) return make_tcp_store_communicator(env, timeout);
-      break;
-    case Launcher::kSingle:
-      break;
+  if (env.launcher == Launcher::kOpenMpi || env.launcher == Launcher::kPmi) {
+    return join_mpi(env, timeout);
   }
-  return std::move(make_local_communicators(1, timeout).front());
+  if (env.world_size == 1) return std::move(make_local_communicators(1, timeout).front());
+  return join_store(env, timeout);
 }
 
 }  // namespace fakescore

@@ -1,52 +1,70 @@
-// Ranks of an MPI job. Every wait polls MPI_Test against the deadline: a dead or stopped peer shows
-// in nothing else.
+// Ranks over MPI. Everything is a non-blocking call polled against a deadline, for MPI itself
+// never tells that a rank is gone.
 #include <mpi.h>
 #include <unistd.h>
 
 #include <algorithm>
-#include <array>
 #include <climits>
 #include <cstring>
-#include <functional>
+#include <list>
 #include <thread>
 
 #include "comm/base_communicator.hpp"
-#include "comm/mpi_census.hpp"
+#include "comm/mpi_check.hpp"
 #include "comm/mpi_session.hpp"
 #include "fakescore/comm/make_communicator.hpp"
 
 namespace fakescore {
 namespace {
 
+using detail::Answers;
 using detail::CallKind;
+using detail::check_mpi;
 using detail::Clock;
+using detail::MpiGroup;
 using detail::Step;
 
-/// MPI counts in ints: what is longer travels in parts.
-constexpr size_t kMaxPart = size_t{1} << 30;
-constexpr std::chrono::microseconds kPollPause{20};
-/// Ranks with cores of their own keep polling this long before they pause.
-constexpr std::chrono::milliseconds kLongSpin{2};
-constexpr std::chrono::microseconds kShortSpin{5};
-/// Pauses between two looks for a peer's census.
-constexpr int kPausesPerProbe = 50;
+constexpr int64_t kPiece = int64_t{1} << 30;  // below what an int counts
+constexpr int kCensusTag = 1;
+constexpr auto kNap = std::chrono::microseconds(20);
+constexpr int kPollsBetweenCensusLooks = 64;
 
-struct Header {
-  uint64_t bytes;
-  uint64_t step;  ///< hash of the step, so that ranks that call different ones find out
+/// A fixed-length summary that goes ahead of every control message.
+struct Head {
+  int64_t bytes = 0;
+  char step[248] = {};
 };
 
-uint64_t hash(const Step& step) { return std::hash<std::string>{}(detail::serialize(step)); }
+Head make_head(const Step& step, size_t bytes) {
+  Head head;
+  head.bytes = static_cast<int64_t>(bytes);
+  const std::string text = detail::serialize(step);
+  std::memcpy(head.step, text.data(), std::min(text.size(), sizeof head.step - 1));
+  return head;
+}
+
+Step read_step(const Head& head) { return detail::parse_step(head.step).value_or(Step{}); }
+
+/// Requests and the memory that MPI uses until they end.
+struct Flight {
+  std::vector<MPI_Request> requests;
+  at::Tensor buffer;
+  std::vector<Head> heads;
+  std::vector<char> bytes;
+  std::vector<char> received;
+  std::vector<int> counts;
+  std::vector<int> offsets;
+};
 
 class MpiCommunicator : public detail::BaseCommunicator {
  public:
-  MpiCommunicator(MPI_Comm comm, MPI_Comm census, int rank, int world_size,
-                  std::chrono::milliseconds timeout, bool own_cores)
-      : BaseCommunicator(rank, world_size, timeout),
-        comm_(comm),
-        census_(census),
-        spin_(own_cores ? std::chrono::duration_cast<Clock::duration>(kLongSpin)
-                        : std::chrono::duration_cast<Clock::duration>(kShortSpin)) {}
+  MpiCommunicator(std::shared_ptr<MpiGroup> group, int rank, int world_size,
+                  std::chrono::milliseconds timeout)
+      : BaseCommunicator(rank, world_size, timeout), group_(std::move(group)) {
+    // With a core for every rank of this host, polling takes nothing from the others.
+    const bool own_core = sysconf(_SC_NPROCESSORS_ONLN) >= group_->ranks_here;
+    spins_ = own_core ? 20000 : 64;
+  }
   ~MpiCommunicator() override;
 
   const char* backend() const noexcept override { return "mpi"; }
@@ -55,182 +73,221 @@ class MpiCommunicator : public detail::BaseCommunicator {
                                 const std::string& what) override;
   std::unique_ptr<PendingBroadcast> start_broadcast(const at::Tensor& buffer, int root,
                                                     const std::string& what) override;
-
-  /// Polls until the request is done; throws CommError at the deadline.
-  void finish(MPI_Request& request, const Step& step);
-  std::vector<MPI_Request> begin_parts(void* data, size_t bytes, int root, const Step& step);
+  void finish(const std::shared_ptr<Flight>& flight, const Step& step, Clock::time_point deadline);
 
  private:
-  void check(int code, const Step& step);
-  void broadcast_bytes(void* data, size_t bytes, int root, const Step& step);
-  [[noreturn]] void lose_peers(const Step& step);
-  [[noreturn]] void differ(const Step& step);
-  [[noreturn]] void break_with(ErrorInfo info);
+  void require_usable(const std::string& what);
+  std::shared_ptr<Flight> take_off();
+  std::vector<Head> exchange_heads(const Step& step, size_t bytes, Clock::time_point deadline);
+  [[noreturn]] void take_census(const Step& step);
+  void listen(Answers& answers);
+  [[noreturn]] void give_up(ErrorInfo info);
 
-  MPI_Comm comm_;
-  MPI_Comm census_;
-  Clock::duration spin_;
+  std::shared_ptr<MpiGroup> group_;
+  std::list<std::shared_ptr<Flight>> flights_;
+  int spins_ = 64;
 };
 
 class MpiBroadcast : public PendingBroadcast {
  public:
-  MpiBroadcast(MpiCommunicator& communicator, Step step, at::Tensor buffer,
-               std::vector<MPI_Request> requests)
-      : communicator_(communicator),
-        step_(std::move(step)),
-        buffer_(std::move(buffer)),
-        requests_(std::move(requests)) {}
-
-  ~MpiBroadcast() override {
-    // MPI may still write to an unfinished broadcast's memory: it stays allocated.
-    if (!done_) static_cast<void>(new at::Tensor(std::move(buffer_)));
-  }
-
+  MpiBroadcast(MpiCommunicator& communicator, std::shared_ptr<Flight> flight, Step step)
+      : communicator_(communicator), flight_(std::move(flight)), step_(std::move(step)) {}
   void wait() override {
-    for (MPI_Request& request : requests_) communicator_.finish(request, step_);
-    done_ = true;
+    if (flight_->requests.empty()) return;
+    communicator_.finish(flight_, step_, Clock::now() + communicator_.timeout());
   }
 
  private:
   MpiCommunicator& communicator_;
+  std::shared_ptr<Flight> flight_;
   Step step_;
-  at::Tensor buffer_;
-  std::vector<MPI_Request> requests_;
-  bool done_ = false;
 };
 
 MpiCommunicator::~MpiCommunicator() {
-  int finalized = 0;
-  MPI_Finalized(&finalized);
-  if (broken() || finalized != 0) return;
-  MPI_Comm_free(&comm_);
-  MPI_Comm_free(&census_);
+  if (flights_.empty() && !broken()) {
+    detail::close_group(group_);
+    return;
+  }
+  // MPI may still write into these buffers: they stay until the process ends.
+  group_->keep = true;
+  detail::keep_mpi_initialised();
+  new std::list<std::shared_ptr<Flight>>(std::move(flights_));
 }
 
-void MpiCommunicator::break_with(ErrorInfo info) {
-  detail::never_finalize_mpi();
+void MpiCommunicator::require_usable(const std::string& what) {
+  require_healthy();
+  if (!group_->closed) return;
+  throw ConfigError({ErrorCode::kConfig, -1, "", what, "MPI is finalised already",
+                     "finish with the communicator before MPI_Finalize"});
+}
+
+void MpiCommunicator::give_up(ErrorInfo info) {
+  group_->keep = true;
+  detail::keep_mpi_initialised();
   fail(std::move(info));
 }
 
-void MpiCommunicator::lose_peers(const Step& step) {
-  break_with(detail::judge_census(detail::take_mpi_census(census_, rank(), world_size(), step),
-                                  backend(), timeout()));
+std::shared_ptr<Flight> MpiCommunicator::take_off() {
+  flights_.push_back(std::make_shared<Flight>());
+  return flights_.back();
 }
 
-/// All ranks of the call see that their steps differ, so all of them take part in the census.
-void MpiCommunicator::differ(const Step& step) {
-  const auto answers = detail::take_mpi_census(census_, rank(), world_size(), step);
-  size_t first = 0;
-  while (first + 1 < answers.size() && !answers[first]) ++first;
-  for (size_t other = first + 1; other < answers.size(); ++other) {
-    if (!answers[other] || *answers[other] == *answers[first]) continue;
-    break_with(detail::different_steps(static_cast<int>(first), *answers[first],
-                                       static_cast<int>(other), *answers[other], backend()));
-  }
-  break_with(detail::judge_census(answers, backend(), timeout()));
-}
-
-void MpiCommunicator::check(int code, const Step& step) {
-  if (code == MPI_SUCCESS) return;
-  std::array<char, MPI_MAX_ERROR_STRING> text{};
-  int length = 0;
-  MPI_Error_string(code, text.data(), &length);
-  break_with({ErrorCode::kPeerLost, -1, "", step.what,
-              "MPI failed: " + std::string(text.data(), static_cast<size_t>(length)),
-              "look at the other ranks' logs and start the job again"});
-}
-
-void MpiCommunicator::finish(MPI_Request& request, const Step& step) {
-  require_healthy();
-  const auto begin = Clock::now();
-  int pauses = 0;
-  while (true) {
+void MpiCommunicator::finish(const std::shared_ptr<Flight>& flight, const Step& step,
+                             Clock::time_point deadline) {
+  require_usable(step.what);
+  for (int polls = 1;; ++polls) {
     int done = 0;
-    check(MPI_Test(&request, &done, MPI_STATUS_IGNORE), step);
-    if (done != 0) return;
-    const auto waited = Clock::now() - begin;
-    if (waited < spin_) continue;
-    if (waited > timeout()) lose_peers(step);
-    if (++pauses % kPausesPerProbe == 0 && detail::census_has_begun(census_)) lose_peers(step);
-    std::this_thread::sleep_for(kPollPause);
+    const int code = MPI_Testall(static_cast<int>(flight->requests.size()), flight->requests.data(),
+                                 &done, MPI_STATUSES_IGNORE);
+    try {
+      check_mpi(code, step.what);
+    } catch (const CommError& error) {
+      give_up(error.info());
+    }
+    if (done) break;
+    if (polls % kPollsBetweenCensusLooks == 0) {
+      int called = 0;
+      MPI_Iprobe(MPI_ANY_SOURCE, kCensusTag, group_->census, &called, MPI_STATUS_IGNORE);
+      if (called || Clock::now() > deadline) take_census(step);
+    }
+    if (polls > spins_) std::this_thread::sleep_for(kNap);
+  }
+  flight->requests.clear();
+  flight->buffer.reset();
+  flights_.remove(flight);
+}
+
+void MpiCommunicator::listen(Answers& answers) {
+  for (int waiting = 1; waiting;) {
+    MPI_Status status;
+    MPI_Iprobe(MPI_ANY_SOURCE, kCensusTag, group_->census, &waiting, &status);
+    if (!waiting) return;
+    Head head;
+    MPI_Recv(&head, sizeof head, MPI_BYTE, status.MPI_SOURCE, kCensusTag, group_->census,
+             MPI_STATUS_IGNORE);
+    answers[static_cast<size_t>(status.MPI_SOURCE)] = read_step(head);
   }
 }
 
-std::vector<MPI_Request> MpiCommunicator::begin_parts(void* data, size_t bytes, int root,
-                                                      const Step& step) {
-  std::vector<MPI_Request> requests;
-  for (size_t offset = 0; offset < bytes; offset += kMaxPart) {
-    requests.push_back(MPI_REQUEST_NULL);
-    check(MPI_Ibcast(static_cast<std::byte*>(data) + offset,
-                     static_cast<int>(std::min(kMaxPart, bytes - offset)), MPI_BYTE, root, comm_,
-                     &requests.back()),
-          step);
+void MpiCommunicator::take_census(const Step& step) {
+  const auto flight = take_off();
+  flight->heads.push_back(make_head(step, 0));
+  Answers answers(static_cast<size_t>(world_size()));
+  // As the others read it, so that a long name is cut alike on every rank.
+  answers[static_cast<size_t>(rank())] = read_step(flight->heads.front());
+  for (int peer = 0; peer < world_size(); ++peer) {
+    if (peer == rank()) continue;
+    MPI_Isend(flight->heads.data(), sizeof(Head), MPI_BYTE, peer, kCensusTag, group_->census,
+              &flight->requests.emplace_back(MPI_REQUEST_NULL));
   }
-  return requests;
+  const auto deadline = Clock::now() + detail::kCensusListens;
+  const auto silent = [&] { return std::count(answers.begin(), answers.end(), std::nullopt) > 0; };
+  while (silent() && Clock::now() < deadline) {
+    listen(answers);
+    std::this_thread::sleep_for(kNap);
+  }
+  // Pushes out what is still to be sent; a peer that is gone never takes its part.
+  int sent = 0;
+  MPI_Testall(static_cast<int>(flight->requests.size()), flight->requests.data(), &sent,
+              MPI_STATUSES_IGNORE);
+  give_up(detail::judge_census(answers, backend(), timeout()));
 }
 
-void MpiCommunicator::broadcast_bytes(void* data, size_t bytes, int root, const Step& step) {
-  for (MPI_Request& request : begin_parts(data, bytes, root, step)) finish(request, step);
+std::vector<Head> MpiCommunicator::exchange_heads(const Step& step, size_t bytes,
+                                                  Clock::time_point deadline) {
+  const auto flight = take_off();
+  flight->heads.resize(static_cast<size_t>(world_size()) + 1);
+  flight->heads.back() = make_head(step, bytes);
+  check_mpi(
+      MPI_Iallgather(&flight->heads.back(), sizeof(Head), MPI_BYTE, flight->heads.data(),
+                     sizeof(Head), MPI_BYTE, group_->control, &flight->requests.emplace_back()),
+      step.what);
+  finish(flight, step, deadline);
+  flight->heads.pop_back();
+  const Step first = read_step(flight->heads.front());
+  for (int peer = 1; peer < world_size(); ++peer) {
+    const Step theirs = read_step(flight->heads[static_cast<size_t>(peer)]);
+    if (theirs != first) give_up(detail::different_steps(0, first, peer, theirs, backend()));
+  }
+  return flight->heads;
 }
 
 std::vector<std::string> MpiCommunicator::all_gather(const std::string& message,
                                                      const std::string& what) {
-  require_healthy();
+  require_usable(what);
+  const auto deadline = Clock::now() + timeout();
   const Step step{CallKind::kAllGather, -1, -1, what};
-  const Header own{message.size(), hash(step)};
-  std::vector<Header> headers(static_cast<size_t>(world_size()));
-  MPI_Request request = MPI_REQUEST_NULL;
-  check(MPI_Iallgather(&own, sizeof(Header), MPI_BYTE, headers.data(), sizeof(Header), MPI_BYTE,
-                       comm_, &request),
-        step);
-  finish(request, step);
-  std::vector<std::string> messages;
-  for (const Header& header : headers) {
-    if (header.step != own.step) differ(step);
-    messages.emplace_back(header.bytes, '\0');
-  }
-  messages[static_cast<size_t>(rank())] = message;
-  for (int sender = 0; sender < world_size(); ++sender) {
-    std::string& received = messages[static_cast<size_t>(sender)];
-    broadcast_bytes(received.data(), received.size(), sender, step);
+  const std::vector<Head> heads = exchange_heads(step, message.size(), deadline);
+  std::vector<std::string> messages(heads.size());
+  const int64_t most = std::max_element(heads.begin(), heads.end(), [](auto& a, auto& b) {
+                         return a.bytes < b.bytes;
+                       })->bytes;
+  // Offsets are ints as well: a round carries at most one piece in all.
+  const int64_t share = kPiece / world_size();
+  for (int64_t begin = 0; begin < most; begin += share) {
+    const auto flight = take_off();
+    int total = 0;
+    for (const Head& head : heads) {
+      flight->offsets.push_back(total);
+      const int64_t left = head.bytes - begin;
+      flight->counts.push_back(static_cast<int>(std::clamp<int64_t>(left, 0, share)));
+      total += flight->counts.back();
+    }
+    const size_t mine = static_cast<size_t>(flight->counts[static_cast<size_t>(rank())]);
+    if (mine > 0) flight->bytes.assign(message.data() + begin, message.data() + begin + mine);
+    flight->received.resize(static_cast<size_t>(total));
+    check_mpi(
+        MPI_Iallgatherv(flight->bytes.data(), static_cast<int>(mine), MPI_BYTE,
+                        flight->received.data(), flight->counts.data(), flight->offsets.data(),
+                        MPI_BYTE, group_->control, &flight->requests.emplace_back()),
+        what);
+    finish(flight, step, deadline);
+    for (size_t peer = 0; peer < heads.size(); ++peer) {
+      messages[peer].append(flight->received.data() + flight->offsets[peer],
+                            static_cast<size_t>(flight->counts[peer]));
+    }
   }
   return messages;
 }
 
 std::string MpiCommunicator::broadcast_message(const std::string& message, int root,
                                                const std::string& what) {
-  require_healthy();
+  require_usable(what);
   require_root(root, what);
+  const auto deadline = Clock::now() + timeout();
   const Step step{CallKind::kBroadcastMessage, root, -1, what};
-  Header header{message.size(), hash(step)};
-  broadcast_bytes(&header, sizeof(header), root, step);
-  if (header.step != hash(step)) differ(step);
-  std::string received = rank() == root ? message : std::string(header.bytes, '\0');
-  broadcast_bytes(received.data(), received.size(), root, step);
-  return received;
+  const std::vector<Head> heads = exchange_heads(step, message.size(), deadline);
+  const auto flight = take_off();
+  const int64_t bytes = heads[static_cast<size_t>(root)].bytes;
+  if (rank() == root) flight->bytes.assign(message.begin(), message.end());
+  flight->bytes.resize(static_cast<size_t>(bytes));
+  for (int64_t begin = 0; begin < bytes; begin += kPiece) {
+    check_mpi(
+        MPI_Ibcast(flight->bytes.data() + begin, static_cast<int>(std::min(kPiece, bytes - begin)),
+                   MPI_BYTE, root, group_->control, &flight->requests.emplace_back()),
+        what);
+  }
+  finish(flight, step, deadline);
+  return std::string(flight->bytes.begin(), flight->bytes.end());
 }
 
 std::unique_ptr<PendingBroadcast> MpiCommunicator::start_broadcast(const at::Tensor& buffer,
                                                                    int root,
                                                                    const std::string& what) {
-  require_healthy();
+  require_usable(what);
   require_root(root, what);
   require_buffer(buffer, what);
   Step step{CallKind::kBroadcast, root, buffer.numel(), what};
-  // MPI_Ibcast's buffer is not const, though the root's is only read: it may be a read-only
-  // mapping.
-  auto requests = begin_parts(const_cast<void*>(buffer.const_data_ptr()),
-                              static_cast<size_t>(buffer.numel()), root, step);
-  return std::make_unique<MpiBroadcast>(*this, std::move(step), buffer, std::move(requests));
-}
-
-bool ranks_have_own_cores(MPI_Comm comm) {
-  MPI_Comm host = MPI_COMM_NULL;
-  MPI_Comm_split_type(comm, MPI_COMM_TYPE_SHARED, 0, MPI_INFO_NULL, &host);
-  int ranks = 1;
-  MPI_Comm_size(host, &ranks);
-  MPI_Comm_free(&host);
-  return ranks <= ::sysconf(_SC_NPROCESSORS_ONLN);
+  const auto flight = take_off();
+  flight->buffer = buffer;
+  char* data = static_cast<char*>(buffer.mutable_data_ptr());
+  for (int64_t begin = 0; begin < step.bytes; begin += kPiece) {
+    check_mpi(MPI_Ibcast(data + begin, static_cast<int>(std::min(kPiece, step.bytes - begin)),
+                         MPI_BYTE, root, group_->bulk, &flight->requests.emplace_back()),
+              what);
+  }
+  if (flight->requests.empty()) flights_.remove(flight);
+  return std::make_unique<MpiBroadcast>(*this, flight, std::move(step));
 }
 
 }  // namespace
@@ -238,18 +295,12 @@ bool ranks_have_own_cores(MPI_Comm comm) {
 bool has_mpi() noexcept { return true; }
 
 std::unique_ptr<Communicator> make_mpi_communicator(std::chrono::milliseconds timeout) {
-  detail::ensure_mpi();
-  std::array<MPI_Comm, 2> comms{MPI_COMM_NULL, MPI_COMM_NULL};
-  for (MPI_Comm& comm : comms) {
-    MPI_Comm_dup(MPI_COMM_WORLD, &comm);
-    MPI_Comm_set_errhandler(comm, MPI_ERRORS_RETURN);
-  }
+  auto group = detail::open_group(timeout);
   int rank = 0;
   int world_size = 1;
-  MPI_Comm_rank(comms[0], &rank);
-  MPI_Comm_size(comms[0], &world_size);
-  return std::make_unique<MpiCommunicator>(comms[0], comms[1], rank, world_size, timeout,
-                                           ranks_have_own_cores(comms[0]));
+  check_mpi(MPI_Comm_rank(group->control, &rank), "MPI_Comm_rank");
+  check_mpi(MPI_Comm_size(group->control, &world_size), "MPI_Comm_size");
+  return std::make_unique<MpiCommunicator>(std::move(group), rank, world_size, timeout);
 }
 
 }  // namespace fakescore

@@ -2,18 +2,20 @@ target_sources(fakescore PRIVATE
   comm/launch_env.cpp
   comm/local_communicator.cpp
   comm/make_communicator.cpp
+  comm/slurm_nodes.cpp
   comm/step.cpp
   comm/store_communicator.cpp
-  comm/store_messages.cpp
+  comm/store_frame.cpp
+  comm/store_worker.cpp
 )
-
-# MPI's headers are for these files alone, so that all others are the same with and without MPI.
 if(FAKESCORE_WITH_MPI)
-  set(_mpi_sources comm/mpi_census.cpp comm/mpi_communicator.cpp comm/mpi_session.cpp)
-  target_sources(fakescore PRIVATE ${_mpi_sources})
-  set_source_files_properties(${_mpi_sources} PROPERTIES
-    INCLUDE_DIRECTORIES "${MPI_CXX_INCLUDE_DIRS}")
-  target_link_libraries(fakescore PRIVATE ${MPI_CXX_LIBRARIES})
+  set(FAKESCORE_MPI_SOURCES comm/mpi_communicator.cpp comm/mpi_session.cpp)
+  target_sources(fakescore PRIVATE ${FAKESCORE_MPI_SOURCES})
+  # Only these files see MPI's include path, so that every other object is the same without MPI.
+  set_source_files_properties(${FAKESCORE_MPI_SOURCES} PROPERTIES
+    INCLUDE_DIRECTORIES "${MPI_CXX_INCLUDE_DIRS}"
+    COMPILE_DEFINITIONS "OMPI_SKIP_MPICXX;MPICH_SKIP_MPICXX")
+  target_link_libraries(fakescore PRIVATE $<LINK_ONLY:MPI::MPI_CXX>)
 else()
-  target_sources(fakescore PRIVATE comm/mpi_absent.cpp)
+  target_sources(fakescore PRIVATE comm/mpi_stub.cpp)
 endif()

@@ -1,40 +1,79 @@
-// Ranks that share a c10d store: torchrun without MPI. Keys carry the number of the call, so that
-// calls never meet each other's messages, and are deleted by the last rank that reads them.
+// Ranks over a c10d store. Call number n of rank r is the key "<n>/<r>", whatever the call: a rank
+// that called something else is found out by whoever reads its frame.
+#include "comm/store_communicator.hpp"
+
+#include <algorithm>
 #include <cstring>
-#include <thread>
-#include <torch/csrc/distributed/c10d/PrefixStore.hpp>
-#include <torch/csrc/distributed/c10d/Store.hpp>
+#include <deque>
 
 #include "comm/base_communicator.hpp"
-#include "comm/store_messages.hpp"
-#include "comm/store_server.hpp"
+#include "comm/store_frame.hpp"
+#include "comm/store_worker.hpp"
 #include "fakescore/comm/make_communicator.hpp"
 
 namespace fakescore {
 namespace {
 
+using detail::Answers;
 using detail::CallKind;
 using detail::Clock;
+using detail::Frame;
+using detail::pack;
 using detail::Step;
+using detail::StoreServer;
+using detail::unpack;
 using std::chrono::milliseconds;
+using Bytes = std::vector<uint8_t>;
 
-/// How often a wait looks whether a peer has begun a census.
-constexpr milliseconds kWaitSlice{200};
-constexpr size_t kUnreadChunks = 4;
-constexpr const char* kCensusKey = "census";
-constexpr const char* kFarewellKey = "farewell";
+constexpr int64_t kChunk = 1 << 20;
+constexpr int64_t kUnread = 4;
+// A TCPStore server drops the connection of a client that sends more.
+constexpr size_t kMaxValue = size_t{8} << 20;
+// A wait is cut into slices so that a rank hears of a census that another one began.
+constexpr milliseconds kSlice{200};
+// What an operation may take beyond its own timeout before the store itself counts as lost.
+constexpr milliseconds kStoreGrace{1500};
+constexpr milliseconds kGoodbye{2000};
 
-std::string join(const std::string& first, const std::string& second) {
-  std::string key = first;
-  return key.append("/").append(second);
-}
+Bytes to_bytes(const std::string& text) { return Bytes(text.begin(), text.end()); }
+
+/// A broadcast that this rank has begun.
+struct Bulk {
+  uint64_t number = 0;
+  Step step;
+  at::Tensor buffer;
+  int64_t next_chunk = 0;
+
+  int64_t chunks() const { return std::max<int64_t>(1, (step.bytes + kChunk - 1) / kChunk); }
+  bool finished() const { return next_chunk == chunks(); }
+  uint8_t* chunk_data() const {
+    return static_cast<uint8_t*>(buffer.mutable_data_ptr()) + next_chunk * kChunk;
+  }
+  size_t chunk_bytes() const {
+    return static_cast<size_t>(std::min(kChunk, step.bytes - next_chunk * kChunk));
+  }
+  std::string key() const {
+    std::string key = std::to_string(number) + "/" + std::to_string(step.root);
+    if (next_chunk > 0) key.append(".").append(std::to_string(next_chunk));
+    return key;
+  }
+};
 
 class StoreCommunicator : public detail::BaseCommunicator {
  public:
   StoreCommunicator(c10::intrusive_ptr<c10d::Store> store, int rank, int world_size,
-                    milliseconds timeout, bool serves)
-      : BaseCommunicator(rank, world_size, timeout), store_(std::move(store)), serves_(serves) {}
-  ~StoreCommunicator() override;
+                    const std::string& key_prefix, milliseconds timeout, StoreServer server)
+      : BaseCommunicator(rank, world_size, timeout),
+        store_(std::move(store)),
+        server_(std::move(server)),
+        prefix_("fakescore/" + key_prefix + "/") {
+    // Ranks that make one communicator after the other would else read each other's old keys.
+    int64_t generation = 0;
+    const std::string counter = prefix_ + "generation/" + std::to_string(rank);
+    generation = compute<int64_t>([counter](c10d::Store& s) { return s.add(counter, 1); });
+    prefix_ += std::to_string(generation) + "/";
+  }
+  ~StoreCommunicator() override { say_goodbye(); }
 
   const char* backend() const noexcept override { return "store"; }
   std::vector<std::string> all_gather(const std::string& message, const std::string& what) override;
@@ -42,216 +81,294 @@ class StoreCommunicator : public detail::BaseCommunicator {
                                 const std::string& what) override;
   std::unique_ptr<PendingBroadcast> start_broadcast(const at::Tensor& buffer, int root,
                                                     const std::string& what) override;
-  void receive(uint64_t first_chunk, const at::Tensor& buffer, const Step& step);
+  /// Brings every broadcast up to and including `last` to its end on this rank.
+  void finish(const std::shared_ptr<Bulk>& last);
 
  private:
-  void send(const at::Tensor& buffer, const Step& step);
-  std::string read(const std::string& key, const Step& step, int sender);
-  void await(const std::string& key, const Step& step);
-  void forget_once_read(const std::string& key, size_t message_bytes, int readers);
-  [[noreturn]] void take_census(const Step& step);
+  using Operation = std::function<void(c10d::Store&)>;
 
-  /// Runs store calls; a store that is gone becomes a CommError.
-  template <typename Calls>
-  auto with_store(const Step& step, Calls calls) {
-    require_healthy();
-    try {
-      return calls();
-    } catch (const c10::Error& error) {
-      fail({ErrorCode::kPeerLost, -1, "", step.what,
-            std::string("the job's store is gone: ") + error.what_without_backtrace(),
-            "the process that serves it (rank 0, or torchrun's agent) has ended; look at its log "
-            "and start the job again"});
-    }
+  void operate(Operation operation, milliseconds limit = milliseconds(0));
+  template <typename Result>
+  Result compute(std::function<Result(c10d::Store&)> operation) {
+    auto result = std::make_shared<Result>();
+    operate([result, operation](c10d::Store& store) { *result = operation(store); });
+    return std::move(*result);
   }
+  void set(const std::string& key, Bytes value);
+  bool has(const std::string& key);
+  std::vector<Bytes> await(const std::vector<std::string>& keys, const Step& step,
+                           Clock::time_point deadline);
+  void release(const std::vector<std::string>& keys, int readers, const std::string& then_set);
+  void require_same(int other, const Step& theirs, const Step& mine);
+  [[noreturn]] void take_census(const Step& step);
+  [[noreturn]] void publish(const ErrorInfo& info);
+  [[noreturn]] void lose_store(const std::string& why);
+  bool send_chunk(Bulk& bulk, bool may_wait, Clock::time_point deadline);
+  void receive_chunk(Bulk& bulk, Clock::time_point deadline);
+  void say_goodbye() noexcept;
 
   c10::intrusive_ptr<c10d::Store> store_;
-  bool serves_;
-  uint64_t next_ = 0;        ///< number of the next control message
-  uint64_t next_chunk_ = 0;  ///< number of the next bulk chunk
+  StoreServer server_;
+  std::string prefix_;
+  detail::StoreWorker worker_;
+  uint64_t next_ = 0;
+  int64_t sent_ = 0;  // chunks this rank has sent as a root
+  std::deque<std::shared_ptr<Bulk>> pending_;
 };
 
 class StoreBroadcast : public PendingBroadcast {
  public:
-  StoreBroadcast(StoreCommunicator& communicator, uint64_t first_chunk, Step step,
-                 at::Tensor buffer)
-      : communicator_(communicator),
-        first_chunk_(first_chunk),
-        step_(std::move(step)),
-        buffer_(std::move(buffer)) {}
-
+  StoreBroadcast(StoreCommunicator& communicator, std::shared_ptr<Bulk> bulk)
+      : communicator_(communicator), bulk_(std::move(bulk)) {}
   void wait() override {
-    // The root's bytes were copied into the store when the broadcast began.
-    if (done_ || communicator_.rank() == step_.root) return;
-    communicator_.receive(first_chunk_, buffer_, step_);
-    done_ = true;
+    if (!bulk_->finished()) communicator_.finish(bulk_);
   }
 
  private:
   StoreCommunicator& communicator_;
-  uint64_t first_chunk_;
-  Step step_;
-  at::Tensor buffer_;
-  bool done_ = false;
+  std::shared_ptr<Bulk> bulk_;
 };
 
-StoreCommunicator::~StoreCommunicator() {
-  if (broken() || world_size() == 1) return;
+void StoreCommunicator::operate(Operation operation, milliseconds limit) {
+  bool in_time = false;
   try {
-    store_->add(kFarewellKey, 1);
-    const auto deadline = Clock::now() + kPeerCensus;
-    while (serves_ && store_->add(kFarewellKey, 0) < world_size() && Clock::now() < deadline) {
-      std::this_thread::sleep_for(milliseconds(2));
-    }
-  } catch (const std::exception&) {
-    // The store is gone already, and with it everybody to take leave of.
+    in_time = worker_.run([store = store_, operation = std::move(operation)] { operation(*store); },
+                          limit.count() > 0 ? limit : std::max(timeout(), kStoreGrace));
+  } catch (const c10::Error& error) {
+    lose_store(error.what_without_backtrace());
+  } catch (const std::runtime_error& error) {
+    lose_store(error.what());
   }
+  if (!in_time) lose_store("it does not answer");
 }
 
-void StoreCommunicator::await(const std::string& key, const Step& step) {
-  const auto deadline = Clock::now() + timeout();
-  while (true) {
+void StoreCommunicator::lose_store(const std::string& why) {
+  // The reason differs from rank to rank (addresses, errno), so it stays out of the text.
+  (void)why;
+  char seconds[32];
+  std::snprintf(seconds, sizeof seconds, "%g s", static_cast<double>(timeout().count()) / 1000);
+  fail({ErrorCode::kPeerLost, server_.rank, "", server_.name,
+        std::string("cannot be reached or does not answer over store (timeout ")
+            .append(seconds)
+            .append("): the process that serves it is dead, stopped, or no longer in the job"),
+        "look at the log of the process that serves the store and start the job again"});
+}
+
+void StoreCommunicator::set(const std::string& key, Bytes value) {
+  if (value.size() > kMaxValue) {
+    fail({ErrorCode::kPeerLost, -1, "", key,
+          std::to_string(value.size()) + " bytes are more than a TCPStore takes in one message",
+          "use the MPI communicator for models of this many tensors"});
+  }
+  operate([key = prefix_ + key, value = std::move(value)](c10d::Store& s) { s.set(key, value); });
+}
+
+bool StoreCommunicator::has(const std::string& key) {
+  return compute<bool>([key = prefix_ + key](c10d::Store& s) { return s.check({key}); });
+}
+
+std::vector<Bytes> StoreCommunicator::await(const std::vector<std::string>& keys, const Step& step,
+                                            Clock::time_point deadline) {
+  std::vector<std::string> full;
+  for (const std::string& key : keys) full.push_back(prefix_ + key);
+  auto values = std::make_shared<std::vector<Bytes>>();
+  for (;;) {
     const auto left = std::chrono::duration_cast<milliseconds>(deadline - Clock::now());
-    try {
-      store_->wait({key}, std::clamp(left, milliseconds(1), kWaitSlice));
-      return;
-    } catch (const c10::DistStoreError&) {
-      if (Clock::now() >= deadline || store_->check({kCensusKey})) take_census(step);
+    const milliseconds slice = std::clamp(left, milliseconds(1), kSlice);
+    operate(
+        [full, values, slice](c10d::Store& s) {
+          try {
+            s.wait(full, slice);
+          } catch (const c10::DistStoreError&) {
+            return;  // not there yet; a lost connection raises something else
+          }
+          *values = s.multiGet(full);
+        },
+        slice + kStoreGrace);
+    if (!values->empty()) return std::move(*values);
+    if (Clock::now() >= deadline || has("census") || has("verdict")) take_census(step);
+  }
+}
+
+void StoreCommunicator::release(const std::vector<std::string>& keys, int readers,
+                                const std::string& then_set) {
+  std::vector<std::string> full;
+  for (const std::string& key : keys) full.push_back(prefix_ + key);
+  const std::string after = then_set.empty() ? "" : prefix_ + then_set;
+  operate([full, readers, after](c10d::Store& s) {
+    const std::string counter = full.front() + "#";
+    if (s.add(counter, 1) < readers) return;
+    for (const std::string& key : full) s.deleteKey(key);
+    s.deleteKey(counter);
+    if (!after.empty()) s.set(after, Bytes{1});
+  });
+}
+
+void StoreCommunicator::require_same(int other, const Step& theirs, const Step& mine) {
+  if (theirs == mine) return;
+  publish(other < rank() ? detail::different_steps(other, theirs, rank(), mine, backend())
+                         : detail::different_steps(rank(), mine, other, theirs, backend()));
+}
+
+void StoreCommunicator::publish(const ErrorInfo& info) {
+  const std::string key = prefix_ + "verdict";
+  const Bytes mine = to_bytes(detail::serialize(info));
+  // The first verdict wins, so that all ranks raise the same.
+  const Bytes winner =
+      compute<Bytes>([key, mine](c10d::Store& s) { return s.compareSet(key, {}, mine); });
+  fail(detail::parse_error_info(std::string(winner.begin(), winner.end())));
+}
+
+void StoreCommunicator::take_census(const Step& step) {
+  set("alive/" + std::to_string(rank()), to_bytes(detail::serialize(step)));
+  set("census", Bytes{1});
+  std::vector<std::string> keys;
+  for (int peer = 0; peer < world_size(); ++peer) {
+    keys.push_back(prefix_ + "alive/" + std::to_string(peer));
+  }
+  const auto deadline = Clock::now() + detail::kCensusListens;
+  const auto all_alive = [&] {
+    return compute<bool>([keys](c10d::Store& s) { return s.check(keys); });
+  };
+  while (!has("verdict") && !all_alive() && Clock::now() < deadline) {
+    std::this_thread::sleep_for(milliseconds(20));
+  }
+  const auto answers = compute<Answers>([keys](c10d::Store& s) {
+    Answers found;
+    for (const std::string& key : keys) {
+      found.emplace_back();
+      if (!s.check({key})) continue;
+      const Bytes value = s.get(key);
+      found.back() = detail::parse_step(std::string(value.begin(), value.end()));
     }
-  }
-}
-
-std::string StoreCommunicator::read(const std::string& key, const Step& step, int sender) {
-  await(detail::first_chunk_key(key), step);
-  const std::string message = detail::get_message(*store_, key);
-  const size_t end_of_step = message.find('\n');
-  const auto theirs = detail::parse_step(message.substr(0, end_of_step));
-  if (!theirs || !(*theirs == step)) {
-    fail(detail::different_steps(sender, theirs.value_or(Step{}), rank(), step, backend()));
-  }
-  return message;
-}
-
-void StoreCommunicator::forget_once_read(const std::string& key, size_t message_bytes,
-                                         int readers) {
-  const std::string counter = join(key, "read");
-  if (store_->add(counter, 1) < readers) return;
-  detail::delete_message(*store_, key, message_bytes);
-  store_->deleteKey(counter);
+    return found;
+  });
+  publish(detail::judge_census(answers, backend(), timeout()));
 }
 
 std::vector<std::string> StoreCommunicator::all_gather(const std::string& message,
                                                        const std::string& what) {
+  require_healthy();
+  const auto deadline = Clock::now() + timeout();
   const Step step{CallKind::kAllGather, -1, -1, what};
-  const std::string header = detail::serialize(step) + '\n';
-  return with_store(step, [&] {
-    const std::string call = join("control", std::to_string(next_++));
-    detail::put_message(*store_, join(call, std::to_string(rank())), header + message);
-    std::vector<std::string> messages;
-    for (int sender = 0; sender < world_size(); ++sender) {
-      const std::string key = join(call, std::to_string(sender));
-      const std::string received = read(key, step, sender);
-      messages.push_back(received.substr(header.size()));
-      forget_once_read(key, received.size(), world_size());
-    }
-    return messages;
-  });
+  const std::string call = std::to_string(next_++) + "/";
+  set(call + std::to_string(rank()), pack(step, message.data(), message.size()));
+  std::vector<std::string> keys;
+  for (int peer = 0; peer < world_size(); ++peer) keys.push_back(call + std::to_string(peer));
+  const std::vector<Bytes> values = await(keys, step, deadline);
+  std::vector<std::string> messages;
+  for (int peer = 0; peer < world_size(); ++peer) {
+    const Frame frame = unpack(values[static_cast<size_t>(peer)]);
+    require_same(peer, frame.step, step);
+    messages.emplace_back(frame.payload.begin(), frame.payload.end());
+  }
+  release(keys, world_size(), "");
+  return messages;
 }
 
 std::string StoreCommunicator::broadcast_message(const std::string& message, int root,
                                                  const std::string& what) {
+  require_healthy();
   require_root(root, what);
+  const auto deadline = Clock::now() + timeout();
   const Step step{CallKind::kBroadcastMessage, root, -1, what};
-  const std::string header = detail::serialize(step) + '\n';
-  return with_store(step, [&] {
-    // The same key as an all_gather's, so that ranks that call different steps find out.
-    const std::string key = join(join("control", std::to_string(next_++)), std::to_string(root));
-    if (rank() == root) {
-      if (world_size() > 1) detail::put_message(*store_, key, header + message);
-      return message;
-    }
-    const std::string received = read(key, step, root);
-    forget_once_read(key, received.size(), world_size() - 1);
-    return received.substr(header.size());
-  });
+  const std::string key = std::to_string(next_++) + "/" + std::to_string(root);
+  if (rank() == root) {
+    if (world_size() > 1) set(key, pack(step, message.data(), message.size()));
+    return message;
+  }
+  const Frame frame = unpack(await({key}, step, deadline).front());
+  require_same(root, frame.step, step);
+  release({key}, world_size() - 1, "");
+  return std::string(frame.payload.begin(), frame.payload.end());
 }
 
 std::unique_ptr<PendingBroadcast> StoreCommunicator::start_broadcast(const at::Tensor& buffer,
                                                                      int root,
                                                                      const std::string& what) {
+  require_healthy();
   require_root(root, what);
   require_buffer(buffer, what);
-  Step step{CallKind::kBroadcast, root, buffer.numel(), what};
-  const uint64_t first_chunk = next_chunk_;
-  if (rank() == root) {
-    with_store(step, [&] { send(buffer, step); });
-  } else {
-    require_healthy();
-    next_chunk_ += (static_cast<uint64_t>(buffer.numel()) + detail::kStoreChunkBytes - 1) /
-                   detail::kStoreChunkBytes;
-  }
-  return std::make_unique<StoreBroadcast>(*this, first_chunk, std::move(step), buffer);
-}
-
-void StoreCommunicator::send(const at::Tensor& buffer, const Step& step) {
-  const auto* bytes = static_cast<const uint8_t*>(buffer.const_data_ptr());
-  const auto size = static_cast<size_t>(buffer.numel());
-  for (size_t offset = 0; offset < size; offset += detail::kStoreChunkBytes) {
-    const uint64_t number = next_chunk_++;
-    if (world_size() == 1) continue;
-    if (number >= kUnreadChunks) {
-      const std::string read = join("read", std::to_string(number - kUnreadChunks));
-      await(read, step);
-      store_->deleteKey(read);
+  auto bulk = std::make_shared<Bulk>();
+  bulk->number = next_++;
+  bulk->step = {CallKind::kBroadcast, root, buffer.numel(), what};
+  bulk->buffer = buffer;
+  const bool first = pending_.empty();
+  pending_.push_back(bulk);
+  if (first && rank() == root) {
+    while (!bulk->finished() && send_chunk(*bulk, false, {})) {
     }
-    const size_t count = std::min(detail::kStoreChunkBytes, size - offset);
-    store_->set(join("chunk", std::to_string(number)),
-                std::vector<uint8_t>(bytes + offset, bytes + offset + count));
   }
+  return std::make_unique<StoreBroadcast>(*this, bulk);
 }
 
-void StoreCommunicator::receive(uint64_t first_chunk, const at::Tensor& buffer, const Step& step) {
-  with_store(step, [&] {
-    auto* bytes = static_cast<uint8_t*>(buffer.mutable_data_ptr());
-    const auto size = static_cast<size_t>(buffer.numel());
-    uint64_t number = first_chunk;
-    for (size_t offset = 0; offset < size; offset += detail::kStoreChunkBytes, ++number) {
-      const std::string key = join("chunk", std::to_string(number));
-      await(key, step);
-      const auto value = store_->get(key);
-      const size_t count = std::min(detail::kStoreChunkBytes, size - offset);
-      if (value.size() != count) {
-        fail({ErrorCode::kPeerLost, -1, "", step.what,
-              "the root sent " + std::to_string(value.size()) + " bytes where " +
-                  std::to_string(count) + " were expected",
-              "make the same calls in the same order on every rank"});
+bool StoreCommunicator::send_chunk(Bulk& bulk, bool may_wait, Clock::time_point deadline) {
+  if (world_size() > 1) {
+    const std::string base = "read/" + std::to_string(rank()) + "/";
+    const std::string oldest = base + std::to_string(sent_ - kUnread);
+    if (sent_ >= kUnread) {
+      if (!may_wait && !has(oldest)) return false;
+      await({oldest}, bulk.step, deadline);
+      operate([key = prefix_ + oldest](c10d::Store& s) { s.deleteKey(key); });
+    }
+    // The last reader of a chunk tells the root; its number travels in the frame's tail.
+    Bytes packed = pack(bulk.step, bulk.chunk_data(), bulk.chunk_bytes());
+    const uint8_t* number = reinterpret_cast<const uint8_t*>(&sent_);
+    packed.insert(packed.end(), number, number + sizeof sent_);
+    set(bulk.key(), std::move(packed));
+  }
+  ++sent_;
+  ++bulk.next_chunk;
+  return true;
+}
+
+void StoreCommunicator::receive_chunk(Bulk& bulk, Clock::time_point deadline) {
+  const std::string key = bulk.key();
+  const Frame frame = unpack(await({key}, bulk.step, deadline).front());
+  require_same(bulk.step.root, frame.step, bulk.step);
+  int64_t number = 0;
+  const size_t bytes = bulk.chunk_bytes();
+  if (frame.payload.size() != bytes + sizeof number) lose_store("a chunk has the wrong length");
+  if (bytes > 0) std::memcpy(bulk.chunk_data(), frame.payload.data(), bytes);
+  std::memcpy(&number, frame.payload.data() + bytes, sizeof number);
+  const std::string ack = "read/" + std::to_string(bulk.step.root) + "/" + std::to_string(number);
+  release({key}, world_size() - 1, ack);
+  ++bulk.next_chunk;
+}
+
+void StoreCommunicator::finish(const std::shared_ptr<Bulk>& last) {
+  require_healthy();
+  auto deadline = Clock::now() + timeout();
+  while (!last->finished()) {
+    Bulk& bulk = *pending_.front();
+    while (!bulk.finished()) {
+      if (rank() == bulk.step.root) {
+        send_chunk(bulk, true, deadline);
+      } else {
+        receive_chunk(bulk, deadline);
       }
-      std::memcpy(bytes + offset, value.data(), count);
-      const std::string counter = join(key, "read");
-      if (store_->add(counter, 1) < world_size() - 1) continue;
-      store_->deleteKey(key);
-      store_->deleteKey(counter);
-      store_->set(join("read", std::to_string(number)), std::vector<uint8_t>{1});
+      deadline = Clock::now() + timeout();  // a chunk that moved is progress
     }
-  });
+    pending_.pop_front();
+  }
 }
 
-void StoreCommunicator::take_census(const Step& step) {
-  const std::string alive = "alive";
-  detail::put_message(*store_, join(alive, std::to_string(rank())), detail::serialize(step));
-  store_->set(kCensusKey, std::vector<uint8_t>{1});
-  const auto deadline = Clock::now() + detail::kCensusListens;
-  detail::Answers answers(static_cast<size_t>(world_size()));
-  for (int other = 0; other < world_size(); ++other) {
-    const std::string key = join(alive, std::to_string(other));
-    const std::string first_chunk = detail::first_chunk_key(key);
-    while (!store_->check({first_chunk}) && Clock::now() < deadline) {
-      std::this_thread::sleep_for(milliseconds(10));
+void StoreCommunicator::say_goodbye() noexcept {
+  if (broken() || server_.rank < 0) return;
+  try {
+    if (rank() != server_.rank) {
+      set("goodbye/" + std::to_string(rank()), Bytes{1});
+      return;
     }
-    if (!store_->check({first_chunk})) continue;
-    answers[static_cast<size_t>(other)] = detail::parse_step(detail::get_message(*store_, key));
+    std::vector<std::string> keys;
+    for (int peer = 0; peer < world_size(); ++peer) {
+      if (peer != rank()) keys.push_back(prefix_ + "goodbye/" + std::to_string(peer));
+    }
+    if (keys.empty()) return;
+    operate([keys](c10d::Store& s) { s.wait(keys, kGoodbye); }, kGoodbye);
+  } catch (...) {
+    return;  // a peer that says no goodbye in time is not waited for
   }
-  fail(detail::judge_census(answers, backend(), timeout()));
 }
 
 }  // namespace
@@ -259,26 +376,24 @@ void StoreCommunicator::take_census(const Step& step) {
 std::unique_ptr<Communicator> detail::make_store_communicator(c10::intrusive_ptr<c10d::Store> store,
                                                               int rank, int world_size,
                                                               const std::string& key_prefix,
-                                                              std::chrono::milliseconds timeout,
-                                                              bool serves) {
-  if (rank < 0 || world_size < 1 || rank >= world_size) {
-    throw_error({ErrorCode::kConfig, -1, "", "rank",
-                 std::to_string(rank) + " is not a rank of " + std::to_string(world_size), ""});
+                                                              milliseconds timeout,
+                                                              StoreServer server) {
+  if (!store || world_size < 1 || rank < 0 || rank >= world_size) {
+    throw ConfigError({ErrorCode::kConfig, -1, "", "store communicator",
+                       "needs a store and a rank within its world; rank is " +
+                           std::to_string(rank) + " of " + std::to_string(world_size),
+                       ""});
   }
-  const std::string prefix = join("fakescore", key_prefix);
-  auto job = c10::make_intrusive<c10d::PrefixStore>(prefix, std::move(store));
-  // Communicators made one after the other on one store must not meet each other's keys.
-  const int64_t instance = job->add(join("instance", std::to_string(rank)), 1);
-  auto keys = c10::make_intrusive<c10d::PrefixStore>(std::to_string(instance), job);
-  return std::make_unique<StoreCommunicator>(std::move(keys), rank, world_size, timeout, serves);
+  return std::make_unique<StoreCommunicator>(std::move(store), rank, world_size, key_prefix,
+                                             timeout, std::move(server));
 }
 
 std::unique_ptr<Communicator> make_store_communicator(c10::intrusive_ptr<c10d::Store> store,
                                                       int rank, int world_size,
                                                       const std::string& key_prefix,
-                                                      std::chrono::milliseconds timeout) {
+                                                      milliseconds timeout) {
   return detail::make_store_communicator(std::move(store), rank, world_size, key_prefix, timeout,
-                                         /*serves=*/false);
+                                         StoreServer{});
 }
 
 }  // namespace fakescore

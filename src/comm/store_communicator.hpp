@@ -1,25 +1,23 @@
 #pragma once
 
-#include <c10/util/intrusive_ptr.h>
-
-#include <chrono>
 #include <memory>
 #include <string>
+#include <torch/csrc/distributed/c10d/Store.hpp>
 
 #include "fakescore/comm/communicator.hpp"
 
-namespace c10d {
-class Store;
-}
-
 namespace fakescore::detail {
 
-/// As the public function; `serves` says that this process holds the store's server, which must not
-/// vanish before the other ranks have read their last message.
+/// Who serves the store, for errors and for the end of the job.
+struct StoreServer {
+  std::string name = "the store";  ///< "rank 0's store", "torchrun's store"
+  int rank = -1;                   ///< the rank that serves it; -1 where none does
+};
+
 std::unique_ptr<Communicator> make_store_communicator(c10::intrusive_ptr<c10d::Store> store,
                                                       int rank, int world_size,
                                                       const std::string& key_prefix,
                                                       std::chrono::milliseconds timeout,
-                                                      bool serves);
+                                                      StoreServer server);
 
 }  // namespace fakescore::detail

@@ -1,4 +1,4 @@
-// In place of the MPI backend in a build without MPI.
+// The MPI backend of a build without MPI.
 #include "fakescore/comm/make_communicator.hpp"
 #include "fakescore/core/error.hpp"
 
@@ -7,9 +7,9 @@ namespace fakescore {
 bool has_mpi() noexcept { return false; }
 
 std::unique_ptr<Communicator> make_mpi_communicator(std::chrono::milliseconds) {
-  throw_error({ErrorCode::kConfig, -1, "launch", "MPI",
-               "this build of fakescore lacks the MPI backend",
-               "build with FAKESCORE_WITH_MPI=ON"});
+  throw ConfigError({ErrorCode::kConfig, -1, "", "MPI",
+                     "this build of fakescore has no MPI backend",
+                     "build with FAKESCORE_WITH_MPI=ON, or start the job with torchrun"});
 }
 
 }  // namespace fakescore

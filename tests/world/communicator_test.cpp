@@ -1,0 +1,60 @@
+#include "fakescore/comm/communicator.hpp"
+
+#include <gtest/gtest.h>
+
+#include "fakescore/core/error.hpp"
+#include "support/rank_environment.hpp"
+
+namespace fakescore {
+namespace {
+
+TEST(Communicator, GathersMessagesOfAnyLength) {
+  run_on_every_rank([](Communicator& comm) {
+    for (const size_t unit : {size_t{0}, size_t{1}, size_t{100'000}}) {
+      const size_t rank = static_cast<size_t>(comm.rank());
+      const auto all = comm.all_gather(std::string(rank * unit, 'x'), "lengths");
+      ASSERT_EQ(all.size(), static_cast<size_t>(comm.world_size()));
+      for (size_t peer = 0; peer < all.size(); ++peer) EXPECT_EQ(all[peer].size(), peer * unit);
+    }
+  });
+}
+
+TEST(Communicator, BroadcastsMessagesFromEveryRoot) {
+  run_on_every_rank([](Communicator& comm) {
+    for (int root = 0; root < comm.world_size(); ++root) {
+      const std::string message = comm.rank() == root ? std::string("from\0root", 9) : "ignored";
+      EXPECT_EQ(comm.broadcast_message(message, root, "plan"), std::string("from\0root", 9));
+    }
+  });
+}
+
+TEST(Communicator, KeepsManyBroadcastsInFlight) {
+  run_on_every_rank([](Communicator& comm) {
+    const std::vector<int64_t> lengths{0, 1, 1 << 20, (1 << 20) + 1, 5 << 20, 17, 3 << 20};
+    std::vector<at::Tensor> buffers;
+    std::vector<std::unique_ptr<PendingBroadcast>> pending;
+    for (size_t i = 0; i < lengths.size(); ++i) {
+      const int root = static_cast<int>(i) % comm.world_size();
+      const uint8_t fill = static_cast<uint8_t>(comm.rank() == root ? i + 1 : 0);
+      buffers.push_back(torch::full({lengths[i]}, fill, torch::kUInt8));
+      pending.push_back(comm.start_broadcast(buffers[i], root, "tensor"));
+    }
+    for (auto& broadcast : pending) broadcast->wait();
+    for (size_t i = 0; i < lengths.size(); ++i) {
+      EXPECT_TRUE((buffers[i] == static_cast<int>(i + 1)).all().item<bool>()) << i;
+    }
+    comm.all_gather("", "after");
+  });
+}
+
+TEST(Communicator, RefusesBadRootsAndBuffersEverywhere) {
+  run_on_every_rank([](Communicator& comm) {
+    EXPECT_THROW(comm.broadcast_message("", comm.world_size(), "x"), ConfigError);
+    EXPECT_THROW(comm.start_broadcast(torch::zeros({2}), 0, "x"), ConfigError);
+    EXPECT_FALSE(comm.broken());
+    EXPECT_EQ(comm.all_gather("", "still in step").size(), static_cast<size_t>(comm.world_size()));
+  });
+}
+
+}  // namespace
+}  // namespace fakescore
