@@ -1,7 +1,7 @@
 # Helpers that register tests. Labels: cpu for all of them; unit, world, fault, launcher, install
 # for the kind; slow for what is slow for a good reason.
 
-set(FAKESCORE_TEST_ENVIRONMENT "OMP_NUM_THREADS=1" "ASAN_OPTIONS=detect_leaks=1"
+set(FAKESCORE_TEST_ENVIRONMENT "OMP_NUM_THREADS=1" "OMPI_ALLOW_RUN_AS_ROOT=1" "OMPI_ALLOW_RUN_AS_ROOT_CONFIRM=1" "ASAN_OPTIONS=detect_leaks=1"
     "LSAN_OPTIONS=suppressions=${PROJECT_SOURCE_DIR}/tests/support/lsan.supp:print_suppressions=0")
 
 # A test executable: fakescore_add_test_executable(name SOURCES ... [LIBRARIES ...])
@@ -13,8 +13,7 @@ function(fakescore_add_test_executable target)
                                                ${PROJECT_SOURCE_DIR}/src)
   target_compile_definitions(${target} PRIVATE
     FAKESCORE_TEST_DATA="${PROJECT_SOURCE_DIR}/tests/data"
-    FAKESCORE_SOURCE_DIR="${PROJECT_SOURCE_DIR}"
-    FAKESCORE_BINARY_DIR="${PROJECT_BINARY_DIR}")
+    FAKESCORE_SOURCE_DIR="${PROJECT_SOURCE_DIR}")
   target_link_libraries(${target} PRIVATE fakescore::fakescore GTest::gmock ${ARG_LIBRARIES})
   target_precompile_headers(${target} REUSE_FROM fakescore_test_pch)
 endfunction()
@@ -34,4 +33,63 @@ function(fakescore_test_properties name labels timeout)
   endif()
   set_tests_properties(${name} PROPERTIES LABELS "cpu;${labels}" TIMEOUT ${timeout}
                        ENVIRONMENT "${FAKESCORE_TEST_ENVIRONMENT}")
+endfunction()
+
+get_filename_component(FAKESCORE_VENV_BIN "${FAKESCORE_TORCH_DIR}/../../../../bin" ABSOLUTE)
+find_program(FAKESCORE_TORCHRUN torchrun HINTS "${FAKESCORE_VENV_BIN}")
+if(NOT FAKESCORE_TORCHRUN)
+  message(STATUS "torchrun was not found: tests under torchrun are not registered")
+endif()
+
+# One test source in every world: threads over local and over a store, processes under mpirun and
+# torchrun. fakescore_add_world_test(name SOURCES ... [LIBRARIES ...])
+function(fakescore_add_world_test name)
+  cmake_parse_arguments(ARG "" "" "SOURCES;LIBRARIES" ${ARGN})
+  add_library(${name}_objects OBJECT ${ARG_SOURCES})
+  fakescore_configure_target(${name}_objects)
+  target_include_directories(${name}_objects PRIVATE ${PROJECT_SOURCE_DIR}/tests
+                                                     ${PROJECT_SOURCE_DIR}/src)
+  target_compile_definitions(${name}_objects PRIVATE
+    FAKESCORE_TEST_DATA="${PROJECT_SOURCE_DIR}/tests/data"
+    FAKESCORE_SOURCE_DIR="${PROJECT_SOURCE_DIR}")
+  target_link_libraries(${name}_objects PRIVATE fakescore::fakescore GTest::gmock ${ARG_LIBRARIES})
+  target_precompile_headers(${name}_objects REUSE_FROM fakescore_test_pch)
+  foreach(kind local process)
+    if(NOT TARGET fakescore_${kind}_main)
+      add_library(fakescore_${kind}_main OBJECT ${PROJECT_SOURCE_DIR}/tests/support/${kind}_main.cpp)
+      fakescore_configure_target(fakescore_${kind}_main)
+      target_include_directories(fakescore_${kind}_main PRIVATE ${PROJECT_SOURCE_DIR}/tests
+                                                                ${PROJECT_SOURCE_DIR}/src)
+      target_link_libraries(fakescore_${kind}_main PRIVATE fakescore::fakescore GTest::gmock)
+      target_precompile_headers(fakescore_${kind}_main REUSE_FROM fakescore_test_pch)
+    endif()
+    add_executable(${name}_${kind} $<TARGET_OBJECTS:${name}_objects>
+                                   $<TARGET_OBJECTS:fakescore_${kind}_main>)
+    set_target_properties(${name}_${kind} PROPERTIES LINKER_LANGUAGE CXX)
+    target_link_libraries(${name}_${kind} PRIVATE fakescore::fakescore GTest::gmock
+                                                  ${ARG_LIBRARIES})
+    if(FAKESCORE_SANITIZE)
+      target_link_options(${name}_${kind} PRIVATE -fsanitize=${FAKESCORE_SANITIZE})
+    endif()
+  endforeach()
+  foreach(ranks 1 2 3 4)
+    fakescore_add_world_entry(${name}.local.${ranks} ${ranks} local $<TARGET_FILE:${name}_local>)
+    if(NOT ranks EQUAL 3)
+      fakescore_add_world_entry(${name}.store.${ranks} ${ranks} store $<TARGET_FILE:${name}_local>)
+    endif()
+    if(FAKESCORE_WITH_MPI)
+      fakescore_add_world_entry(${name}.mpi.${ranks} ${ranks} mpi "${MPIEXEC_EXECUTABLE}"
+        --oversubscribe -n ${ranks} $<TARGET_FILE:${name}_process>)
+    endif()
+  endforeach()
+  if(FAKESCORE_TORCHRUN)
+    fakescore_add_world_entry(${name}.torchrun.2 2 torchrun "${FAKESCORE_TORCHRUN}" --standalone
+      --no-python --nproc-per-node 2 $<TARGET_FILE:${name}_process>)
+  endif()
+endfunction()
+
+function(fakescore_add_world_entry test ranks backend)
+  add_test(NAME ${test} COMMAND ${ARGN})
+  set_tests_properties(${test} PROPERTIES LABELS "cpu;world" TIMEOUT 180 PROCESSORS 2
+    ENVIRONMENT "${FAKESCORE_TEST_ENVIRONMENT};FAKESCORE_TEST_RANKS=${ranks};FAKESCORE_TEST_BACKEND=${backend}")
 endfunction()

@@ -47,6 +47,8 @@ fakescore_setup() {
   fakescore_packages "${build_packages[@]}"
   fakescore_torch
   export CCACHE_DIR=${CCACHE_DIR:-$root/.cache/ccache}
+  # Relative paths, so that presets share what they have in common.
+  export CCACHE_BASEDIR=$root CCACHE_NOHASHDIR=1
   # Precompiled headers are cached only with these.
   export CCACHE_SLOPPINESS=pch_defines,time_macros,include_file_mtime,include_file_ctime
   if [ "$(id -u)" -eq 0 ]; then

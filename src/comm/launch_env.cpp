@@ -3,221 +3,326 @@
 #include <charconv>
 #include <cstdint>
 #include <cstdlib>
+#include <limits>
+#include <string_view>
+#include <system_error>
 #include <utility>
+#include <vector>
 
-#include "comm/slurm_nodes.hpp"
 #include "fakescore/core/error.hpp"
 
 namespace fakescore {
 namespace {
 
+constexpr int kMaxInt = std::numeric_limits<int>::max();
 constexpr int kMaxPort = 65535;
 
-[[noreturn]] void fail(const std::string& subject, const std::string& message,
-                       const std::string& remedy) {
-  throw ConfigError(
-      ErrorInfo{ErrorCode::kConfig, -1, "launch environment", subject, message, remedy});
+[[noreturn]] void fail(std::string subject, std::string message, std::string remedy) {
+  throw_error({ErrorCode::kConfig, -1, "launch", std::move(subject), std::move(message),
+               std::move(remedy)});
 }
 
-// Reads variables and says which one is at fault.
-class Reader {
+std::string quoted(const std::string& value) { return "\"" + value + "\""; }
+
+/// "a number from 0", "a number from 1 to 65535".
+std::string describe_range(int64_t least, int64_t most) {
+  std::string text = "a number from " + std::to_string(least);
+  if (most < kMaxInt) text += " to " + std::to_string(most);
+  return text;
+}
+
+std::optional<int64_t> parse_number(std::string_view text) {
+  int64_t number = 0;
+  const char* end = text.data() + text.size();
+  const auto result = std::from_chars(text.data(), end, number);
+  if (result.ec != std::errc() || result.ptr != end) return std::nullopt;
+  return number;
+}
+
+/// The first host of a Slurm node list: "gpu[003-010,12]" gives "gpu003", "a,b" gives "a".
+/// nullopt where the list is malformed.
+std::optional<std::string> first_host(std::string_view list) {
+  std::string host;
+  size_t at = 0;
+  while (at < list.size() && list[at] != ',') {
+    if (list[at] == ']') return std::nullopt;
+    if (list[at] != '[') {
+      host += list[at++];
+      continue;
+    }
+    const size_t close = list.find(']', at);
+    if (close == std::string_view::npos) return std::nullopt;
+    const std::string_view inside = list.substr(at + 1, close - at - 1);
+    const std::string_view first = inside.substr(0, inside.find_first_of(",-"));
+    if (first.empty()) return std::nullopt;
+    host += first;
+    at = close + 1;
+  }
+  if (host.empty()) return std::nullopt;
+  return host;
+}
+
+/// The variables of the environment, with what the caller set itself in front of them.
+class Variables {
  public:
-  explicit Reader(const Environment& environment) : environment_(environment) {}
+  Variables(const Environment& environment, const LaunchOverride& override)
+      : environment_(environment), override_(override) {}
 
-  bool has(const std::string& name) const { return environment_(name).has_value(); }
-  std::string text(const std::string& name) const { return environment_(name).value_or(""); }
+  std::optional<std::string> find(const std::string& name) const { return environment_(name); }
+  bool has(const std::string& name) const { return find(name).has_value(); }
 
-  std::int64_t number(const std::string& name, std::int64_t low, std::int64_t high) const {
-    const std::string value = text(name);
-    std::int64_t parsed = 0;
-    const char* end = value.data() + value.size();
-    const auto [stop, error] = std::from_chars(value.data(), end, parsed);
-    if (error != std::errc() || stop != end || parsed < low || parsed > high) {
-      fail(name,
-           "its value \"" + value + "\" is not a whole number from " + std::to_string(low) +
-               " to " + std::to_string(high),
-           "start the program with its launcher, or set the value in the options");
+  /// As find(), but a variable that is set to nothing counts as absent.
+  std::optional<std::string> find_non_empty(const std::string& name) const {
+    auto value = find(name);
+    if (value && value->empty()) return std::nullopt;
+    return value;
+  }
+
+  /// nullopt where the variable is absent; throws where it is no number in the range.
+  std::optional<int64_t> number(const std::string& name, int64_t least, int64_t most) const {
+    const auto value = find(name);
+    if (!value) return std::nullopt;
+    const auto parsed = parse_number(*value);
+    if (!parsed || *parsed < least || *parsed > most) {
+      const std::string range = describe_range(least, most);
+      fail("variable " + name, "is " + quoted(*value) + ", not " + range,
+           "set " + name + " to " + range + ", or unset it");
     }
     return parsed;
   }
 
-  int small_number(const std::string& name, int low) const {
-    return static_cast<int>(number(name, low, INT32_MAX));
+  /// Reads a rank and its size into `launch`; both variables are present.
+  void read_rank(const std::string& rank_name, const std::string& size_name,
+                 LaunchEnv& launch) const {
+    launch.rank = static_cast<int>(*number(rank_name, 0, kMaxInt));
+    launch.world_size = static_cast<int>(*number(size_name, 1, kMaxInt));
+    if (launch.rank < launch.world_size) return;
+    fail(
+        "variable " + rank_name,
+        "is " + quoted(*find(rank_name)) + ", but " + size_name + " is " + quoted(*find(size_name)),
+        "give every process a " + rank_name + " from 0 to " + size_name + " - 1");
   }
 
-  // The first of `names` that is set; an error that lists them all when none is.
-  std::string first_of(const std::vector<std::string>& names, const std::string& given) const {
-    std::string listed;
-    for (const auto& name : names) {
-      if (has(name)) return name;
-      listed += (listed.empty() ? "" : ", ") + name;
+  /// The first of `names` that is set; `rank` where none is.
+  int local_rank(const std::vector<std::string>& names, int rank) const {
+    if (override_.local_rank) return *override_.local_rank;
+    for (const std::string& name : names) {
+      if (const auto value = number(name, 0, kMaxInt)) return static_cast<int>(*value);
     }
-    fail(given, "is set, but none of these that belong to it: " + listed,
-         "set them, unset " + given + ", or set the rank and the world size in the options");
+    return rank;
+  }
+
+  /// Empty where neither the caller nor MASTER_ADDR names an address.
+  std::string master_addr() const {
+    return override_.master_addr ? *override_.master_addr
+                                 : find_non_empty("MASTER_ADDR").value_or("");
+  }
+
+  /// 0 where neither the caller nor MASTER_PORT names a port.
+  int master_port() const {
+    if (override_.master_port) return *override_.master_port;
+    return static_cast<int>(number("MASTER_PORT", 1, kMaxPort).value_or(0));
   }
 
  private:
   const Environment& environment_;
+  const LaunchOverride& override_;
 };
 
-void check_range(int rank, int world_size, const std::string& rank_name,
-                 const std::string& size_name) {
-  if (rank >= 0 && world_size >= 1 && rank < world_size) return;
-  fail(rank_name,
-       "rank " + std::to_string(rank) + " is not below the world size " +
-           std::to_string(world_size) + " (" + size_name + ")",
-       "ranks count from 0");
+void check_option(const std::string& name, const std::optional<int>& value, int least, int most) {
+  if (!value || (*value >= least && *value <= most)) return;
+  const std::string range = describe_range(least, most);
+  fail("option " + name, "is " + std::to_string(*value) + ", not " + range,
+       "set " + name + " to " + range + ", or leave it unset");
 }
 
-void read_rank_and_size(const Reader& read, const std::string& rank_name,
-                        const std::string& size_name, LaunchEnv& env) {
-  env.rank = read.small_number(rank_name, 0);
-  env.world_size = read.small_number(size_name, 1);
-  check_range(env.rank, env.world_size, rank_name, size_name);
-}
-
-void read_local_rank(const Reader& read, const std::vector<std::string>& names, LaunchEnv& env) {
-  for (const auto& name : names) {
-    if (!read.has(name)) continue;
-    env.local_rank = read.small_number(name, 0);
-    return;
+void check_override(const LaunchOverride& override) {
+  check_option("rank", override.rank, 0, kMaxInt);
+  check_option("world_size", override.world_size, 1, kMaxInt);
+  check_option("local_rank", override.local_rank, 0, kMaxInt);
+  check_option("master_port", override.master_port, 1, kMaxPort);
+  if (override.master_addr && override.master_addr->empty()) {
+    fail("option master_addr", "is \"\", not an address",
+         "set master_addr to the host of rank 0, or leave it unset");
   }
 }
 
-void read_master(const Reader& read, LaunchEnv& env) {
-  if (read.has("MASTER_ADDR")) {
-    env.master_addr = read.text("MASTER_ADDR");
-    if (env.master_addr.empty()) {
-      fail("MASTER_ADDR", "its value \"\" is empty", "set the host that serves the store");
-    }
+/// Whether a launcher set both of the variables that only mean something together.
+bool has_both(const Variables& variables, const std::string& rank_name,
+              const std::string& size_name) {
+  const bool has_rank = variables.has(rank_name);
+  const bool has_size = variables.has(size_name);
+  if (has_rank == has_size) return has_rank;
+  const std::string& present = has_rank ? rank_name : size_name;
+  const std::string& absent = has_rank ? size_name : rank_name;
+  fail("variable " + present,
+       "is " + quoted(*variables.find(present)) + ", but " + absent + " is not set",
+       "set both " + rank_name + " and " + size_name + ", or neither");
+}
+
+/// A job of several processes needs a store; the error says where its address and port were sought.
+void require_master(const LaunchEnv& launch, const std::string& addr_looked_for,
+                    const std::string& port_looked_for) {
+  if (launch.world_size == 1) return;
+  std::string missing;
+  std::string looked_for;
+  if (launch.master_addr.empty()) {
+    missing = "no master address";
+    looked_for = addr_looked_for;
   }
-  if (read.has("MASTER_PORT")) {
-    env.master_port = static_cast<int>(read.number("MASTER_PORT", 1, kMaxPort));
+  if (launch.master_port == 0) {
+    missing += missing.empty() ? "no master port" : " and no master port";
+    looked_for += (looked_for.empty() ? "" : "; ") + port_looked_for;
   }
+  if (missing.empty()) return;
+  fail(std::string("launcher ") + to_string(launch.launcher),
+       "has " + std::to_string(launch.world_size) + " processes but " + missing + "; looked for " +
+           looked_for,
+       "set MASTER_ADDR and MASTER_PORT to the same values on every rank, or pass master_addr "
+       "and master_port");
 }
 
-void require_master(const LaunchEnv& env, const std::string& because) {
-  if (env.world_size == 1 || (!env.master_addr.empty() && env.master_port != 0)) return;
-  std::string missing = env.master_addr.empty() ? "MASTER_ADDR" : "";
-  if (env.master_port == 0) missing += missing.empty() ? "MASTER_PORT" : " and MASTER_PORT";
-  fail(missing, "not set, but " + because + " and a world of several ranks needs it",
-       "set MASTER_ADDR and MASTER_PORT to the host and port where rank 0 serves the store, or "
-       "start with torchrun or mpirun");
-}
+constexpr const char* kAddrLookedFor = "option master_addr, variable MASTER_ADDR";
+constexpr const char* kPortLookedFor = "option master_port, variable MASTER_PORT";
 
-LaunchEnv read_torchrun(const Reader& read) {
-  LaunchEnv env;
-  env.launcher = Launcher::kTorchrun;
-  const bool has_rank = read.has("RANK");
-  read.first_of({has_rank ? "WORLD_SIZE" : "RANK"}, has_rank ? "RANK" : "WORLD_SIZE");
-  read_rank_and_size(read, "RANK", "WORLD_SIZE", env);
-  read_local_rank(read, {"LOCAL_RANK"}, env);
-  read_master(read, env);
-  env.agent_hosts_store = read.text("TORCHELASTIC_USE_AGENT_STORE") == "True";
-  if (read.has("TORCHELASTIC_RUN_ID")) env.key_prefix = read.text("TORCHELASTIC_RUN_ID");
-  // The agent's store survives a restart of its workers: what they left must not be read again.
-  if (read.has("TORCHELASTIC_RESTART_COUNT")) {
-    env.key_prefix += "/" + read.text("TORCHELASTIC_RESTART_COUNT");
+std::optional<LaunchEnv> from_override(const Variables& variables, const LaunchOverride& override) {
+  if (!override.rank && !override.world_size) return std::nullopt;
+  if (!override.rank) {
+    fail("option world_size",
+         "is " + std::to_string(*override.world_size) + ", but rank is not set",
+         "set both rank and world_size, or neither");
   }
-  return env;
-}
-
-LaunchEnv read_open_mpi(const Reader& read) {
-  LaunchEnv env;
-  env.launcher = Launcher::kOpenMpi;
-  read.first_of({"OMPI_COMM_WORLD_SIZE"}, "OMPI_COMM_WORLD_RANK");
-  read_rank_and_size(read, "OMPI_COMM_WORLD_RANK", "OMPI_COMM_WORLD_SIZE", env);
-  read_local_rank(read, {"OMPI_COMM_WORLD_LOCAL_RANK"}, env);
-  return env;
-}
-
-LaunchEnv read_pmi(const Reader& read) {
-  LaunchEnv env;
-  env.launcher = Launcher::kPmi;
-  const std::string rank_name = read.has("PMI_RANK") ? "PMI_RANK" : "PMIX_RANK";
-  const std::string size_name = read.first_of(
-      {"PMI_SIZE", "OMPI_COMM_WORLD_SIZE", "SLURM_STEP_NUM_TASKS", "SLURM_NTASKS"}, rank_name);
-  read_rank_and_size(read, rank_name, size_name, env);
-  read_local_rank(read, {"MPI_LOCALRANKID", "PMI_LOCAL_RANK", "SLURM_LOCALID"}, env);
-  return env;
-}
-
-// Another port for each job and step, out of the range that systems hand out by themselves.
-int slurm_port(const Reader& read) {
-  constexpr std::int64_t kFirst = 15000;
-  constexpr std::int64_t kCount = 15000;
-  const std::int64_t job = read.number("SLURM_JOB_ID", 0, INT64_MAX / 2);
-  const std::int64_t step =
-      read.has("SLURM_STEP_ID") ? read.number("SLURM_STEP_ID", 0, INT64_MAX / 2) : 0;
-  return static_cast<int>(kFirst + (job % kCount + step % kCount * 997) % kCount);
-}
-
-std::string slurm_address(const Reader& read, const std::string& given) {
-  const std::string name = read.first_of(
-      {"SLURM_STEP_NODELIST", "SLURM_JOB_NODELIST", "SLURM_LAUNCH_NODE_IPADDR"}, given);
-  if (name == "SLURM_LAUNCH_NODE_IPADDR") return read.text(name);
-  const std::string host = detail::first_slurm_host(read.text(name));
-  if (host.empty()) {
-    fail(name, "its value \"" + read.text(name) + "\" names no host",
-         "set MASTER_ADDR and MASTER_PORT");
+  if (!override.world_size) {
+    fail("option rank", "is " + std::to_string(*override.rank) + ", but world_size is not set",
+         "set both rank and world_size, or neither");
   }
-  return host;
+  if (*override.rank >= *override.world_size) {
+    fail("option rank",
+         "is " + std::to_string(*override.rank) + ", but world_size is " +
+             std::to_string(*override.world_size),
+         "give every process a rank from 0 to world_size - 1");
+  }
+  LaunchEnv launch;
+  launch.launcher = Launcher::kExplicit;
+  launch.rank = *override.rank;
+  launch.world_size = *override.world_size;
+  launch.local_rank = variables.local_rank({}, launch.rank);
+  launch.master_addr = variables.master_addr();
+  launch.master_port = variables.master_port();
+  require_master(launch, kAddrLookedFor, kPortLookedFor);
+  return launch;
 }
 
-LaunchEnv read_slurm(const Reader& read) {
-  LaunchEnv env;
-  env.launcher = Launcher::kSlurm;
-  const std::string size_name =
-      read.first_of({"SLURM_STEP_NUM_TASKS", "SLURM_NTASKS"}, "SLURM_PROCID");
-  read_rank_and_size(read, "SLURM_PROCID", size_name, env);
-  read_local_rank(read, {"SLURM_LOCALID"}, env);
-  if (read.has("SLURM_JOB_ID")) {
-    env.key_prefix = "slurm-" + read.text("SLURM_JOB_ID") + "." + read.text("SLURM_STEP_ID");
-  }
-  read_master(read, env);
-  if (env.world_size == 1) return env;
-  if (env.master_addr.empty()) env.master_addr = slurm_address(read, "SLURM_PROCID");
-  if (env.master_port == 0) {
-    read.first_of({"MASTER_PORT", "SLURM_JOB_ID"}, "SLURM_PROCID");
-    env.master_port = slurm_port(read);
-  }
-  return env;
+/// Empty outside of torchrun's elastic agent, as where RANK and WORLD_SIZE were set by hand.
+std::string torchrun_key_prefix(const Variables& variables) {
+  const char* run_name = "TORCHELASTIC_RUN_ID";
+  const char* restart_name = "TORCHELASTIC_RESTART_COUNT";
+  if (!variables.has(run_name) && !variables.has(restart_name)) return "";
+  return variables.find_non_empty(run_name).value_or("default") + "/" +
+         variables.find_non_empty(restart_name).value_or("0");
 }
 
-LaunchEnv read_explicit(const Reader& read, const LaunchOverride& override) {
-  if (!override.rank || !override.world_size) {
-    fail(override.rank ? "world_size" : "rank",
-         std::string("not set, but ") + (override.rank ? "rank" : "world_size") + " is",
-         "set both, or neither to ask the launcher");
-  }
-  LaunchEnv env;
-  env.launcher = Launcher::kExplicit;
-  env.rank = *override.rank;
-  env.world_size = *override.world_size;
-  check_range(env.rank, env.world_size, "rank", "world_size");
-  if (!override.master_addr || !override.master_port) read_master(read, env);
-  return env;
+std::optional<LaunchEnv> from_torchrun(const Variables& variables) {
+  if (!has_both(variables, "RANK", "WORLD_SIZE")) return std::nullopt;
+  LaunchEnv launch;
+  launch.launcher = Launcher::kTorchrun;
+  variables.read_rank("RANK", "WORLD_SIZE", launch);
+  launch.local_rank = variables.local_rank({"LOCAL_RANK"}, launch.rank);
+  launch.master_addr = variables.master_addr();
+  launch.master_port = variables.master_port();
+  launch.agent_hosts_store = variables.find("TORCHELASTIC_USE_AGENT_STORE") == "True";
+  launch.key_prefix = torchrun_key_prefix(variables);
+  require_master(launch, kAddrLookedFor, kPortLookedFor);
+  return launch;
 }
 
-LaunchEnv read_launcher(const Reader& read) {
-  if (read.has("RANK") || read.has("WORLD_SIZE")) return read_torchrun(read);
-  if (read.has("OMPI_COMM_WORLD_RANK")) return read_open_mpi(read);
-  if (read.has("PMI_RANK") || read.has("PMIX_RANK")) return read_pmi(read);
-  if (read.has("SLURM_PROCID")) return read_slurm(read);
-  return LaunchEnv{};
+std::optional<LaunchEnv> from_open_mpi(const Variables& variables) {
+  const char* rank_name = "OMPI_COMM_WORLD_RANK";
+  const char* size_name = "OMPI_COMM_WORLD_SIZE";
+  if (!has_both(variables, rank_name, size_name)) return std::nullopt;
+  LaunchEnv launch;
+  launch.launcher = Launcher::kOpenMpi;
+  variables.read_rank(rank_name, size_name, launch);
+  launch.local_rank = variables.local_rank({"OMPI_COMM_WORLD_LOCAL_RANK"}, launch.rank);
+  return launch;
 }
 
-void apply_places(const LaunchOverride& override, LaunchEnv& env) {
-  if (override.local_rank) env.local_rank = *override.local_rank;
-  if (env.local_rank < 0) fail("local_rank", "is negative", "ranks count from 0");
-  if (override.master_addr) env.master_addr = *override.master_addr;
-  if (override.master_port) {
-    env.master_port = *override.master_port;
-    if (env.master_port < 1 || env.master_port > kMaxPort) {
-      fail("master_port", "its value " + std::to_string(env.master_port) + " is not a port",
-           "choose one from 1 to 65535");
-    }
+/// The variable in which Slurm says how many tasks belong to `rank_name`: those of the step where
+/// it is set, those of the job otherwise.
+std::string slurm_size_name(const Variables& variables, const std::string& rank_name) {
+  for (const char* name : {"SLURM_STEP_NUM_TASKS", "SLURM_NTASKS"}) {
+    if (variables.has(name)) return name;
   }
+  fail("variable " + rank_name,
+       "is " + quoted(*variables.find(rank_name)) +
+           ", but neither SLURM_STEP_NUM_TASKS nor SLURM_NTASKS is set",
+       "start the processes with srun, or pass rank and world_size");
+}
+
+std::optional<LaunchEnv> from_pmi(const Variables& variables) {
+  LaunchEnv launch;
+  launch.launcher = Launcher::kPmi;
+  if (has_both(variables, "PMI_RANK", "PMI_SIZE")) {
+    variables.read_rank("PMI_RANK", "PMI_SIZE", launch);
+    launch.local_rank = variables.local_rank({"MPI_LOCALRANKID", "SLURM_LOCALID"}, launch.rank);
+    return launch;
+  }
+  if (!variables.has("PMIX_RANK")) return std::nullopt;
+  variables.read_rank("PMIX_RANK", slurm_size_name(variables, "PMIX_RANK"), launch);
+  launch.local_rank = variables.local_rank({"SLURM_LOCALID"}, launch.rank);
+  return launch;
+}
+
+std::string slurm_master_addr(const Variables& variables) {
+  const std::string addr = variables.master_addr();
+  if (!addr.empty()) return addr;
+  for (const std::string name : {"SLURM_STEP_NODELIST", "SLURM_JOB_NODELIST"}) {
+    const auto list = variables.find_non_empty(name);
+    if (!list) continue;
+    if (const auto host = first_host(*list)) return *host;
+    fail("variable " + name, "is " + quoted(*list) + ", not a node list",
+         "set MASTER_ADDR to the host of rank 0");
+  }
+  // Last, since srun may have been started on a login node, where rank 0 is not.
+  return variables.find_non_empty("SLURM_LAUNCH_NODE_IPADDR").value_or("");
+}
+
+/// The steps of one job agree on a port without talking: it follows from the job's number.
+int slurm_master_port(const Variables& variables) {
+  if (const int port = variables.master_port()) return port;
+  const auto job = variables.number("SLURM_JOB_ID", 0, std::numeric_limits<int64_t>::max());
+  return job ? static_cast<int>(20000 + *job % 20000) : 0;
+}
+
+std::string slurm_key_prefix(const Variables& variables) {
+  const auto job = variables.find_non_empty("SLURM_JOB_ID");
+  if (!job) return "";
+  const auto step = variables.find_non_empty("SLURM_STEP_ID");
+  return "slurm/" + *job + (step ? "." + *step : "");
+}
+
+/// SLURM_NTASKS without SLURM_PROCID is a shell of salloc, which launched nothing yet.
+std::optional<LaunchEnv> from_slurm(const Variables& variables) {
+  if (!variables.has("SLURM_PROCID")) return std::nullopt;
+  LaunchEnv launch;
+  launch.launcher = Launcher::kSlurm;
+  variables.read_rank("SLURM_PROCID", slurm_size_name(variables, "SLURM_PROCID"), launch);
+  launch.local_rank = variables.local_rank({"SLURM_LOCALID"}, launch.rank);
+  launch.master_addr = slurm_master_addr(variables);
+  launch.master_port = slurm_master_port(variables);
+  launch.key_prefix = slurm_key_prefix(variables);
+  require_master(launch,
+                 std::string(kAddrLookedFor) +
+                     ", SLURM_STEP_NODELIST, SLURM_JOB_NODELIST, SLURM_LAUNCH_NODE_IPADDR",
+                 std::string(kPortLookedFor) + ", SLURM_JOB_ID");
+  return launch;
+}
+
+std::optional<LaunchEnv> from_launcher(const Variables& variables) {
+  for (const auto find : {from_torchrun, from_open_mpi, from_pmi, from_slurm}) {
+    if (auto launch = find(variables)) return launch;
+  }
+  return std::nullopt;
 }
 
 }  // namespace
@@ -231,19 +336,22 @@ Environment process_environment() {
 }
 
 LaunchEnv detect_launch_env(const Environment& environment, const LaunchOverride& override) {
-  const Reader read(environment);
-  LaunchEnv env =
-      override.rank || override.world_size ? read_explicit(read, override) : read_launcher(read);
-  apply_places(override, env);
-  if (env.launcher == Launcher::kTorchrun) require_master(env, "RANK and WORLD_SIZE are");
-  if (env.launcher == Launcher::kExplicit) require_master(env, "rank and world_size are");
-  return env;
+  check_override(override);
+  const Variables variables(environment, override);
+  auto found = from_override(variables, override);
+  if (!found) found = from_launcher(variables);
+
+  LaunchEnv launch = found.value_or(LaunchEnv{});
+  if (override.local_rank) launch.local_rank = *override.local_rank;
+  if (override.master_addr) launch.master_addr = *override.master_addr;
+  if (override.master_port) launch.master_port = *override.master_port;
+  return launch;
 }
 
 const char* to_string(Launcher launcher) noexcept {
   switch (launcher) {
     case Launcher::kExplicit:
-      return "options";
+      return "explicit";
     case Launcher::kTorchrun:
       return "torchrun";
     case Launcher::kOpenMpi:
@@ -253,9 +361,9 @@ const char* to_string(Launcher launcher) noexcept {
     case Launcher::kSlurm:
       return "Slurm";
     case Launcher::kSingle:
-      return "a single process";
+      return "single process";
   }
-  return "a single process";
+  return "unknown launcher";
 }
 
 }  // namespace fakescore

@@ -2,7 +2,6 @@ target_sources(fakescore PRIVATE
   comm/launch_env.cpp
   comm/local_communicator.cpp
   comm/make_communicator.cpp
-  comm/slurm_nodes.cpp
   comm/step.cpp
   comm/store_communicator.cpp
   comm/store_frame.cpp

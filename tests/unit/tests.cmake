@@ -23,3 +23,4 @@ if(TARGET fakescore_digits)
   fakescore_add_test(sampler_test SOURCES unit/sampler_test.cpp LABELS unit
                      LIBRARIES fakescore_digits)
 endif()
+fakescore_add_test(launch_env_test SOURCES unit/launch_env_test.cpp LABELS unit)

@@ -8,6 +8,8 @@
 namespace fakescore {
 namespace {
 
+using testing::run_on_every_rank;
+
 TEST(Communicator, GathersMessagesOfAnyLength) {
   run_on_every_rank([](Communicator& comm) {
     for (const size_t unit : {size_t{0}, size_t{1}, size_t{100'000}}) {

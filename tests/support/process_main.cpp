@@ -1,0 +1,38 @@
+// This process is one rank of a job that mpirun or torchrun started.
+#include <gtest/gtest.h>
+
+#include "fakescore/comm/make_communicator.hpp"
+#include "support/rank_environment.hpp"
+
+namespace {
+std::unique_ptr<fakescore::Communicator> communicator;
+}
+
+namespace fakescore::testing {
+
+void run_on_every_rank(const std::function<void(Communicator&)>& body) {
+  ASSERT_FALSE(communicator->broken()) << "an earlier test lost a rank";
+  try {
+    body(*communicator);
+  } catch (const std::exception& error) {
+    ADD_FAILURE() << "rank " << communicator->rank() << ": " << error.what();
+  }
+  if (communicator->broken()) return;
+  // Ranks agree on the outcome, so that none goes on alone.
+  const std::string mine = ::testing::Test::HasFailure() ? "failed" : "passed";
+  const auto outcomes = communicator->all_gather(mine, "outcome of the test");
+  for (size_t rank = 0; rank < outcomes.size(); ++rank) {
+    EXPECT_EQ(outcomes[rank], "passed") << "on rank " << rank;
+  }
+}
+
+}  // namespace fakescore::testing
+
+int main(int argc, char** argv) {
+  ::testing::InitGoogleTest(&argc, argv);
+  communicator =
+      fakescore::make_communicator(fakescore::detect_launch_env(), std::chrono::seconds(30));
+  const int result = RUN_ALL_TESTS();
+  communicator.reset();
+  return result;
+}
