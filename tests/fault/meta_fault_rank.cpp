@@ -2,7 +2,7 @@
 // create_fake_score_meta. Leaves with the program's own exit code for a lost peer, after printing
 // the error and how long it took to hear of it.
 //
-//   meta_fault_rank PHASE SIGNAL VICTIM TIMEOUT_MS
+//   meta_fault_rank PHASE SIGNAL VICTIM TIMEOUT_MS MARK     (MARK only shows in the process list)
 
 #include <unistd.h>
 
@@ -41,7 +41,7 @@ int run(std::unique_ptr<fakescore::Communicator> communicator) {
 }  // namespace
 
 int main(int argc, char** argv) {
-  if (argc != 5) return 2;
+  if (argc != 6) return 2;
   const std::string phase = argv[1];
   const int signal = std::atoi(argv[2]);
   const int victim = std::atoi(argv[3]);
