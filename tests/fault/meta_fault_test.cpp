@@ -1,145 +1,139 @@
-// A rank is killed or stopped in each phase of create_fake_score_meta. mpirun and torchrun end the
-// survivors themselves, so the ranks here are processes of the test's own, over a store it serves;
-// what the launchers do is tested below.
-
+// A rank dies or stops in each phase of create_fake_score_meta; the others must end, soon, with
+// the same error that names it.
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
 #include <signal.h>
-#include <unistd.h>
 
-#include <chrono>
-#include <future>
 #include <sstream>
 #include <torch/csrc/distributed/c10d/TCPStore.hpp>
+#include <tuple>
 
-#include "support/shell.hpp"
+#include "support/process_group.hpp"
 
 namespace fakescore {
 namespace {
 
+using std::chrono::milliseconds;
 using ::testing::AllOf;
 using ::testing::HasSubstr;
-using testing::run_shell;
-using testing::ShellResult;
+using testing::ProcessGroup;
+using testing::store_environment;
 
-constexpr int kRanks = 3;
+constexpr int kWorldSize = 3;
 constexpr int kLostPeer = 5;
-constexpr int kTimeoutMs = 1500;
-constexpr double kCensusSeconds = 2;
-constexpr double kSlackSeconds = 10;  // two cores, shared by three ranks and other tests
+constexpr milliseconds kTimeout{1500};
+constexpr milliseconds kCensus{2000};
+constexpr milliseconds kSlack{3000};
+constexpr milliseconds kPatience{30'000};
 
-struct Strike {
-  std::string phase;
-  int signal;
-  int victim;
-};
-
-std::string name_of(const Strike& strike) {
-  return strike.phase + (strike.signal == SIGKILL ? "_killed_" : "_stopped_") +
-         std::to_string(strike.victim);
+std::vector<std::string> fault_arguments(const std::string& phase, int signal, int victim) {
+  return {phase, std::to_string(signal), std::to_string(victim), std::to_string(kTimeout.count())};
 }
 
-/// Arguments of meta_fault_rank; the last only marks the processes of one test.
-std::string arguments(const Strike& strike, const std::string& mark) {
-  std::ostringstream text;
-  text << META_FAULT_RANK << ' ' << strike.phase << ' ' << strike.signal << ' ' << strike.victim
-       << ' ' << kTimeoutMs << ' ' << mark;
-  return text.str();
+/// The first line that begins with `word` and a blank; empty where there is none.
+std::string line_of(const std::string& output, const std::string& word) {
+  std::istringstream lines(output);
+  for (std::string line; std::getline(lines, line);) {
+    if (line.starts_with(word + " ")) return line;
+  }
+  return "";
 }
 
-std::string line_with(const std::string& output, const std::string& beginning) {
-  const size_t begin = output.find(beginning);
-  if (begin == std::string::npos) return "";
-  const size_t text = begin + beginning.size();
-  return output.substr(text, output.find('\n', text) - text);
+void expect_heard_in_time(const std::string& output) {
+  const std::string line = line_of(output, "SECONDS");
+  ASSERT_FALSE(line.empty()) << output;
+  const double limit = std::chrono::duration<double>(kTimeout + kCensus + kSlack).count();
+  EXPECT_LT(std::stod(line.substr(line.find(' '))), limit);
 }
 
-class MetaFault : public ::testing::TestWithParam<Strike> {};
+/// Phase, signal, victim.
+using Fault = std::tuple<std::string, int, int>;
 
-TEST_P(MetaFault, EverySurvivorRaisesTheSameErrorInBoundedTime) {
-  const Strike strike = GetParam();
-  const std::string mark = "mark" + std::to_string(::getpid()) + name_of(strike);
+std::string name_fault(const ::testing::TestParamInfo<Fault>& info) {
+  const auto& [phase, signal, victim] = info.param;
+  return phase + (signal == SIGKILL ? "_killed_rank_" : "_stopped_rank_") + std::to_string(victim);
+}
+
+class MetaFault : public ::testing::TestWithParam<Fault> {};
+
+TEST_P(MetaFault, SurvivorsEndWithTheSameErrorThatNamesTheVictim) {
+  const auto& [phase, signal, victim] = GetParam();
+  // Served here, so that it outlives every rank.
   c10d::TCPStoreOptions options;
-  options.isServer = true;
   options.port = 0;
+  options.isServer = true;
   options.waitWorkers = false;
-  const c10d::TCPStore store("127.0.0.1", options);
-  std::vector<std::future<ShellResult>> ranks;
-  for (int rank = 0; rank < kRanks; ++rank) {
-    std::ostringstream command;
-    command << "env RANK=" << rank << " WORLD_SIZE=" << kRanks << " LOCAL_RANK=" << rank
-            << " MASTER_ADDR=127.0.0.1 MASTER_PORT=" << store.getPort()
-            << " TORCHELASTIC_USE_AGENT_STORE=True " << arguments(strike, mark);
-    ranks.push_back(std::async(std::launch::async, run_shell, command.str()));
+  const auto store = c10::make_intrusive<c10d::TCPStore>("127.0.0.1", options);
+
+  std::vector<std::vector<std::string>> environments;
+  std::vector<size_t> survivors;
+  for (int rank = 0; rank < kWorldSize; ++rank) {
+    environments.push_back(store_environment(rank, kWorldSize, store->getPort()));
+    if (rank != victim) survivors.push_back(static_cast<size_t>(rank));
   }
-  std::vector<std::string> errors;
-  for (int rank = 0; rank < kRanks; ++rank) {
-    if (rank == strike.victim) continue;
-    const ShellResult result = ranks[static_cast<size_t>(rank)].get();
-    EXPECT_EQ(result.exit_code, kLostPeer) << result.output;
-    errors.push_back(line_with(result.output, "ERROR "));
-    EXPECT_LT(std::atof(line_with(result.output, "SECONDS ").c_str()),
-              kTimeoutMs / 1000.0 + kCensusSeconds + kSlackSeconds)
-        << result.output;
+  ProcessGroup ranks(META_FAULT_RANK, fault_arguments(phase, signal, victim), environments);
+  const auto outcomes = ranks.wait(kPatience, survivors);
+
+  for (const size_t rank : survivors) {
+    SCOPED_TRACE("rank " + std::to_string(rank) + " printed: " + outcomes[rank].output);
+    ASSERT_TRUE(outcomes[rank].ended);
+    EXPECT_EQ(outcomes[rank].exit_code, kLostPeer);
+    const std::string error = line_of(outcomes[rank].output, "ERROR");
+    // "of 3" tells the victim alone from a list that holds it.
+    EXPECT_THAT(error, AllOf(HasSubstr("lost peer"),
+                             HasSubstr("rank " + std::to_string(victim) + " of 3 did not answer")));
+    EXPECT_EQ(error, line_of(outcomes[survivors.front()].output, "ERROR"));
+    expect_heard_in_time(outcomes[rank].output);
   }
-  run_shell("pkill -KILL -f " + mark);  // a stopped rank is still there
-  ASSERT_EQ(errors.size(), 2U);
-  EXPECT_EQ(errors[0], errors[1]);
-  EXPECT_THAT(errors[0],
-              AllOf(HasSubstr("lost peer error on rank " + std::to_string(strike.victim)),
-                    HasSubstr("did not answer")));
 }
 
-std::vector<Strike> strikes() {
-  std::vector<Strike> all;
-  for (const char* phase :
-       {"build", "agree", "plan", "place", "move", "bulk", "replay", "verify", "finish"}) {
-    for (const int signal : {SIGKILL, SIGSTOP}) {
-      for (const int victim : {0, kRanks - 1}) all.push_back({phase, signal, victim});
-    }
+INSTANTIATE_TEST_SUITE_P(EveryPhase, MetaFault,
+                         ::testing::Combine(::testing::Values("build", "agree", "plan", "place",
+                                                              "move", "bulk", "replay", "verify",
+                                                              "finish"),
+                                            ::testing::Values(SIGKILL, SIGSTOP),
+                                            ::testing::Values(0, 2)),
+                         name_fault);
+
+#if defined(FAKESCORE_TEST_MPIEXEC) || defined(FAKESCORE_TEST_TORCHRUN)
+/// Strikes rank 2 in its first bulk broadcast, in a job that `launcher` starts.
+ProcessGroup::Outcome run_under(const std::string& launcher, std::vector<std::string> arguments,
+                                int signal, milliseconds patience) {
+  arguments.push_back(META_FAULT_RANK);
+  for (const std::string& argument : fault_arguments("bulk", signal, 2)) {
+    arguments.push_back(argument);
   }
-  return all;
+  ProcessGroup job(launcher, arguments, {{}});
+  return job.wait(patience).front();
 }
-
-INSTANTIATE_TEST_SUITE_P(Phases, MetaFault, ::testing::ValuesIn(strikes()),
-                         [](const auto& info) { return name_of(info.param); });
-
-class LaunchedFault : public ::testing::TestWithParam<int> {};
+#endif
 
 #ifdef FAKESCORE_TEST_MPIEXEC
-TEST_P(LaunchedFault, MpirunEndsTheJob) {
-  const Strike strike{"bulk", GetParam(), kRanks - 1};
-  const std::string mark = "mark" + std::to_string(::getpid()) + "mpirun" + name_of(strike);
-  std::ostringstream command;
-  command << FAKESCORE_TEST_MPIEXEC << " --oversubscribe -n " << kRanks << ' '
-          << arguments(strike, mark);
-  const ShellResult result = run_shell(command.str());
-  run_shell("pkill -KILL -f " + mark);
-  EXPECT_NE(result.exit_code, 0) << result.output;
-  EXPECT_NE(result.exit_code, 124) << "it did not end: " << result.output;
-  if (strike.signal == SIGSTOP) {
-    EXPECT_EQ(result.exit_code, kLostPeer) << result.output;
-    EXPECT_THAT(result.output, HasSubstr("lost peer error on rank 2"));
-  }
+TEST(MetaFaultUnderMpirun, AKilledRankEndsTheJob) {
+  const auto job =
+      run_under(FAKESCORE_TEST_MPIEXEC, {"--oversubscribe", "-n", "3"}, SIGKILL, kPatience);
+  ASSERT_TRUE(job.ended) << job.output;
+  EXPECT_NE(job.exit_code, 0) << job.output;
+}
+
+TEST(MetaFaultUnderMpirun, AStoppedRankEndsTheJob) {
+  const auto job =
+      run_under(FAKESCORE_TEST_MPIEXEC, {"--oversubscribe", "-n", "3"}, SIGSTOP, kPatience);
+  ASSERT_TRUE(job.ended) << job.output;
+  EXPECT_NE(job.exit_code, 0) << job.output;
+  EXPECT_THAT(job.output, HasSubstr("lost peer"));
 }
 #endif
 
 #ifdef FAKESCORE_TEST_TORCHRUN
-TEST(TorchrunFault, TheAgentEndsTheJobOfAKilledRank) {
-  const Strike strike{"bulk", SIGKILL, 1};
-  const ShellResult result =
-      run_shell(FAKESCORE_TEST_TORCHRUN " --standalone --no-python --nproc-per-node 2 " +
-                arguments(strike, "torchrun"));
-  EXPECT_NE(result.exit_code, 0) << result.output;
-  EXPECT_NE(result.exit_code, 124) << "it did not end: " << result.output;
+TEST(MetaFaultUnderTorchrun, AKilledRankEndsTheJob) {
+  const auto job =
+      run_under(FAKESCORE_TEST_TORCHRUN, {"--standalone", "--no-python", "--nproc-per-node", "3"},
+                SIGKILL, 2 * kPatience);
+  ASSERT_TRUE(job.ended) << job.output;
+  EXPECT_NE(job.exit_code, 0) << job.output;
 }
 #endif
-
-GTEST_ALLOW_UNINSTANTIATED_PARAMETERIZED_TEST(LaunchedFault);
-INSTANTIATE_TEST_SUITE_P(Signals, LaunchedFault, ::testing::Values(SIGKILL, SIGSTOP),
-                         [](const auto& info) {
-                           return info.param == SIGKILL ? "killed" : "stopped";
-                         });
 
 }  // namespace
 }  // namespace fakescore

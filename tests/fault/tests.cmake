@@ -1,6 +1,6 @@
 fakescore_add_test_executable(meta_fault_rank SOURCES fault/meta_fault_rank.cpp)
 fakescore_add_test_executable(meta_fault_test
-  SOURCES fault/meta_fault_test.cpp support/shell.cpp LIBRARIES GTest::gtest_main)
+  SOURCES fault/meta_fault_test.cpp support/process_group.cpp LIBRARIES GTest::gtest_main)
 target_compile_definitions(meta_fault_test PRIVATE
   META_FAULT_RANK="$<TARGET_FILE:meta_fault_rank>"
   $<$<BOOL:${FAKESCORE_WITH_MPI}>:FAKESCORE_TEST_MPIEXEC="${MPIEXEC_EXECUTABLE}">
