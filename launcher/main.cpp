@@ -1,5 +1,3 @@
-#include <spdlog/sinks/stdout_color_sinks.h>
-#include <spdlog/spdlog.h>
 #include <unistd.h>
 
 #include <chrono>
@@ -9,6 +7,7 @@
 #include "exit_codes.hpp"
 #include "fakescore/fakescore.hpp"
 #include "inspect_command.hpp"
+#include "log.hpp"
 #include "options.hpp"
 #include "run_command.hpp"
 
@@ -22,13 +21,13 @@ constexpr const char* kFooter =
 
 /// Every rank has the same error: the first one prints it, and all where that one may be gone.
 int report_error(const ErrorInfo& info, int rank) {
-  if (rank == 0 || info.code == ErrorCode::kPeerLost) spdlog::error("{}", Error(info).what());
+  if (rank == 0 || info.code == ErrorCode::kPeerLost) log_error(Error(info).what());
   return exit_code(info.code);
 }
 
 /// Ends a process whose peers are lost: finalising MPI would wait for them for ever.
 [[noreturn]] void leave_at_once(int code) {
-  spdlog::default_logger()->flush();
+  flush_log();
   std::fflush(nullptr);
   ::_exit(code);
 }
@@ -63,8 +62,6 @@ int inspect_checkpoint(const InspectOptions& options) {
 }
 
 int main(int argc, char** argv) {
-  spdlog::set_default_logger(spdlog::stderr_color_mt("fakescore"));
-  spdlog::set_pattern("%n: %^%l%$: %v");
   CLI::App app("Builds a diffusion teacher's fake score on every rank of a job", "fakescore");
   app.set_version_flag("--version", "fakescore " FAKESCORE_VERSION);
   app.require_subcommand(1);

@@ -1,10 +1,11 @@
 #include "run_command.hpp"
 
-#include <spdlog/spdlog.h>
+#include <fmt/format.h>
 
 #include <memory>
 
 #include "fakescore/fakescore.hpp"
+#include "log.hpp"
 #include "output.hpp"
 #include "progress_display.hpp"
 #include "report.hpp"
@@ -91,8 +92,8 @@ void run(const RunOptions& options, Communicator& communicator) {
   if (!is_root || options.quiet) return;
   print_report(result.report, structure.description);
   if (!options.output.empty()) {
-    spdlog::info("rank {} wrote what it received to {}", communicator.world_size() - 1,
-                 options.output.string());
+    log_info(fmt::format("rank {} wrote what it received to {}", communicator.world_size() - 1,
+                         options.output.string()));
   }
 }
 

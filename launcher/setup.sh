@@ -46,7 +46,6 @@ fakescore_torch() {
 fakescore_setup() {
   fakescore_packages "${build_packages[@]}"
   fakescore_torch
-  export CCACHE_DIR=${CCACHE_DIR:-$root/.cache/ccache}
   # Relative paths, so that presets share what they have in common.
   export CCACHE_BASEDIR=$root CCACHE_NOHASHDIR=1
   # Precompiled headers are cached only with these.
