@@ -19,9 +19,11 @@ constexpr const char* kFooter =
     "Exit codes: 0 success, 1 internal error, 2 bad usage, 3 bad teacher, 4 ranks differ,\n"
     "5 lost peer, 6 build failed, 7 out of memory.";
 
-/// Every rank has the same error: the first one prints it, and all where that one may be gone.
+/// Every rank has the same error: the first one prints it, and all where that one may be gone or
+/// the error may be this rank's alone.
 int report_error(const ErrorInfo& info, int rank) {
-  if (rank == 0 || info.code == ErrorCode::kPeerLost) log_error(Error(info).what());
+  if (rank == 0 || info.code == ErrorCode::kPeerLost || info.code == ErrorCode::kInternal)
+    log_error(Error(info).what());
   return exit_code(info.code);
 }
 

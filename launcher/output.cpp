@@ -29,6 +29,16 @@ void create_folder(const std::filesystem::path& folder) {
   }
 }
 
+void write_config(const std::filesystem::path& path, const std::string& config_json) {
+  std::ofstream file(path);
+  file << config_json;
+  file.close();
+  if (!file) {
+    throw_error({ErrorCode::kConfig, -1, "output", path.string(), "cannot be written",
+                 "give a folder that can be written and has the space"});
+  }
+}
+
 }  // namespace
 
 void write_output(const std::filesystem::path& folder, const torch::nn::Module& module,
@@ -46,8 +56,14 @@ void write_output(const std::filesystem::path& folder, const torch::nn::Module& 
       metadata.emplace(entry.name, first->second);
     }
   }
-  save_safetensors(folder / "diffusion_pytorch_model.safetensors", tensors, metadata);
-  if (!config_json.empty()) std::ofstream(folder / "config.json") << config_json;
+  const auto weights = folder / "diffusion_pytorch_model.safetensors";
+  try {
+    save_safetensors(weights, tensors, metadata);
+  } catch (const TeacherError& error) {
+    throw_error({ErrorCode::kConfig, -1, "output", error.info().subject, error.info().message,
+                 "give a folder that can be written and has the space"});
+  }
+  if (!config_json.empty()) write_config(folder / "config.json", config_json);
 }
 
 }  // namespace fakescore::launcher

@@ -30,7 +30,16 @@ std::string share_config(const RunOptions& options, Communicator& communicator) 
   std::string text;
   run_agreed(communicator, "config", ErrorCode::kConfig, [&] {
     if (communicator.rank() != kRoot) return;
-    if (const auto path = find_config(options); !path.empty()) text = read_model_config(path);
+    const auto path = find_config(options);
+    if (path.empty()) return;
+    text = read_model_config(path);
+    try {
+      model_class_name(text);
+    } catch (const ConfigError&) {
+      // Found beside the weights, it may be another library's and say nothing of a class.
+      if (!options.config.empty()) throw;
+      text.clear();
+    }
   });
   return communicator.broadcast_message(text, kRoot, "config");
 }

@@ -28,6 +28,8 @@ constexpr int64_t kPiece = int64_t{1} << 30;  // below what an int counts
 constexpr int kCensusTag = 1;
 constexpr auto kNap = std::chrono::microseconds(20);
 constexpr int kPollsBetweenCensusLooks = 64;
+constexpr int kShortSpin = 64;
+constexpr int kLongSpin = 20000;
 
 /// A fixed-length summary that goes ahead of every control message.
 struct Head {
@@ -61,9 +63,12 @@ class MpiCommunicator : public detail::BaseCommunicator {
   MpiCommunicator(std::shared_ptr<MpiGroup> group, int rank, int world_size,
                   std::chrono::milliseconds timeout)
       : BaseCommunicator(rank, world_size, timeout), group_(std::move(group)) {
+    char host[256] = {};
+    gethostname(host, sizeof host - 1);
+    const auto hosts = all_gather(host, "hosts");
     // With a core for every rank of this host, polling takes nothing from the others.
-    const bool own_core = sysconf(_SC_NPROCESSORS_ONLN) >= group_->ranks_here;
-    spins_ = own_core ? 20000 : 64;
+    const auto ranks_here = std::count(hosts.begin(), hosts.end(), std::string(host));
+    if (sysconf(_SC_NPROCESSORS_ONLN) >= ranks_here) spins_ = kLongSpin;
   }
   ~MpiCommunicator() override;
 
@@ -82,10 +87,11 @@ class MpiCommunicator : public detail::BaseCommunicator {
   [[noreturn]] void take_census(const Step& step);
   void listen(Answers& answers);
   [[noreturn]] void give_up(ErrorInfo info);
+  void require_success(int code, const std::string& what);
 
   std::shared_ptr<MpiGroup> group_;
   std::list<std::shared_ptr<Flight>> flights_;
-  int spins_ = 64;
+  int spins_ = kShortSpin;
 };
 
 class MpiBroadcast : public PendingBroadcast {
@@ -127,6 +133,15 @@ void MpiCommunicator::give_up(ErrorInfo info) {
   fail(std::move(info));
 }
 
+/// A call that failed leaves the ranks out of step: the communicator is of no more use.
+void MpiCommunicator::require_success(int code, const std::string& what) {
+  try {
+    check_mpi(code, what);
+  } catch (const CommError& error) {
+    give_up(error.info());
+  }
+}
+
 std::shared_ptr<Flight> MpiCommunicator::take_off() {
   flights_.push_back(std::make_shared<Flight>());
   return flights_.back();
@@ -137,13 +152,9 @@ void MpiCommunicator::finish(const std::shared_ptr<Flight>& flight, const Step& 
   require_usable(step.what);
   for (int polls = 1;; ++polls) {
     int done = 0;
-    const int code = MPI_Testall(static_cast<int>(flight->requests.size()), flight->requests.data(),
-                                 &done, MPI_STATUSES_IGNORE);
-    try {
-      check_mpi(code, step.what);
-    } catch (const CommError& error) {
-      give_up(error.info());
-    }
+    require_success(MPI_Testall(static_cast<int>(flight->requests.size()), flight->requests.data(),
+                                &done, MPI_STATUSES_IGNORE),
+                    step.what);
     if (done) break;
     if (polls % kPollsBetweenCensusLooks == 0) {
       int called = 0;
@@ -198,7 +209,7 @@ std::vector<Head> MpiCommunicator::exchange_heads(const Step& step, size_t bytes
   const auto flight = take_off();
   flight->heads.resize(static_cast<size_t>(world_size()) + 1);
   flight->heads.back() = make_head(step, bytes);
-  check_mpi(
+  require_success(
       MPI_Iallgather(&flight->heads.back(), sizeof(Head), MPI_BYTE, flight->heads.data(),
                      sizeof(Head), MPI_BYTE, group_->control, &flight->requests.emplace_back()),
       step.what);
@@ -236,7 +247,7 @@ std::vector<std::string> MpiCommunicator::all_gather(const std::string& message,
     const size_t mine = static_cast<size_t>(flight->counts[static_cast<size_t>(rank())]);
     if (mine > 0) flight->bytes.assign(message.data() + begin, message.data() + begin + mine);
     flight->received.resize(static_cast<size_t>(total));
-    check_mpi(
+    require_success(
         MPI_Iallgatherv(flight->bytes.data(), static_cast<int>(mine), MPI_BYTE,
                         flight->received.data(), flight->counts.data(), flight->offsets.data(),
                         MPI_BYTE, group_->control, &flight->requests.emplace_back()),
@@ -262,7 +273,7 @@ std::string MpiCommunicator::broadcast_message(const std::string& message, int r
   if (rank() == root) flight->bytes.assign(message.begin(), message.end());
   flight->bytes.resize(static_cast<size_t>(bytes));
   for (int64_t begin = 0; begin < bytes; begin += kPiece) {
-    check_mpi(
+    require_success(
         MPI_Ibcast(flight->bytes.data() + begin, static_cast<int>(std::min(kPiece, bytes - begin)),
                    MPI_BYTE, root, group_->control, &flight->requests.emplace_back()),
         what);
@@ -282,9 +293,9 @@ std::unique_ptr<PendingBroadcast> MpiCommunicator::start_broadcast(const at::Ten
   flight->buffer = buffer;
   char* data = static_cast<char*>(buffer.mutable_data_ptr());
   for (int64_t begin = 0; begin < step.bytes; begin += kPiece) {
-    check_mpi(MPI_Ibcast(data + begin, static_cast<int>(std::min(kPiece, step.bytes - begin)),
-                         MPI_BYTE, root, group_->bulk, &flight->requests.emplace_back()),
-              what);
+    require_success(MPI_Ibcast(data + begin, static_cast<int>(std::min(kPiece, step.bytes - begin)),
+                               MPI_BYTE, root, group_->bulk, &flight->requests.emplace_back()),
+                    what);
   }
   if (flight->requests.empty()) flights_.remove(flight);
   return std::make_unique<MpiBroadcast>(*this, flight, std::move(step));

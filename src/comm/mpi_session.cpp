@@ -71,16 +71,6 @@ MPI_Comm duplicate_world(std::chrono::steady_clock::time_point deadline,
   return *copy;
 }
 
-int count_ranks_here(MPI_Comm comm) {
-  MPI_Comm host = MPI_COMM_NULL;
-  int ranks = 1;
-  check_mpi(MPI_Comm_split_type(comm, MPI_COMM_TYPE_SHARED, 0, MPI_INFO_NULL, &host),
-            "MPI_Comm_split_type");
-  MPI_Comm_size(host, &ranks);
-  MPI_Comm_free(&host);
-  return ranks;
-}
-
 }  // namespace
 
 std::shared_ptr<MpiGroup> open_group(std::chrono::milliseconds timeout) {
@@ -90,7 +80,6 @@ std::shared_ptr<MpiGroup> open_group(std::chrono::milliseconds timeout) {
   group->control = duplicate_world(deadline, timeout);
   group->bulk = duplicate_world(deadline, timeout);
   group->census = duplicate_world(deadline, timeout);
-  group->ranks_here = count_ranks_here(group->control);
   check_mpi(MPI_Comm_create_keyval(MPI_COMM_NULL_COPY_FN, free_group, &group->keyval, nullptr),
             "MPI_Comm_create_keyval");
   auto* holder = new std::shared_ptr<MpiGroup>(group);

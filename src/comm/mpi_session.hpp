@@ -13,7 +13,6 @@ struct MpiGroup {
   MPI_Comm control = MPI_COMM_NULL;
   MPI_Comm bulk = MPI_COMM_NULL;
   MPI_Comm census = MPI_COMM_NULL;
-  int ranks_here = 1;  ///< ranks on this host
   int keyval = MPI_KEYVAL_INVALID;
   bool keep = false;    ///< a peer is lost: free nothing, MPI might wait for it
   bool closed = false;  ///< freed, by us or because the host program finalises MPI

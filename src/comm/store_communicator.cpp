@@ -156,9 +156,9 @@ void StoreCommunicator::lose_store(const std::string& why) {
 
 void StoreCommunicator::set(const std::string& key, Bytes value) {
   if (value.size() > kMaxValue) {
-    fail({ErrorCode::kPeerLost, -1, "", key,
-          std::to_string(value.size()) + " bytes are more than a TCPStore takes in one message",
-          "use the MPI communicator for models of this many tensors"});
+    publish({ErrorCode::kPeerLost, rank(), "", "message " + key,
+             std::to_string(value.size()) + " bytes are more than a TCPStore takes in one message",
+             "use the MPI communicator for models of this many tensors"});
   }
   operate([key = prefix_ + key, value = std::move(value)](c10d::Store& s) { s.set(key, value); });
 }
@@ -184,7 +184,7 @@ std::vector<Bytes> StoreCommunicator::await(const std::vector<std::string>& keys
           }
           *values = s.multiGet(full);
         },
-        slice + kStoreGrace);
+        std::max(left, slice) + kStoreGrace);
     if (!values->empty()) return std::move(*values);
     if (Clock::now() >= deadline || has("census") || has("verdict")) take_census(step);
   }
@@ -357,7 +357,9 @@ void StoreCommunicator::say_goodbye() noexcept {
   if (broken() || server_.rank < 0) return;
   try {
     if (rank() != server_.rank) {
-      set("goodbye/" + std::to_string(rank()), Bytes{1});
+      operate([key = prefix_ + "goodbye/" +
+                     std::to_string(rank())](c10d::Store& s) { s.set(key, Bytes{1}); },
+              kGoodbye);
       return;
     }
     std::vector<std::string> keys;

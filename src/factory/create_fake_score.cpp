@@ -4,15 +4,16 @@
 
 #include <string>
 #include <typeinfo>
-#include <unordered_map>
 #include <vector>
 
 #include "factory/trainable.hpp"
 #include "fakescore/comm/make_communicator.hpp"
 #include "fakescore/core/error.hpp"
+#include "fakescore/core/manifest.hpp"
 #include "fakescore/core/module_tensors.hpp"
 #include "fakescore/factory/fake_score.hpp"
 #include "fakescore/factory/fake_score_meta.hpp"
+#include "sync/byte_ranges.hpp"
 #include "sync/storage_bytes.hpp"
 
 namespace fakescore {
@@ -43,17 +44,35 @@ std::shared_ptr<torch::nn::Module> clone_structure(const torch::nn::Module& teac
   }
 }
 
-/// clone() copies tensor by tensor, which unties what shares storage and straightens strides: give
-/// the copy new storages of the teacher's own layout instead.
+/// New storage of the size that these tensors need of `tensor`'s, holding their bytes.
+at::Tensor copy_storage(const at::Tensor& tensor, size_t bytes,
+                        const std::vector<detail::ByteRange>& occupied) {
+  const at::Tensor source = detail::storage_bytes(tensor);
+  at::Tensor copy = at::empty({static_cast<int64_t>(bytes)}, source.options());
+  for (const detail::ByteRange& range : occupied) {
+    const auto begin = static_cast<int64_t>(range.begin);
+    const auto size = static_cast<int64_t>(range.size());
+    copy.narrow(0, begin, size).copy_(source.narrow(0, begin, size));
+  }
+  return copy;
+}
+
+/// Gives `to` storages of its own with the layout and the values of `from`: what shares storage
+/// there shares it here, and dtypes and strides are the same. clone() and builders keep neither.
 void copy_storages(const std::vector<ModuleTensor>& from, const std::vector<ModuleTensor>& to) {
   const at::NoGradGuard no_grad;
-  std::unordered_map<const c10::StorageImpl*, at::Tensor> copies;
+  const Manifest manifest(from);
+  const auto bytes = manifest.storage_bytes();
+  const auto occupied = detail::occupied_bytes_by_group(manifest);
+  std::vector<at::Tensor> copies(bytes.size());
   for (size_t i = 0; i < from.size(); ++i) {
     const at::Tensor& tensor = from[i].tensor;
-    auto [copy, is_new] = copies.try_emplace(tensor.storage().unsafeGetStorageImpl());
-    if (is_new) copy->second = detail::storage_bytes(tensor).clone();
+    const auto group = static_cast<size_t>(manifest.specs()[i].alias_group);
+    if (!copies[group].defined()) {
+      copies[group] = copy_storage(tensor, bytes[group], occupied[group]);
+    }
     at::Tensor view = at::empty({0}, tensor.options().requires_grad(false));
-    view.set_(copy->second.storage(), tensor.storage_offset(), tensor.sizes(), tensor.strides());
+    view.set_(copies[group].storage(), tensor.storage_offset(), tensor.sizes(), tensor.strides());
     at::Tensor target = to[i].tensor;
     target.set_data(view);
   }
@@ -65,9 +84,8 @@ void check_same_names(const std::vector<ModuleTensor>& from, const std::vector<M
   for (size_t i = 0; equal && i < from.size(); ++i) equal = from[i].name == to[i].name;
   if (equal) return;
   throw_error({ErrorCode::kBuild, -1, kPhase, type,
-               "its clone() has other parameters or buffers than the teacher",
-               "make reset() register what the constructor registers, or pass "
-               "FakeScoreOptions::build"});
+               "its copy has other parameters or buffers than the teacher",
+               "let reset(), or FakeScoreOptions::build, register what the teacher registers"});
 }
 
 std::shared_ptr<torch::nn::Module> clone_module(const torch::nn::Module& teacher) {
@@ -81,8 +99,17 @@ std::shared_ptr<torch::nn::Module> clone_module(const torch::nn::Module& teacher
 
 std::shared_ptr<torch::nn::Module> build_module(const std::shared_ptr<torch::nn::Module>& teacher,
                                                 const ModuleBuilder& build) {
+  // The builder's own ties and plain members, then the teacher's tensors in them.
   const auto single = make_local_communicators(1);
-  return create_fake_score_meta(build, TeacherSource::module(teacher), *single.front()).module;
+  MetaOptions options;
+  options.strict = false;
+  auto copy =
+      create_fake_score_meta(build, TeacherSource::state_dict({}), *single.front(), options).module;
+  const auto from = module_tensors(*teacher);
+  const auto to = module_tensors(*copy);
+  check_same_names(from, to, type_name(*teacher));
+  copy_storages(from, to);
+  return copy;
 }
 
 void make_trainable(torch::nn::Module& module) {

@@ -1,8 +1,10 @@
 #include <nlohmann/json.hpp>
 
+#include "factory/cast_module.hpp"
 #include "factory/meta_job.hpp"
 #include "fakescore/factory/fake_score_meta.hpp"
 #include "fakescore/sync/run_agreed.hpp"
+#include "sync/verify.hpp"
 
 namespace fakescore {
 namespace {
@@ -66,6 +68,11 @@ MetaResult create_fake_score_meta(const std::shared_ptr<torch::nn::Module>& teac
   result.module = create_fake_score(teacher);
   result.report.deep_copy = true;
   result.report.backend = communicator.backend();
+  if (options.dtype) detail::cast_floating_tensors(*result.module, *options.dtype);
+  if (options.verify) {
+    result.report.digest =
+        detail::verify_across_ranks(communicator, module_tensors(*result.module), options.root);
+  }
   return result;
 }
 

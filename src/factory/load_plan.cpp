@@ -28,7 +28,8 @@ std::string join(const std::vector<std::string>& names) {
 bool loses_the_number(at::ScalarType from, at::ScalarType to) {
   if (at::isComplexType(from)) return !at::isComplexType(to);
   if (at::isFloatingType(from)) return !at::isFloatingType(to) && !at::isComplexType(to);
-  return false;
+  return at::isIntegralType(to, /*includeBool=*/true) &&
+         c10::elementSize(to) < c10::elementSize(from);
 }
 
 void check_fits(const TensorSpec& spec, const TeacherTensor& tensor) {
@@ -47,11 +48,6 @@ void check_fits(const TensorSpec& spec, const TeacherTensor& tensor) {
                      c10::toString(spec.dtype) + " in the module: the cast would lose the number",
                  "build the module with a dtype that can hold it"});
   }
-}
-
-bool same_view(const TensorSpec& a, const TensorSpec& b) {
-  return a.dtype == b.dtype && a.sizes == b.sizes && a.strides == b.strides &&
-         a.storage_offset == b.storage_offset;
 }
 
 class Planner {
@@ -126,6 +122,17 @@ class Planner {
     }
   }
 
+  /// An unregistered tensor beside a registered one in the same storage is a view of it, or the
+  /// base that autograd keeps of a view: to the reader the registered name says it all.
+  bool is_worth_naming(const TensorSpec& spec) const {
+    return spec.kind != TensorKind::kUnregistered ||
+           std::none_of(manifest_.specs().begin(), manifest_.specs().end(),
+                        [&](const TensorSpec& other) {
+                          return other.kind != TensorKind::kUnregistered &&
+                                 other.alias_group == spec.alias_group;
+                        });
+  }
+
   void find_missing() {
     for (const TensorSpec& spec : manifest_.specs()) {
       const auto group = static_cast<size_t>(spec.alias_group);
@@ -134,7 +141,7 @@ class Planner {
           groups_[group].fills.begin(), groups_[group].fills.end(),
           [&](const auto& fill) { return manifest_.specs()[fill.spec].name == spec.name; });
       if (has_key || (covered && element_count(spec) > 0)) continue;
-      if (element_count(spec) > 0) plan_.replayed.push_back(spec.name);
+      if (element_count(spec) > 0 && is_worth_naming(spec)) plan_.replayed.push_back(spec.name);
       if (spec.kind == TensorKind::kParameter || spec.kind == TensorKind::kBuffer) {
         plan_.missing.push_back(spec.name);
       }
@@ -158,6 +165,11 @@ class Planner {
 };
 
 }  // namespace
+
+bool same_view(const TensorSpec& a, const TensorSpec& b) {
+  return a.dtype == b.dtype && a.sizes == b.sizes && a.strides == b.strides &&
+         a.storage_offset == b.storage_offset;
+}
 
 LoadPlan make_load_plan(const Manifest& manifest, const std::vector<TeacherTensor>& teacher,
                         const std::string& teacher_description, bool strict) {

@@ -109,15 +109,15 @@ void MetaJob::plan_on_root() {
 /// A teacher may hold a tied tensor under each of its names; the values must then be the same.
 void MetaJob::check_tied_values(const LoadPlan& plan) {
   for (const GroupPlan& group : plan.groups) {
-    if (group.mode == FillMode::kAssemble || group.mode == FillMode::kReplay) continue;
-    const at::ScalarType dtype = manifest_.specs()[group.fills.front().spec].dtype;
+    if (group.fills.size() < 2) continue;
+    const TensorSpec& reference = manifest_.specs()[group.fills.front().spec];
     std::optional<Digest> first;
     for (const auto& fill : group.fills) {
-      if (group.fills.size() < 2) break;
-      const Digest digest = digest_tensor(teacher_->read(fill.teacher).to(dtype));
+      if (!same_view(manifest_.specs()[fill.spec], reference)) continue;
+      const Digest digest = digest_tensor(teacher_->read(fill.teacher).to(reference.dtype));
       if (first && *first != digest) {
         throw_error({ErrorCode::kTeacher, -1, "", manifest_.specs()[fill.spec].name,
-                     "is tied to " + manifest_.specs()[group.fills.front().spec].name +
+                     "is tied to " + reference.name +
                          " in the module, but the teacher holds other values for it",
                      "build a module that does not tie them, or mend the teacher"});
       }
@@ -144,6 +144,8 @@ void MetaJob::replay() {
     if (is_root()) replay_on_root();
   });
   broadcast(/*replayed=*/true, "replay");
+  teacher_.reset();
+  tape_.reset();
 }
 
 void MetaJob::replay_on_root() {
@@ -214,6 +216,14 @@ void MetaJob::verify() {
 }
 
 void MetaJob::finish() {
+  run_agreed(communicator_, "finish", ErrorCode::kInternal, [this] { fill_module(); });
+  report_.missing = std::move(plan_.missing);
+  report_.unexpected = std::move(plan_.unexpected);
+  report_.replayed = std::move(plan_.replayed);
+  report_.cast = std::move(plan_.cast);
+}
+
+void MetaJob::fill_module() {
   const at::NoGradGuard no_grad;
   std::unordered_set<const c10::TensorImpl*> done;
   for (size_t i = 0; i < tensors_.size(); ++i) {
@@ -222,10 +232,6 @@ void MetaJob::finish() {
     if (tensors_[i].kind == TensorKind::kParameter) require_gradients(tensors_[i].tensor);
   }
   module_->train();
-  report_.missing = std::move(plan_.missing);
-  report_.unexpected = std::move(plan_.unexpected);
-  report_.replayed = std::move(plan_.replayed);
-  report_.cast = std::move(plan_.cast);
 }
 
 }  // namespace fakescore::detail

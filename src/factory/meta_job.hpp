@@ -41,6 +41,7 @@ class MetaJob {
   void check_tied_values(const LoadPlan& plan);
   void replay_on_root();
   void add_unregistered_tensors();
+  void fill_module();
   Transfer make_transfer(const GroupPlan& group);
   void assemble(const GroupPlan& group);
   void broadcast(bool replayed, const std::string& phase);

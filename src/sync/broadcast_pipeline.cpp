@@ -2,9 +2,11 @@
 
 #include <ATen/Functions.h>
 
+#include <algorithm>
 #include <cstring>
 #include <memory>
 
+#include "fakescore/sync/run_agreed.hpp"
 #include "sync/populate.hpp"
 
 namespace fakescore::detail {
@@ -25,6 +27,17 @@ class Pipeline {
         sources_(transfers.size()) {
     for (size_t i = 0; i < buckets_.size(); ++i) {
       for (const Piece& piece : buckets_[i].pieces) sources_[piece.transfer].last_bucket = i;
+    }
+  }
+
+  /// Makes the memory for packed buckets, before anything is in flight.
+  void allocate() {
+    size_t largest = 0;
+    for (const Bucket& bucket : buckets_) {
+      if (!bucket.in_place) largest = std::max(largest, bucket.bytes);
+    }
+    for (at::Tensor& scratch : scratch_) {
+      scratch = at::empty({static_cast<int64_t>(largest)}, at::kByte);
     }
   }
 
@@ -106,12 +119,7 @@ class Pipeline {
   }
 
   at::Tensor packed_buffer(size_t index, const Bucket& bucket) {
-    at::Tensor& scratch = scratch_[index % kBucketsInFlight];
-    const auto bytes = static_cast<int64_t>(bucket.bytes);
-    if (!scratch.defined() || scratch.numel() < bytes) {
-      scratch = at::empty({bytes}, at::kByte);
-    }
-    return scratch.narrow(0, 0, bytes);
+    return scratch_[index % kBucketsInFlight].narrow(0, 0, static_cast<int64_t>(bucket.bytes));
   }
 
   void pack(const Bucket& bucket, const at::Tensor& buffer) const {
@@ -149,7 +157,11 @@ class Pipeline {
       }
     }
     result_.bytes += bucket.bytes;
-    if (options_.progress) options_.progress({options_.phase, result_.bytes, total_bytes_});
+    if (options_.progress) {
+      guarded("progress callback", [&] {
+        options_.progress({options_.phase, result_.bytes, total_bytes_});
+      });
+    }
   }
 
   struct Flight {
@@ -181,7 +193,12 @@ PipelineResult broadcast_transfers(Communicator& communicator,
                                    const std::vector<Transfer>& transfers,
                                    const PipelineOptions& options) {
   const at::NoGradGuard no_grad;
-  return Pipeline(communicator, transfers, options).run();
+  std::unique_ptr<Pipeline> pipeline;
+  run_agreed(communicator, options.phase, ErrorCode::kMemory, [&] {
+    pipeline = std::make_unique<Pipeline>(communicator, transfers, options);
+    pipeline->allocate();
+  });
+  return pipeline->run();
 }
 
 }  // namespace fakescore::detail

@@ -72,9 +72,10 @@ std::vector<ByteRange> occupied_bytes(const TensorSpec& spec) {
 
 bool covers(const std::vector<ByteRange>& outer, const std::vector<ByteRange>& inner) {
   return std::all_of(inner.begin(), inner.end(), [&](const ByteRange& range) {
-    return std::any_of(outer.begin(), outer.end(), [&](const ByteRange& candidate) {
-      return candidate.begin <= range.begin && range.end <= candidate.end;
-    });
+    const auto after =
+        std::upper_bound(outer.begin(), outer.end(), range.begin,
+                         [](size_t begin, const ByteRange& other) { return begin < other.begin; });
+    return after != outer.begin() && range.end <= std::prev(after)->end;
   });
 }
 

@@ -4,6 +4,7 @@
 #include <string>
 
 #include "fakescore/core/error.hpp"
+#include "fakescore/sync/run_agreed.hpp"
 
 namespace fakescore::detail {
 namespace {
@@ -42,12 +43,13 @@ constexpr const char* kPhase = "verify";
 Digest verify_across_ranks(Communicator& communicator, const std::vector<ModuleTensor>& tensors,
                            int root) {
   std::vector<Digest> digests;
-  digests.reserve(tensors.size());
   DigestSequence sequence;
-  for (const ModuleTensor& entry : tensors) {
-    digests.push_back(digest_tensor(entry.tensor));
-    sequence.add(digests.back());
-  }
+  run_agreed(communicator, kPhase, ErrorCode::kMemory, [&] {
+    for (const ModuleTensor& entry : tensors) {
+      digests.push_back(digest_tensor(entry.tensor));
+      sequence.add(digests.back());
+    }
+  });
   const Digest total = sequence.value();
   const auto totals = communicator.all_gather(to_string(total), kPhase);
   for (const std::string& other : totals) {

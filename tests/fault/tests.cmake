@@ -6,10 +6,7 @@ target_compile_definitions(meta_fault_test PRIVATE
   $<$<BOOL:${FAKESCORE_WITH_MPI}>:FAKESCORE_TEST_MPIEXEC="${MPIEXEC_EXECUTABLE}">
   $<$<BOOL:${FAKESCORE_TORCHRUN}>:FAKESCORE_TEST_TORCHRUN="${FAKESCORE_TORCHRUN}">)
 add_dependencies(meta_fault_test meta_fault_rank)
-# Each case waits for deadlines: two shards run side by side.
-foreach(shard 0 1)
-  add_test(NAME meta_fault_test.${shard} COMMAND meta_fault_test)
-  fakescore_test_properties(meta_fault_test.${shard} "fault;slow" 900)
-  set_property(TEST meta_fault_test.${shard} APPEND PROPERTY ENVIRONMENT
-               GTEST_TOTAL_SHARDS=2 GTEST_SHARD_INDEX=${shard})
-endforeach()
+add_test(NAME meta_fault_test COMMAND meta_fault_test)
+fakescore_test_properties(meta_fault_test "fault;slow" 900)
+# Deadlines of seconds: nothing else may take the cores meanwhile.
+set_tests_properties(meta_fault_test PROPERTIES PROCESSORS 2)

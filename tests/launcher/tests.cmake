@@ -14,7 +14,7 @@ if(FAKESCORE_BUILD_EXAMPLES AND FAKESCORE_BUILD_TOOLS)
   add_test(NAME example_single_process COMMAND single_process ${_digits})
   fakescore_test_properties(example_single_process launcher 60)
   set_tests_properties(example_single_process PROPERTIES
-    PASS_REGULAR_EXPRESSION "86 parameters, digest .*deep copy: equal true, training true")
+    PASS_REGULAR_EXPRESSION "82 parameters, digest .*deep copy: equal true, training true")
   if(FAKESCORE_WITH_MPI)
     foreach(example many_ranks training)
       add_test(NAME example_${example} COMMAND ${MPIEXEC_EXECUTABLE} --oversubscribe -n 2

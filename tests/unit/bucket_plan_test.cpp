@@ -61,7 +61,9 @@ void check(const std::vector<TransferLayout>& transfers, size_t bucket_bytes) {
       }
     }
     EXPECT_EQ(end, bucket.bytes);
-    if (bucket.in_place) EXPECT_EQ(bucket.pieces.size(), 1U);
+    if (bucket.in_place) {
+      EXPECT_EQ(bucket.pieces.size(), 1U);
+    }
   }
   for (size_t t = 0; t < transfers.size(); ++t) {
     std::vector<char> expected(seen[t].size(), 0);
@@ -98,7 +100,9 @@ TEST(BucketPlan, LargeTensorsLandInPlaceAndSmallOnesArePacked) {
   const auto buckets = plan_buckets(transfers, size_t{1} << 20);
   ASSERT_EQ(buckets.size(), 7U);
   EXPECT_EQ(buckets[0].pieces.size(), 50U);
-  for (size_t i = 1; i <= 5; ++i) EXPECT_TRUE(buckets[i].in_place);
+  for (size_t i = 1; i <= 5; ++i) {
+    EXPECT_TRUE(buckets[i].in_place);
+  }
   EXPECT_EQ(buckets[6].pieces.size(), 50U);
 }
 

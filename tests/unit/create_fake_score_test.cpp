@@ -52,9 +52,13 @@ TEST(CreateFakeScore, CopiesAndLeavesTheTeacherAsItWas) {
   const auto copy = create_fake_score(teacher);
   expect_same_values(*teacher, *copy);
   EXPECT_TRUE(copy->is_training());
-  for (const auto& parameter : copy->parameters()) EXPECT_TRUE(parameter.requires_grad());
+  for (const auto& parameter : copy->parameters()) {
+    EXPECT_TRUE(parameter.requires_grad());
+  }
   EXPECT_FALSE(teacher->is_training());
-  for (const auto& parameter : teacher->parameters()) EXPECT_FALSE(parameter.requires_grad());
+  for (const auto& parameter : teacher->parameters()) {
+    EXPECT_FALSE(parameter.requires_grad());
+  }
 }
 
 TEST(CreateFakeScore, TheCopyTrains) {
@@ -86,7 +90,9 @@ TEST(CreateFakeScore, WithoutACopyIsTheSameInstance) {
   const auto same = create_fake_score(teacher, {.deep_copy = false});
   EXPECT_EQ(same, teacher);
   EXPECT_TRUE(teacher->is_training());
-  for (const auto& parameter : teacher->parameters()) EXPECT_TRUE(parameter.requires_grad());
+  for (const auto& parameter : teacher->parameters()) {
+    EXPECT_TRUE(parameter.requires_grad());
+  }
 }
 
 TEST(CreateFakeScore, RefusesAWrappedTeacher) {
@@ -122,6 +128,34 @@ TEST(CreateFakeScore, ABuilderServesAnyClass) {
   EXPECT_FALSE(teacher->is_training());
 }
 
+TEST(CreateFakeScore, ABuilderGivesTheStructureAndTheTeacherEverythingElse) {
+  auto teacher = std::make_shared<AwkwardModule>();
+  teacher->angles.fill_(7);  // non-persistent, changed after construction
+  for (auto& parameter : teacher->named_parameters()) {
+    if (parameter.key() == "big") parameter.value().set_data(parameter.value().to(at::kBFloat16));
+  }
+  const auto copy = std::dynamic_pointer_cast<AwkwardModule>(
+      create_fake_score(teacher, {.build = [] { return std::make_shared<AwkwardModule>(); }}));
+  ASSERT_TRUE(copy);
+  expect_same_values(*teacher, *copy);
+  EXPECT_EQ(copy->big.scalar_type(), at::kBFloat16);
+  EXPECT_EQ(copy->named_parameters()["tied"].unsafeGetTensorImpl(),
+            copy->weight.unsafeGetTensorImpl());
+  EXPECT_TRUE(copy->named_buffers()["column"].is_alias_of(copy->flat));
+}
+
+TEST(CreateFakeScore, CopiesOnlyTheBytesOfASlice) {
+  auto teacher = std::make_shared<torch::nn::Module>();
+  teacher->register_buffer("slice", torch::randn({1000}).slice(0, 10, 20));
+  const auto copy = create_fake_score(teacher, {.build = [] {
+                                        auto module = std::make_shared<torch::nn::Module>();
+                                        module->register_buffer("slice", torch::empty({10}));
+                                        return module;
+                                      }});
+  expect_same_values(*teacher, *copy);
+  EXPECT_LE(copy->named_buffers()["slice"].storage().nbytes(), 20U * 4);
+}
+
 TEST(CreateFakeScore, CopiesTorchScriptModules) {
   torch::jit::Module teacher("teacher");
   const auto weight = torch::randn({3, 3});
@@ -146,6 +180,12 @@ TEST(CreateFakeScoreMeta, WithoutABuilderCopiesInOneProcessOnly) {
   const MetaResult result = create_fake_score_meta(teacher, *single[0]);
   EXPECT_TRUE(result.report.deep_copy);
   expect_same_values(*teacher, *result.module);
+  MetaOptions options;
+  options.dtype = torch::kBFloat16;
+  options.verify = true;
+  const MetaResult cast = create_fake_score_meta(teacher, *single[0], options);
+  EXPECT_TRUE(cast.report.digest);
+  EXPECT_EQ(cast.module->parameters()[0].scalar_type(), torch::kBFloat16);
   const auto pair = make_local_communicators(2);
   try {
     create_fake_score_meta(teacher, *pair[0]);

@@ -32,9 +32,15 @@ TEST(Manifest, TellsKindsApart) {
   const testing::AwkwardModule module;
   const Manifest manifest = of(module);
   for (const TensorSpec& spec : manifest.specs()) {
-    if (spec.name == "angles") EXPECT_EQ(spec.kind, TensorKind::kNonPersistentBuffer);
-    if (spec.name == "steps") EXPECT_EQ(spec.kind, TensorKind::kBuffer);
-    if (spec.name == "weight") EXPECT_EQ(spec.kind, TensorKind::kParameter);
+    if (spec.name == "angles") {
+      EXPECT_EQ(spec.kind, TensorKind::kNonPersistentBuffer);
+    }
+    if (spec.name == "steps") {
+      EXPECT_EQ(spec.kind, TensorKind::kBuffer);
+    }
+    if (spec.name == "weight") {
+      EXPECT_EQ(spec.kind, TensorKind::kParameter);
+    }
   }
 }
 

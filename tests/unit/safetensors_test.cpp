@@ -1,5 +1,6 @@
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
+#include <sys/stat.h>
 #include <torch/torch.h>
 
 #include <fstream>
@@ -163,6 +164,12 @@ INSTANTIATE_TEST_SUITE_P(
                       2,
                       "twice",
                       {}},
+        HostileHeader{"NestedWithoutEnd",
+                      R"({"x":{"dtype":"U8","data_offsets":[0,1],"shape":)" +
+                          std::string(100'000, '[') + std::string(100'000, ']') + "}}",
+                      1,
+                      "shape is not a list of sizes",
+                      {}},
         HostileHeader{"EntryLacksDtype",
                       R"({"x":{"shape":[1],"data_offsets":[0,1]}})",
                       1,
@@ -213,6 +220,12 @@ TEST_F(SafetensorsIndex, RefusesWhatItCannotTrust) {
               HasSubstr("missing from the shard"));
   EXPECT_THAT(error_with(R"({"x":"a.safetensors","q":"b.safetensors"})"),
               HasSubstr("does not say so"));
+}
+
+TEST(Safetensors, APipeIsRefusedAndNotWaitedFor) {
+  const TempFolder folder;
+  ASSERT_EQ(::mkfifo((folder / "pipe.safetensors").c_str(), 0600), 0);
+  EXPECT_THAT(error_of(folder / "pipe.safetensors"), HasSubstr("not a regular file"));
 }
 
 TEST(SafetensorsWriter, LeavesNothingBehindWhenItFails) {

@@ -16,7 +16,9 @@ TEST(Communicator, GathersMessagesOfAnyLength) {
       const size_t rank = static_cast<size_t>(comm.rank());
       const auto all = comm.all_gather(std::string(rank * unit, 'x'), "lengths");
       ASSERT_EQ(all.size(), static_cast<size_t>(comm.world_size()));
-      for (size_t peer = 0; peer < all.size(); ++peer) EXPECT_EQ(all[peer].size(), peer * unit);
+      for (size_t peer = 0; peer < all.size(); ++peer) {
+        EXPECT_EQ(all[peer].size(), peer * unit);
+      }
     }
   });
 }

@@ -71,7 +71,9 @@ std::string error_of(const std::function<void()>& call) {
 }
 
 void expect_same_on_every_rank(Communicator& communicator, const std::string& text) {
-  for (const auto& other : communicator.all_gather(text, "test")) EXPECT_EQ(other, text);
+  for (const auto& other : communicator.all_gather(text, "test")) {
+    EXPECT_EQ(other, text);
+  }
 }
 
 TEST(FakeScoreMeta, EveryTensorIsTheTeachersOnEveryRank) {
@@ -235,6 +237,11 @@ TEST(FakeScoreMeta, TiedNamesWithDifferentValuesAreRefused) {
       create_fake_score_meta(build_awkward, only_on_root(communicator, tensors), communicator, {});
     });
     EXPECT_THAT(text, AllOf(HasSubstr("tied"), HasSubstr("weight")));
+    MetaOptions narrower;
+    narrower.dtype = torch::kBFloat16;
+    EXPECT_THROW(create_fake_score_meta(build_awkward, only_on_root(communicator, tensors),
+                                        communicator, narrower),
+                 TeacherError);
   });
 }
 

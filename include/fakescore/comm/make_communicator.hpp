@@ -40,7 +40,7 @@ FAKESCORE_API std::unique_ptr<Communicator> make_store_communicator(
 /// Whether this build has the MPI backend.
 FAKESCORE_API bool has_mpi() noexcept;
 
-/// Over a duplicate of MPI_COMM_WORLD. Collective; like MPI_Init itself it has no deadline. MPI is
+/// Over a duplicate of MPI_COMM_WORLD. Collective; MPI_Init itself has no deadline. MPI is
 /// initialised here only where nobody did, with MPI_THREAD_SERIALIZED, and then finalised at
 /// process exit by this library unless the communicator is broken. Throws ConfigError in a build
 /// without MPI.

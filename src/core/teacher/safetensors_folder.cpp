@@ -24,7 +24,7 @@ fs::path shard_path(const json& value, const std::string& tensor, const fs::path
   const fs::path name = value.get<std::string>();
   if (name.empty() || name != name.filename() || name == "." || name == "..") {
     throw_teacher_error(index, tensor,
-                        "names the shard " + value.dump() +
+                        "names the shard " + name.string().substr(0, 200) +
                             ", which is not a file name of the "
                             "index's own folder",
                         "an index may only name files beside it");
@@ -33,8 +33,9 @@ fs::path shard_path(const json& value, const std::string& tensor, const fs::path
 }
 
 SafetensorsFiles read_index(const fs::path& index) {
-  std::ifstream stream(index);
-  if (!stream) throw_teacher_error(index, "", "cannot be opened");
+  std::ifstream stream;
+  if (fs::is_regular_file(index)) stream.open(index);
+  if (!stream.is_open()) throw_teacher_error(index, "", "cannot be opened");
   json content;
   try {
     content = json::parse(stream);

@@ -14,6 +14,7 @@ using nlohmann::json;
 
 constexpr size_t kLengthBytes = 8;
 constexpr uint64_t kMaxHeaderBytes = 100'000'000;  // the format's own limit
+constexpr size_t kMaxShownName = 200;
 constexpr const char* kMetadataKey = "__metadata__";
 
 uint64_t header_length(std::span<const std::byte> file, const std::filesystem::path& path) {
@@ -62,15 +63,27 @@ json parse_json(std::span<const std::byte> text, const std::filesystem::path& pa
 
 bool is_count(const json& value) { return value.is_number_unsigned(); }
 
+/// A list of counts in words. Only such lists are ever printed: dumping whatever a hostile header
+/// holds would recurse as deep as it is nested.
+std::string describe_counts(const json& counts) {
+  constexpr size_t kShown = 16;
+  std::string text = "[";
+  for (size_t i = 0; i < std::min(counts.size(), kShown); ++i) {
+    if (i > 0) text += ", ";
+    text += std::to_string(counts[i].get<uint64_t>());
+  }
+  return text + (counts.size() > kShown ? ", ...]" : "]");
+}
+
 std::vector<int64_t> parse_shape(const json& value, const std::string& name,
                                  const std::filesystem::path& path) {
   if (!value.is_array() || !std::all_of(value.begin(), value.end(), is_count)) {
-    throw_teacher_error(path, name, "shape is not a list of sizes: " + value.dump());
+    throw_teacher_error(path, name, "shape is not a list of sizes");
   }
   std::vector<int64_t> sizes;
   for (const json& size : value) {
     if (size.get<uint64_t>() > static_cast<uint64_t>(INT64_MAX)) {
-      throw_teacher_error(path, name, "shape overflows: " + value.dump());
+      throw_teacher_error(path, name, "shape overflows: " + describe_counts(value));
     }
     sizes.push_back(size.get<int64_t>());
   }
@@ -96,29 +109,30 @@ SafetensorsEntry parse_entry(const std::string& name, const json& value, size_t 
   const auto dtype_name = value["dtype"].get<std::string>();
   const auto dtype = safetensors_dtype(dtype_name);
   if (!dtype) {
-    throw_teacher_error(path, name, "unknown dtype " + dtype_name,
+    throw_teacher_error(path, name, "unknown dtype " + dtype_name.substr(0, kMaxShownName),
                         "save it in a dtype that LibTorch has");
   }
   const json& offsets = value["data_offsets"];
   if (!offsets.is_array() || offsets.size() != 2 || !is_count(offsets[0]) ||
       !is_count(offsets[1])) {
-    throw_teacher_error(path, name, "data_offsets are not two offsets: " + offsets.dump());
+    throw_teacher_error(path, name, "data_offsets are not two offsets");
   }
   const auto begin = offsets[0].get<uint64_t>();
   const auto end = offsets[1].get<uint64_t>();
   const uint64_t data_bytes = file_size - data_begin;
   if (begin > end || end > data_bytes) {
     throw_teacher_error(path, name,
-                        "data_offsets " + offsets.dump() + " lie outside the file's " +
+                        "data_offsets " + describe_counts(offsets) + " lie outside the file's " +
                             std::to_string(data_bytes) + " data bytes: truncated or hostile");
   }
   SafetensorsEntry entry{name, *dtype, parse_shape(value["shape"], name, path), data_begin + begin,
                          data_begin + end};
   if (shape_bytes(entry, path) != end - begin) {
     throw_teacher_error(path, name,
-                        "shape " + value["shape"].dump() + " of " + dtype_name + " needs " +
-                            std::to_string(shape_bytes(entry, path)) + " bytes, data_offsets " +
-                            offsets.dump() + " give " + std::to_string(end - begin));
+                        "shape " + describe_counts(value["shape"]) + " of " + dtype_name +
+                            " needs " + std::to_string(shape_bytes(entry, path)) +
+                            " bytes, data_offsets " + describe_counts(offsets) + " give " +
+                            std::to_string(end - begin));
   }
   return entry;
 }

@@ -73,12 +73,11 @@ void save_safetensors(const std::filesystem::path& path, const NamedTensors& ten
   try {
     write_file(partial, header, ordered);
     std::filesystem::rename(partial, path);
-  } catch (const std::filesystem::filesystem_error& error) {
-    detail::throw_teacher_error(path, "", error.what());
-  } catch (...) {
+  } catch (const std::exception& error) {
     std::error_code ignored;
     std::filesystem::remove(partial, ignored);
-    throw;
+    if (dynamic_cast<const Error*>(&error) != nullptr) throw;
+    detail::throw_teacher_error(path, "", error.what());
   }
 }
 
