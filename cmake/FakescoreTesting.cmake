@@ -1,7 +1,7 @@
 # Helpers that register tests. Labels: cpu for all of them; unit, world, fault, launcher, install
 # for the kind; slow for what is slow for a good reason.
 
-set(FAKESCORE_TEST_ENVIRONMENT "OMP_NUM_THREADS=1" "OMPI_ALLOW_RUN_AS_ROOT=1" "OMPI_ALLOW_RUN_AS_ROOT_CONFIRM=1" "ASAN_OPTIONS=detect_leaks=1"
+set(FAKESCORE_TEST_ENVIRONMENT "OMP_NUM_THREADS=1" "OMPI_ALLOW_RUN_AS_ROOT=1" "OMPI_ALLOW_RUN_AS_ROOT_CONFIRM=1" "ASAN_OPTIONS=detect_leaks=1:allocator_may_return_null=1"
     "LSAN_OPTIONS=suppressions=${PROJECT_SOURCE_DIR}/tests/support/lsan.supp:print_suppressions=0")
 
 # A test executable: fakescore_add_test_executable(name SOURCES ... [LIBRARIES ...])

@@ -55,6 +55,10 @@ ErrorInfo describe_current_exception(int rank, const std::string& phase, ErrorCo
     info.message = error.what_without_backtrace();
   } catch (const c10::Error& error) {
     info.message = error.what_without_backtrace();
+    // The CPU allocator throws no class of its own.
+    if (info.message.find("can't allocate memory") != std::string::npos) {
+      info.code = ErrorCode::kMemory;
+    }
   } catch (const std::bad_alloc&) {
     info.code = ErrorCode::kMemory;
     info.message = "out of host memory";

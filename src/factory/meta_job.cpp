@@ -129,11 +129,7 @@ void MetaJob::check_tied_values(const LoadPlan& plan) {
 void MetaJob::place() {
   run_agreed(communicator_, "place", ErrorCode::kMemory, [this] {
     placement_.emplace(manifest_);
-    for (const GroupPlan& group : plan_.groups) {
-      // What is replayed already has storage on the root: the replay's own.
-      if (is_root() && group.mode == FillMode::kReplay) continue;
-      placement_->allocate(group.group);
-    }
+    for (const GroupPlan& group : plan_.groups) placement_->allocate(group.group);
   });
 }
 
