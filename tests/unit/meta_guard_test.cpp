@@ -175,6 +175,23 @@ TEST(InitTape, ReplayIsTheSameUnderAnyMode) {
   EXPECT_TRUE(identical(under_autocast, want));
 }
 
+TEST(InitTape, AViewReplaysAfterItsMaterialisedBaseWasWritten) {
+  Tensor base;
+  Tensor view;
+  std::shared_ptr<InitTape> tape;
+  {
+    const MetaInitGuard guard;
+    tape = guard.tape();
+    base = torch::ones({3, 2});
+    view = base.t();
+  }
+  materialize_into(base, tape->replay({base})[0]);
+  base.fill_(5);
+  const Tensor replayed = tape->replay({view})[0];
+  EXPECT_TRUE(replayed.is_alias_of(base));
+  EXPECT_TRUE(torch::equal(replayed, base.t()));
+}
+
 TEST(InitTape, TiesSurviveSeveralReplays) {
   Tensor tied;
   const auto [x, tape] = made([&] {

@@ -17,7 +17,7 @@ struct FakeScoreOptions {
   /// Copy the teacher; false hands back the same instance, set to train.
   bool deep_copy = true;
   /// How to make a module of the teacher's class, for classes that cannot clone() themselves.
-  ModuleBuilder build;
+  ModuleBuilder build = {};
 };
 
 /// The fake score of a teacher in this process: the single-process fallback of

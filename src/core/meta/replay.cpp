@@ -97,7 +97,8 @@ Replay::Replay(InitTape::Impl& tape, const std::vector<at::Tensor>& targets)
              "an op after the MetaInitGuard had ended",
              "make it under the guard");
     }
-    if (tape_.sealed) tape_.check_unwritten(storage);
+    // Once replayed, the storage is real somewhere, and may well be written to.
+    if (tape_.sealed && !tape_.finished_storage(storage)) tape_.check_unwritten(storage);
     target_storages_.insert(storage);
   }
 }
