@@ -19,6 +19,7 @@ ALLOWED = {
 VENDOR = re.compile(r"mpi\.h|nccl\.h|cuda_runtime\.h")
 INCLUDE = re.compile(r'^\s*#include\s+["<]([^">]+)[">]', re.M)
 MAX_LINES = 400
+MAX_TEST_LINES = 600  # a table of cases is one idea, however long
 
 
 def layer_of_include(name):
@@ -30,8 +31,9 @@ def problems(path):
     relative = path.relative_to(ROOT)
     text = path.read_text()
     lines = text.count("\n")
-    if lines > MAX_LINES:
-        yield f"{relative}: {lines} lines, more than {MAX_LINES}"
+    limit = MAX_TEST_LINES if relative.parts[0] == "tests" else MAX_LINES
+    if lines > limit:
+        yield f"{relative}: {lines} lines, more than {limit}"
     is_public = relative.parts[0] == "include"
     layer = relative.parts[2 if is_public else 1] if relative.parts[0] in ("include", "src") else None
     for name in INCLUDE.findall(text):

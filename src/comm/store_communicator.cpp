@@ -102,7 +102,7 @@ class StoreCommunicator : public detail::BaseCommunicator {
   void require_same(int other, const Step& theirs, const Step& mine);
   [[noreturn]] void take_census(const Step& step);
   [[noreturn]] void publish(const ErrorInfo& info);
-  [[noreturn]] void lose_store(const std::string& why);
+  [[noreturn]] void lose_store();
   bool send_chunk(Bulk& bulk, bool may_wait, Clock::time_point deadline);
   void receive_chunk(Bulk& bulk, Clock::time_point deadline);
   void say_goodbye() noexcept;
@@ -134,17 +134,14 @@ void StoreCommunicator::operate(Operation operation, milliseconds limit) {
   try {
     in_time = worker_.run([store = store_, operation = std::move(operation)] { operation(*store); },
                           limit.count() > 0 ? limit : std::max(timeout(), kStoreGrace));
-  } catch (const c10::Error& error) {
-    lose_store(error.what_without_backtrace());
-  } catch (const std::runtime_error& error) {
-    lose_store(error.what());
+  } catch (const std::exception&) {
+    lose_store();  // c10::Error and std::runtime_error: a timeout or a connection that is gone
   }
-  if (!in_time) lose_store("it does not answer");
+  if (!in_time) lose_store();
 }
 
-void StoreCommunicator::lose_store(const std::string& why) {
+void StoreCommunicator::lose_store() {
   // The reason differs from rank to rank (addresses, errno), so it stays out of the text.
-  (void)why;
   char seconds[32];
   std::snprintf(seconds, sizeof seconds, "%g s", static_cast<double>(timeout().count()) / 1000);
   fail({ErrorCode::kPeerLost, server_.rank, "", server_.name,
@@ -328,7 +325,7 @@ void StoreCommunicator::receive_chunk(Bulk& bulk, Clock::time_point deadline) {
   require_same(bulk.step.root, frame.step, bulk.step);
   int64_t number = 0;
   const size_t bytes = bulk.chunk_bytes();
-  if (frame.payload.size() != bytes + sizeof number) lose_store("a chunk has the wrong length");
+  if (frame.payload.size() != bytes + sizeof number) lose_store();
   if (bytes > 0) std::memcpy(bulk.chunk_data(), frame.payload.data(), bytes);
   std::memcpy(&number, frame.payload.data() + bytes, sizeof number);
   const std::string ack = "read/" + std::to_string(bulk.step.root) + "/" + std::to_string(number);

@@ -43,7 +43,7 @@ class FAKESCORE_API InitTape {
   std::vector<at::Tensor> replay(const std::vector<at::Tensor>& targets);
 
   /// Tensors made under the guard that are still alive somewhere and still meta, in the order made:
-  /// a module's registered tensors and also plain members that no module registered. Views included.
+  /// a module's registered tensors and plain members that no module registered. Views included.
   std::vector<at::Tensor> live_tensors() const;
 
   /// Number of recorded operations.
