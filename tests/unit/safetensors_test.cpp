@@ -8,6 +8,7 @@
 #include "fakescore/core/error.hpp"
 #include "fakescore/core/teacher_source.hpp"
 #include "support/temp_folder.hpp"
+#include "support/tensor_checks.hpp"
 
 namespace fakescore {
 namespace {
@@ -59,11 +60,7 @@ TEST(Safetensors, RoundTripsEveryDtypeAndShape) {
   ASSERT_EQ(teacher->tensors().size(), tensors.size());
   for (const auto& [name, tensor] : tensors) {
     const at::Tensor read = read_named(*teacher, name);
-    EXPECT_EQ(read.scalar_type(), tensor.scalar_type()) << name;
-    EXPECT_EQ(read.sizes(), tensor.sizes()) << name;
-    const at::Tensor expected = tensor.contiguous();
-    EXPECT_EQ(std::memcmp(read.const_data_ptr(), expected.const_data_ptr(), read.nbytes()), 0)
-        << name;
+    EXPECT_TRUE(testing::bit_equal(read, tensor.contiguous())) << name;
   }
 }
 
