@@ -2,7 +2,6 @@
 
 #include <torch/nn/module.h>
 
-#include <algorithm>
 #include <unordered_set>
 
 #include "factory/cast_module.hpp"
@@ -161,9 +160,15 @@ void MetaJob::replay_on_root() {
 }
 
 void MetaJob::broadcast(bool replayed, const std::string& phase) {
+  std::vector<const TensorSpec*> first_of_group(static_cast<size_t>(manifest_.alias_groups()));
+  for (const TensorSpec& spec : manifest_.specs()) {
+    const TensorSpec*& first = first_of_group[static_cast<size_t>(spec.alias_group)];
+    if (first == nullptr) first = &spec;
+  }
   std::vector<Transfer> transfers;
   for (const GroupPlan& group : plan_.groups) {
-    if ((group.mode == FillMode::kReplay) == replayed) transfers.push_back(make_transfer(group));
+    if ((group.mode == FillMode::kReplay) != replayed) continue;
+    transfers.push_back(make_transfer(group, *first_of_group[static_cast<size_t>(group.group)]));
   }
   const auto result = broadcast_transfers(
       communicator_, transfers, {options_.root, options_.bucket_bytes, phase, options_.progress});
@@ -172,14 +177,11 @@ void MetaJob::broadcast(bool replayed, const std::string& phase) {
   report_.bytes += result.bytes;
 }
 
-Transfer MetaJob::make_transfer(const GroupPlan& group) {
-  const auto first =
-      std::find_if(manifest_.specs().begin(), manifest_.specs().end(),
-                   [&](const TensorSpec& spec) { return spec.alias_group == group.group; });
+Transfer MetaJob::make_transfer(const GroupPlan& group, const TensorSpec& first) {
   Transfer transfer;
-  transfer.name = first->name;
+  transfer.name = first.name;
   transfer.layout.ranges = occupied_[static_cast<size_t>(group.group)];
-  if (group.mode == FillMode::kCast) transfer.layout.cast = Cast{group.wire, first->dtype};
+  if (group.mode == FillMode::kCast) transfer.layout.cast = Cast{group.wire, first.dtype};
   transfer.destination = placement_->bytes(group.group);
   if (!is_root() || group.fills.empty()) return transfer;
   if (group.mode == FillMode::kInPlace || group.mode == FillMode::kCast) {
