@@ -14,7 +14,7 @@ namespace {
 
 using nlohmann::json;
 
-constexpr int kFormatVersion = 1;
+constexpr int kFormatVersion = 2;
 
 TensorSpec make_spec(const ModuleTensor& entry) {
   const at::Tensor& tensor = entry.tensor;
@@ -49,14 +49,24 @@ Manifest::Manifest(const std::vector<ModuleTensor>& tensors) {
   for (const ModuleTensor& entry : tensors) {
     TensorSpec spec = make_spec(entry);
     const auto* storage = entry.tensor.storage().unsafeGetStorageImpl();
-    spec.alias_group = groups.try_emplace(storage, alias_groups_).first->second;
-    alias_groups_ = std::max(alias_groups_, spec.alias_group + 1);
-    specs_.push_back(std::move(spec));
+    spec.alias_group = groups.try_emplace(storage, alias_groups()).first->second;
+    add(std::move(spec));
   }
 }
 
+void Manifest::add(TensorSpec spec) {
+  if (spec.alias_group < 0 || spec.alias_group > alias_groups()) {
+    throw_error({ErrorCode::kMismatch, -1, "", "manifest",
+                 "entry " + spec.name + " has alias group " + std::to_string(spec.alias_group) +
+                     " where the next new one is " + std::to_string(alias_groups()),
+                 "run the same build of fakescore on every rank"});
+  }
+  if (spec.alias_group == alias_groups()) first_of_group_.push_back(specs_.size());
+  specs_.push_back(std::move(spec));
+}
+
 std::vector<size_t> Manifest::storage_bytes() const {
-  std::vector<size_t> bytes(static_cast<size_t>(alias_groups_), 0);
+  std::vector<size_t> bytes(first_of_group_.size(), 0);
   for (const TensorSpec& spec : specs_) {
     const int64_t elements = extent(spec);
     if (elements == 0) continue;
@@ -74,7 +84,7 @@ std::string Manifest::serialize() const {
                        spec.sizes, spec.strides, spec.storage_offset, spec.alias_group});
   }
   std::string bytes;
-  json::to_msgpack(json::array({kFormatVersion, alias_groups_, std::move(entries)}), bytes);
+  json::to_msgpack(json::array({kFormatVersion, std::move(entries)}), bytes);
   return bytes;
 }
 
@@ -87,13 +97,11 @@ Manifest Manifest::deserialize(const std::string& bytes) {
                  "run the same build of fakescore on every rank"});
   }
   Manifest manifest;
-  manifest.alias_groups_ = content.at(1).get<int64_t>();
-  for (const json& entry : content.at(2)) {
-    manifest.specs_.push_back(
-        {entry.at(0).get<std::string>(), static_cast<TensorKind>(entry.at(1).get<int>()),
-         static_cast<at::ScalarType>(entry.at(2).get<int>()),
-         entry.at(3).get<std::vector<int64_t>>(), entry.at(4).get<std::vector<int64_t>>(),
-         entry.at(5).get<int64_t>(), entry.at(6).get<int64_t>()});
+  for (const json& entry : content.at(1)) {
+    manifest.add({entry.at(0).get<std::string>(), static_cast<TensorKind>(entry.at(1).get<int>()),
+                  static_cast<at::ScalarType>(entry.at(2).get<int>()),
+                  entry.at(3).get<std::vector<int64_t>>(), entry.at(4).get<std::vector<int64_t>>(),
+                  entry.at(5).get<int64_t>(), entry.at(6).get<int64_t>()});
   }
   return manifest;
 }
@@ -119,10 +127,8 @@ std::string Manifest::describe(size_t index) const {
   text << to_string(spec.kind) << ' ' << spec.name << ' ' << c10::toString(spec.dtype)
        << c10::IntArrayRef(spec.sizes);
   if (!is_contiguous(spec)) text << " strides " << c10::IntArrayRef(spec.strides);
-  const auto tied = std::find_if(specs_.begin(), specs_.end(), [&](const TensorSpec& other) {
-    return other.alias_group == spec.alias_group;
-  });
-  if (tied->name != spec.name) text << " sharing storage with " << tied->name;
+  const std::string& first = first_of_group(spec.alias_group).name;
+  if (first != spec.name) text << " sharing storage with " << first;
   return text.str();
 }
 

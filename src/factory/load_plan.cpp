@@ -123,14 +123,11 @@ class Planner {
   }
 
   /// An unregistered tensor beside a registered one in the same storage is a view of it, or the
-  /// base that autograd keeps of a view: to the reader the registered name says it all.
+  /// base that autograd keeps of a view: to the reader the registered name says it all. Manifests
+  /// list registered tensors first.
   bool is_worth_naming(const TensorSpec& spec) const {
     return spec.kind != TensorKind::kUnregistered ||
-           std::none_of(manifest_.specs().begin(), manifest_.specs().end(),
-                        [&](const TensorSpec& other) {
-                          return other.kind != TensorKind::kUnregistered &&
-                                 other.alias_group == spec.alias_group;
-                        });
+           manifest_.first_of_group(spec.alias_group).kind == TensorKind::kUnregistered;
   }
 
   void find_missing() {

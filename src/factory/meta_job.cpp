@@ -160,15 +160,10 @@ void MetaJob::replay_on_root() {
 }
 
 void MetaJob::broadcast(bool replayed, const std::string& phase) {
-  std::vector<const TensorSpec*> first_of_group(static_cast<size_t>(manifest_.alias_groups()));
-  for (const TensorSpec& spec : manifest_.specs()) {
-    const TensorSpec*& first = first_of_group[static_cast<size_t>(spec.alias_group)];
-    if (first == nullptr) first = &spec;
-  }
   std::vector<Transfer> transfers;
   for (const GroupPlan& group : plan_.groups) {
     if ((group.mode == FillMode::kReplay) != replayed) continue;
-    transfers.push_back(make_transfer(group, *first_of_group[static_cast<size_t>(group.group)]));
+    transfers.push_back(make_transfer(group));
   }
   const auto result = broadcast_transfers(
       communicator_, transfers, {options_.root, options_.bucket_bytes, phase, options_.progress});
@@ -177,7 +172,8 @@ void MetaJob::broadcast(bool replayed, const std::string& phase) {
   report_.bytes += result.bytes;
 }
 
-Transfer MetaJob::make_transfer(const GroupPlan& group, const TensorSpec& first) {
+Transfer MetaJob::make_transfer(const GroupPlan& group) {
+  const TensorSpec& first = manifest_.first_of_group(group.group);
   Transfer transfer;
   transfer.name = first.name;
   transfer.layout.ranges = occupied_[static_cast<size_t>(group.group)];

@@ -42,7 +42,7 @@ class MetaJob {
   void replay_on_root();
   void add_unregistered_tensors();
   void fill_module();
-  Transfer make_transfer(const GroupPlan& group, const TensorSpec& first);
+  Transfer make_transfer(const GroupPlan& group);
   void assemble(const GroupPlan& group);
   void broadcast(bool replayed, const std::string& phase);
   void gather_report();

@@ -6,24 +6,13 @@
 #include "sync/storage_bytes.hpp"
 
 namespace fakescore::detail {
-namespace {
-
-std::string first_name(const Manifest& manifest, int64_t group) {
-  for (const TensorSpec& spec : manifest.specs()) {
-    if (spec.alias_group == group) return spec.name;
-  }
-  return "";
-}
-
-}  // namespace
-
 void Placement::allocate(int64_t group) {
   const size_t bytes = storage_bytes_[static_cast<size_t>(group)];
   try {
     storages_[static_cast<size_t>(group)] = at::empty({static_cast<int64_t>(bytes)}, at::kByte);
   } catch (const c10::Error& error) {
     throw_error(
-        {ErrorCode::kMemory, -1, "place", first_name(manifest_, group),
+        {ErrorCode::kMemory, -1, "place", manifest_.first_of_group(group).name,
          std::to_string(bytes) + " bytes cannot be allocated: " + error.what_without_backtrace(),
          "run on hosts with more memory, fewer ranks a host, or a smaller dtype"});
   }

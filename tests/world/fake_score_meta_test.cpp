@@ -9,6 +9,7 @@
 #include "fakescore/core/error.hpp"
 #include "fakescore/core/module_tensors.hpp"
 #include "fakescore/models/registry.hpp"
+#include "support/error_of.hpp"
 #include "support/rank_environment.hpp"
 #include "support/temp_folder.hpp"
 #include "support/tensor_checks.hpp"
@@ -21,6 +22,7 @@ using ::testing::AllOf;
 using testing::AwkwardModule;
 using testing::bit_equal;
 using ::testing::ElementsAre;
+using testing::error_of;
 using ::testing::HasSubstr;
 using testing::run_on_every_rank;
 using testing::TempFolder;
@@ -56,18 +58,6 @@ NamedTensors persistent_tensors(const torch::nn::Module& module) {
 TeacherSource only_on_root(const Communicator& communicator, NamedTensors tensors) {
   if (communicator.rank() != 0) return TeacherSource::path("/nonexistent/on/this/rank");
   return TeacherSource::state_dict(std::move(tensors));
-}
-
-template <class Expected>
-std::string error_of(const std::function<void()>& call) {
-  try {
-    call();
-  } catch (const Expected& error) {
-    return error.what();
-  } catch (const std::exception& error) {
-    return std::string("another class: ") + error.what();
-  }
-  return "no error";
 }
 
 void expect_same_on_every_rank(Communicator& communicator, const std::string& text) {

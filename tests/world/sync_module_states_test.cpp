@@ -6,6 +6,7 @@
 
 #include "fakescore/core/error.hpp"
 #include "fakescore/core/module_tensors.hpp"
+#include "support/error_of.hpp"
 #include "support/rank_environment.hpp"
 #include "support/tensor_checks.hpp"
 #include "support/tiny_models.hpp"
@@ -16,6 +17,7 @@ namespace {
 using ::testing::AllOf;
 using testing::AwkwardModule;
 using testing::bit_equal;
+using testing::error_of;
 using ::testing::HasSubstr;
 using testing::run_on_every_rank;
 
@@ -103,16 +105,6 @@ TEST(SyncModuleStates, AnEmptyModuleIsFine) {
     options.verify = true;
     EXPECT_EQ(sync_module_states(module, communicator, options).bytes, 0U);
   });
-}
-
-template <class Expected>
-std::string error_of(const std::function<void()>& call) {
-  try {
-    call();
-  } catch (const Expected& error) {
-    return error.what();
-  }
-  return "no error of this class";
 }
 
 TEST(SyncModuleStates, DifferentModulesAreTheSameErrorOnEveryRank) {

@@ -35,7 +35,11 @@ class FAKESCORE_API Manifest {
   explicit Manifest(const std::vector<ModuleTensor>& tensors);
 
   const std::vector<TensorSpec>& specs() const noexcept { return specs_; }
-  int64_t alias_groups() const noexcept { return alias_groups_; }
+  int64_t alias_groups() const noexcept { return static_cast<int64_t>(first_of_group_.size()); }
+  /// The first tensor of an alias group.
+  const TensorSpec& first_of_group(int64_t group) const {
+    return specs_.at(first_of_group_.at(static_cast<size_t>(group)));
+  }
   /// Bytes of the storage that all tensors of each group need.
   std::vector<size_t> storage_bytes() const;
 
@@ -51,8 +55,12 @@ class FAKESCORE_API Manifest {
   std::string describe(size_t index) const;
 
  private:
+  /// Appends an entry; a group that was not seen yet begins with it. Throws MismatchError where its
+  /// group is not the next new one.
+  void add(TensorSpec spec);
+
   std::vector<TensorSpec> specs_;
-  int64_t alias_groups_ = 0;
+  std::vector<size_t> first_of_group_;  ///< index into specs_
 };
 
 /// Whether elements of a tensor lie in row-major order without gaps.
