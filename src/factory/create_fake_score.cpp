@@ -6,6 +6,7 @@
 #include <typeinfo>
 #include <vector>
 
+#include "factory/placement.hpp"
 #include "factory/trainable.hpp"
 #include "fakescore/comm/make_communicator.hpp"
 #include "fakescore/core/error.hpp"
@@ -44,37 +45,27 @@ std::shared_ptr<torch::nn::Module> clone_structure(const torch::nn::Module& teac
   }
 }
 
-/// New storage of the size that these tensors need of `tensor`'s, holding their bytes.
-at::Tensor copy_storage(const at::Tensor& tensor, size_t bytes,
-                        const std::vector<detail::ByteRange>& occupied) {
-  const at::Tensor source = detail::storage_bytes(tensor);
-  at::Tensor copy = at::empty({static_cast<int64_t>(bytes)}, source.options());
-  for (const detail::ByteRange& range : occupied) {
-    const auto begin = static_cast<int64_t>(range.begin);
-    const auto size = static_cast<int64_t>(range.size());
-    copy.narrow(0, begin, size).copy_(source.narrow(0, begin, size));
-  }
-  return copy;
-}
-
 /// Gives `to` storages of its own with the layout and the values of `from`: what shares storage
-/// there shares it here, and dtypes and strides are the same. clone() and builders keep neither.
+/// there shares it here, and dtypes and strides are the same. clone() keeps neither.
 void copy_storages(const std::vector<ModuleTensor>& from, const std::vector<ModuleTensor>& to) {
   const at::NoGradGuard no_grad;
   const Manifest manifest(from);
-  const auto bytes = manifest.storage_bytes();
   const auto occupied = detail::occupied_bytes_by_group(manifest);
-  std::vector<at::Tensor> copies(bytes.size());
+  detail::Placement placement(manifest);
   for (size_t i = 0; i < from.size(); ++i) {
-    const at::Tensor& tensor = from[i].tensor;
-    const auto group = static_cast<size_t>(manifest.specs()[i].alias_group);
-    if (!copies[group].defined()) {
-      copies[group] = copy_storage(tensor, bytes[group], occupied[group]);
+    const int64_t group = manifest.specs()[i].alias_group;
+    if (placement.bytes(group).defined()) continue;
+    placement.allocate(group, from[i].tensor.device());
+    const at::Tensor source = detail::storage_bytes(from[i].tensor);
+    for (const detail::ByteRange& range : occupied[static_cast<size_t>(group)]) {
+      const auto begin = static_cast<int64_t>(range.begin);
+      const auto size = static_cast<int64_t>(range.size());
+      placement.bytes(group).narrow(0, begin, size).copy_(source.narrow(0, begin, size));
     }
-    at::Tensor view = at::empty({0}, tensor.options().requires_grad(false));
-    view.set_(copies[group].storage(), tensor.storage_offset(), tensor.sizes(), tensor.strides());
+  }
+  for (size_t i = 0; i < to.size(); ++i) {
     at::Tensor target = to[i].tensor;
-    target.set_data(view);
+    target.set_data(placement.tensor(i));
   }
 }
 

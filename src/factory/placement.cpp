@@ -6,10 +6,12 @@
 #include "sync/storage_bytes.hpp"
 
 namespace fakescore::detail {
-void Placement::allocate(int64_t group) {
+
+void Placement::allocate(int64_t group, at::Device device) {
   const size_t bytes = storage_bytes_[static_cast<size_t>(group)];
   try {
-    storages_[static_cast<size_t>(group)] = at::empty({static_cast<int64_t>(bytes)}, at::kByte);
+    storages_[static_cast<size_t>(group)] =
+        at::empty({static_cast<int64_t>(bytes)}, at::dtype(at::kByte).device(device));
   } catch (const c10::Error& error) {
     throw_error(
         {ErrorCode::kMemory, -1, "place", manifest_.first_of_group(group).name,
@@ -24,9 +26,12 @@ void Placement::adopt(int64_t group, const at::Tensor& tensor) {
 
 at::Tensor Placement::tensor(size_t spec_index) const {
   const TensorSpec& spec = manifest_.specs()[spec_index];
-  at::Tensor tensor = at::empty({0}, spec.dtype);
-  return tensor.set_(bytes(spec.alias_group).storage(), spec.storage_offset, spec.sizes,
-                     spec.strides);
+  const at::Tensor& storage = bytes(spec.alias_group);
+  at::Tensor tensor = at::empty({0}, storage.options().dtype(spec.dtype));
+  tensor.set_(storage.storage(), spec.storage_offset, spec.sizes, spec.strides);
+  tensor._set_conj(spec.conj);
+  tensor._set_neg(spec.neg);
+  return tensor;
 }
 
 }  // namespace fakescore::detail

@@ -18,7 +18,7 @@ class Placement {
         storages_(static_cast<size_t>(manifest.alias_groups())) {}
 
   /// Makes a group's storage, its pages untouched.
-  void allocate(int64_t group);
+  void allocate(int64_t group, at::Device device = at::kCPU);
   /// Takes storage that already holds values; `tensor` is any tensor in it.
   void adopt(int64_t group, const at::Tensor& tensor);
 
