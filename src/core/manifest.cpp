@@ -14,7 +14,7 @@ namespace {
 
 using nlohmann::json;
 
-constexpr int kFormatVersion = 2;
+constexpr int kFormatVersion = 3;
 
 TensorSpec make_spec(const ModuleTensor& entry) {
   const at::Tensor& tensor = entry.tensor;
@@ -29,7 +29,9 @@ TensorSpec make_spec(const ModuleTensor& entry) {
           tensor.sizes().vec(),
           tensor.strides().vec(),
           tensor.storage_offset(),
-          0};
+          0,
+          tensor.is_conj(),
+          tensor.is_neg()};
 }
 
 /// Elements between the first and one past the last that a tensor reaches.
@@ -81,7 +83,8 @@ std::string Manifest::serialize() const {
   json entries = json::array();
   for (const TensorSpec& spec : specs_) {
     entries.push_back({spec.name, static_cast<int>(spec.kind), static_cast<int>(spec.dtype),
-                       spec.sizes, spec.strides, spec.storage_offset, spec.alias_group});
+                       spec.sizes, spec.strides, spec.storage_offset, spec.alias_group, spec.conj,
+                       spec.neg});
   }
   std::string bytes;
   json::to_msgpack(json::array({kFormatVersion, std::move(entries)}), bytes);
@@ -101,7 +104,8 @@ Manifest Manifest::deserialize(const std::string& bytes) {
     manifest.add({entry.at(0).get<std::string>(), static_cast<TensorKind>(entry.at(1).get<int>()),
                   static_cast<at::ScalarType>(entry.at(2).get<int>()),
                   entry.at(3).get<std::vector<int64_t>>(), entry.at(4).get<std::vector<int64_t>>(),
-                  entry.at(5).get<int64_t>(), entry.at(6).get<int64_t>()});
+                  entry.at(5).get<int64_t>(), entry.at(6).get<int64_t>(), entry.at(7).get<bool>(),
+                  entry.at(8).get<bool>()});
   }
   return manifest;
 }
@@ -127,6 +131,8 @@ std::string Manifest::describe(size_t index) const {
   text << to_string(spec.kind) << ' ' << spec.name << ' ' << c10::toString(spec.dtype)
        << c10::IntArrayRef(spec.sizes);
   if (!is_contiguous(spec)) text << " strides " << c10::IntArrayRef(spec.strides);
+  if (spec.conj) text << " conjugated";
+  if (spec.neg) text << " negated";
   const std::string& first = first_of_group(spec.alias_group).name;
   if (first != spec.name) text << " sharing storage with " << first;
   return text.str();

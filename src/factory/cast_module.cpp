@@ -13,18 +13,20 @@ namespace {
 
 bool same_geometry(const at::Tensor& a, const at::Tensor& b) {
   return a.sizes() == b.sizes() && a.strides() == b.strides() &&
-         a.storage_offset() == b.storage_offset();
+         a.storage_offset() == b.storage_offset() && a.is_neg() == b.is_neg();
 }
 
 /// One cast storage for tensors that are different views of one storage: the elements up to the
 /// last that any of them reaches are cast as a flat tensor, of which each takes its view again.
 void cast_views(std::vector<at::Tensor>& views, at::ScalarType dtype) {
-  const at::Tensor& first = views.front();
+  const at::Tensor first =
+      views.front().is_neg() ? at::_neg_view(views.front().detach()) : views.front().detach();
   const auto elements =
       static_cast<int64_t>(first.storage().nbytes() / static_cast<size_t>(first.element_size()));
-  const at::Tensor flat = first.detach().as_strided({elements}, {1}, 0).to(dtype);
+  const at::Tensor flat = first.as_strided({elements}, {1}, 0).to(dtype);
   for (at::Tensor& view : views) {
-    view.set_data(flat.as_strided(view.sizes(), view.strides(), view.storage_offset()));
+    const at::Tensor cast = flat.as_strided(view.sizes(), view.strides(), view.storage_offset());
+    view.set_data(view.is_neg() ? at::_neg_view(cast) : cast);
   }
 }
 

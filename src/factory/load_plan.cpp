@@ -112,7 +112,7 @@ class Planner {
     const bool one_view = std::all_of(
         group.fills.begin(), group.fills.end(),
         [&](const auto& fill) { return same_view(manifest_.specs()[fill.spec], spec); });
-    if (!one_view || !is_contiguous(spec)) return;
+    if (!one_view || !is_contiguous(spec) || spec.conj || spec.neg) return;
     const at::ScalarType wire = teacher_[group.fills.front().teacher].dtype;
     if (wire == spec.dtype) {
       group.mode = FillMode::kInPlace;
@@ -165,7 +165,7 @@ class Planner {
 
 bool same_view(const TensorSpec& a, const TensorSpec& b) {
   return a.dtype == b.dtype && a.sizes == b.sizes && a.strides == b.strides &&
-         a.storage_offset == b.storage_offset;
+         a.storage_offset == b.storage_offset && a.conj == b.conj && a.neg == b.neg;
 }
 
 LoadPlan make_load_plan(const Manifest& manifest, const std::vector<TeacherTensor>& teacher,

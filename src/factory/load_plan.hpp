@@ -50,7 +50,7 @@ struct LoadPlan {
 LoadPlan make_load_plan(const Manifest& manifest, const std::vector<TeacherTensor>& teacher,
                         const std::string& teacher_description, bool strict);
 
-/// Whether two entries of one alias group are the same elements in the same order.
+/// Whether two entries of one alias group are the same elements in the same order and reading.
 bool same_view(const TensorSpec& a, const TensorSpec& b);
 
 }  // namespace fakescore::detail

@@ -8,6 +8,7 @@
 #include "fakescore/core/module_tensors.hpp"
 #include "fakescore/factory/fake_score.hpp"
 #include "fakescore/factory/fake_score_meta.hpp"
+#include "support/lazy_module.hpp"
 #include "support/tensor_checks.hpp"
 #include "support/tiny_models.hpp"
 
@@ -17,6 +18,7 @@ namespace {
 using testing::AwkwardModule;
 using testing::bit_equal;
 using ::testing::HasSubstr;
+using testing::LazyModule;
 using testing::PlainModule;
 
 /// Registers one tensor twice and a strided one: what Cloneable::clone() does not keep.
@@ -154,6 +156,18 @@ TEST(CreateFakeScore, CopiesOnlyTheBytesOfASlice) {
                                       }});
   expect_same_values(*teacher, *copy);
   EXPECT_LE(copy->named_buffers()["slice"].storage().nbytes(), 20U * 4);
+}
+
+TEST(CreateFakeScore, KeepsLazyConjugatesAndNegatives) {
+  auto teacher = std::make_shared<LazyModule>();
+  auto copy = std::dynamic_pointer_cast<LazyModule>(create_fake_score(teacher));
+  EXPECT_TRUE(torch::equal(copy->conj, teacher->conj));
+  EXPECT_TRUE(torch::equal(copy->neg, teacher->neg));
+  EXPECT_TRUE(copy->conj.is_alias_of(copy->freqs));
+  const auto build = [] { return std::make_shared<LazyModule>(); };
+  copy = std::dynamic_pointer_cast<LazyModule>(create_fake_score(teacher, {.build = build}));
+  EXPECT_TRUE(torch::equal(copy->conj, teacher->conj));
+  EXPECT_TRUE(torch::equal(copy->neg, teacher->neg));
 }
 
 TEST(CreateFakeScore, CopiesTorchScriptModules) {

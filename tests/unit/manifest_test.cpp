@@ -68,6 +68,22 @@ TEST(Manifest, DescribesStridesAndTies) {
   EXPECT_THAT(manifest.describe(3), HasSubstr("strides"));
 }
 
+TEST(Manifest, TellsALazyConjugateFromWhatItConjugates) {
+  torch::nn::Module module;
+  const auto z = torch::polar(torch::ones(3), torch::arange(3.));
+  module.register_buffer("z", z);
+  module.register_buffer("conj", z.conj());
+  module.register_buffer("neg", torch::imag(z.conj()));
+  const Manifest manifest = of(module);
+  EXPECT_THAT(manifest.describe(1), HasSubstr("conjugated sharing storage with z"));
+  EXPECT_THAT(manifest.describe(2), HasSubstr("negated"));
+  EXPECT_EQ(Manifest::deserialize(manifest.serialize()).specs(), manifest.specs());
+  torch::nn::Module other;
+  other.register_buffer("z", z);
+  other.register_buffer("conj", z);
+  EXPECT_EQ(Manifest::first_difference(manifest, of(other)), 1U);
+}
+
 TEST(Manifest, RefusesATensorWithoutStorage) {
   torch::nn::Module module;
   module.register_buffer("sparse", torch::eye(3).to_sparse());

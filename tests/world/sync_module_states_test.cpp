@@ -7,6 +7,7 @@
 #include "fakescore/core/error.hpp"
 #include "fakescore/core/module_tensors.hpp"
 #include "support/error_of.hpp"
+#include "support/lazy_module.hpp"
 #include "support/rank_environment.hpp"
 #include "support/tensor_checks.hpp"
 #include "support/tiny_models.hpp"
@@ -19,6 +20,7 @@ using testing::AwkwardModule;
 using testing::bit_equal;
 using testing::error_of;
 using ::testing::HasSubstr;
+using testing::LazyModule;
 using testing::run_on_every_rank;
 
 /// The default generator is one a process: threads that are ranks take turns.
@@ -81,6 +83,22 @@ TEST(SyncModuleStates, LeavesTheGapsOfAViewAlone) {
     sync_module_states(module, communicator);
     EXPECT_TRUE(torch::equal(storage.slice(1, 0, 3), torch::ones({8, 3})));
     EXPECT_TRUE(torch::equal(storage.slice(1, 3, 8), torch::full({8, 5}, own)));
+  });
+}
+
+TEST(SyncModuleStates, KeepsLazyConjugatesAndNegatives) {
+  run_on_every_rank([](Communicator& communicator) {
+    const auto module = make_seeded<LazyModule>(20 + communicator.rank());
+    sync_module_states(*module, communicator);
+    const auto want = make_seeded<LazyModule>(20);
+    EXPECT_TRUE(torch::equal(module->freqs, want->freqs));
+    EXPECT_TRUE(torch::equal(module->conj, want->conj));
+    EXPECT_TRUE(torch::equal(module->neg, want->neg));
+    if (communicator.world_size() == 1) return;
+    torch::nn::Module reads_otherwise;
+    reads_otherwise.register_buffer("z", communicator.rank() == 1 ? want->conj : want->freqs);
+    EXPECT_THAT(error_of<MismatchError>([&] { sync_module_states(reads_otherwise, communicator); }),
+                HasSubstr("conjugated"));
   });
 }
 

@@ -22,6 +22,8 @@ struct TensorSpec {
   std::vector<int64_t> strides;  ///< in elements
   int64_t storage_offset = 0;    ///< in elements
   int64_t alias_group = 0;       ///< tensors of one group share one storage
+  bool conj = false;             ///< a lazy conjugate of what lies in the storage
+  bool neg = false;              ///< a lazy negative of it
   friend bool operator==(const TensorSpec&, const TensorSpec&) = default;
 };
 

@@ -1,0 +1,82 @@
+// Which values the tensors of a fake score get, whatever they are and wherever they come from.
+#include <gmock/gmock.h>
+#include <gtest/gtest.h>
+#include <torch/torch.h>
+
+#include <mutex>
+
+#include "fakescore/core/error.hpp"
+#include "fakescore/core/module_tensors.hpp"
+#include "fakescore/factory/fake_score_meta.hpp"
+#include "support/error_of.hpp"
+#include "support/lazy_module.hpp"
+#include "support/rank_environment.hpp"
+
+namespace fakescore {
+namespace {
+
+using testing::error_of;
+using ::testing::HasSubstr;
+using testing::LazyModule;
+using testing::run_on_every_rank;
+
+/// Ranks may be threads of one process, which share the default generator: none goes on to a meta
+/// job, which may seed it, while another one draws here.
+std::shared_ptr<LazyModule> make_seeded(Communicator& communicator) {
+  static std::mutex mutex;
+  std::unique_lock<std::mutex> lock(mutex);
+  torch::manual_seed(31);
+  auto module = std::make_shared<LazyModule>();
+  lock.unlock();
+  communicator.all_gather("", "teachers made");
+  return module;
+}
+
+TEST(FakeScoreValues, KeepsLazyConjugatesAndNegatives) {
+  run_on_every_rank([](Communicator& communicator) {
+    const auto teacher = make_seeded(communicator);
+    for (const bool all : {true, false}) {
+      MetaOptions options;
+      options.verify = true;
+      options.strict = all;
+      const auto source =
+          all ? TeacherSource::module(teacher)
+              : TeacherSource::state_dict({{"conj", teacher->conj}, {"neg", teacher->neg}});
+      const auto module = std::dynamic_pointer_cast<LazyModule>(
+          create_fake_score_meta([] { return std::make_shared<LazyModule>(); }, source,
+                                 communicator, options)
+              .module);
+      ASSERT_TRUE(module);
+      EXPECT_TRUE(torch::equal(module->freqs, teacher->freqs));
+      EXPECT_TRUE(torch::equal(module->conj, teacher->conj));
+      EXPECT_TRUE(torch::equal(module->member, teacher->member));
+      EXPECT_TRUE(torch::equal(module->neg, teacher->neg));
+      EXPECT_TRUE(module->conj.is_alias_of(module->freqs));
+    }
+  });
+}
+
+TEST(FakeScoreValues, CastsNegativesAndWhatTheyShareStorageWith) {
+  run_on_every_rank([](Communicator& communicator) {
+    auto build = [] {
+      auto module = std::make_shared<torch::nn::Module>();
+      const auto z = torch::polar(torch::ones(4), torch::arange(4.));
+      module->register_buffer("neg", torch::imag(z.conj()));
+      module->register_buffer("real", torch::real(z));
+      return module;
+    };
+    const auto teacher = build();
+    MetaOptions options;
+    options.dtype = torch::kBFloat16;
+    const auto module =
+        create_fake_score_meta(build, TeacherSource::module(teacher), communicator, options).module;
+    for (const char* name : {"neg", "real"}) {
+      EXPECT_TRUE(torch::equal(module->named_buffers()[name],
+                               teacher->named_buffers()[name].to(torch::kBFloat16)))
+          << name;
+    }
+  });
+}
+
+}  // namespace
+}  // namespace fakescore
