@@ -56,6 +56,36 @@ TEST(FakeScoreValues, KeepsLazyConjugatesAndNegatives) {
   });
 }
 
+std::shared_ptr<torch::nn::Module> build_unset() {
+  auto module = std::make_shared<torch::nn::Module>();
+  module->register_buffer("given", torch::empty({64}));
+  module->register_buffer("empty", torch::empty({5000}));
+  module->register_buffer("like", torch::empty_like(torch::ones({5000})));
+  module->register_buffer("strided", torch::empty_strided({50, 100}, {1, 50}));
+  module->register_buffer("fresh", torch::ones({3}).new_empty({5000}));
+  module->register_buffer("grown", torch::zeros({3}).resize_({5000}));
+  module->register_buffer("half_set", torch::empty({2, 3000}));
+  module->named_buffers()["half_set"][1].zero_();
+  return module;
+}
+
+TEST(FakeScoreValues, WhatABuilderLeavesUnsetIsZero) {
+  run_on_every_rank([](Communicator& communicator) {
+    // Memory that was used before, and is handed out again.
+    for (int i = 0; i < 50; ++i) torch::full({5000}, 7);
+    MetaOptions options;
+    options.strict = false;
+    const auto module = create_fake_score_meta(
+                            build_unset, TeacherSource::state_dict({{"given", torch::ones({64})}}),
+                            communicator, options)
+                            .module;
+    for (const auto& buffer : module->named_buffers()) {
+      const float want = buffer.key() == "given" ? 1 : 0;
+      EXPECT_TRUE((buffer.value() == want).all().item<bool>()) << buffer.key();
+    }
+  });
+}
+
 TEST(FakeScoreValues, CastsNegativesAndWhatTheyShareStorageWith) {
   run_on_every_rank([](Communicator& communicator) {
     auto build = [] {

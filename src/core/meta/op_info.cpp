@@ -15,6 +15,14 @@ bool is_known_reader(const std::string& name) {
   return kReaders.count(name) != 0;
 }
 
+bool leaves_memory_unset(const std::string& name) {
+  static const std::unordered_set<std::string> kNames{
+      "aten::empty",     "aten::empty_like", "aten::empty_strided",     "aten::empty_permuted",
+      "aten::new_empty", "aten::resize_",    "aten::new_empty_strided", "aten::resize_as_",
+      "aten::resize",    "aten::resize_as",  "aten::_resize_output_",   "aten::_resize_output"};
+  return kNames.count(name) != 0;
+}
+
 bool returns_tensor(const c10::FunctionSchema& schema) {
   for (const c10::Argument& result : schema.returns()) {
     const c10::TypePtr& type = result.type();
@@ -43,6 +51,7 @@ OpInfo read_schema(const c10::OperatorHandle& op) {
   const bool foreign = schema.name().rfind("aten::", 0) != 0;
   info.random =
       info.generator.has_value() || foreign || op.hasTag(at::Tag::nondeterministic_seeded);
+  info.leaves_unset = leaves_memory_unset(schema.name());
   info.dynamic_shape = op.hasTag(at::Tag::dynamic_output_shape);
   info.reads_values =
       is_known_reader(schema.name()) ||

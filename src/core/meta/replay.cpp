@@ -2,6 +2,7 @@
 #include <ATen/autocast_mode.h>
 #include <c10/core/InferenceMode.h>
 
+#include <cstring>
 #include <functional>
 #include <map>
 #include <utility>
@@ -41,6 +42,28 @@ at::Tensor view_on(const c10::Storage& storage, const at::Tensor& meta) {
   return real;
 }
 
+using StorageSizes = std::unordered_map<StorageImpl*, size_t>;
+
+StorageSizes storage_sizes(const Stack& values) {
+  StorageSizes sizes;
+  for (const c10::IValue& value : values) {
+    for_each_tensor(value, [&](const at::Tensor& tensor) {
+      sizes.emplace(tensor.storage().unsafeGetStorageImpl(), tensor.storage().nbytes());
+    });
+  }
+  return sizes;
+}
+
+/// Memory that no op wrote to is the heap's: what a builder leaves unset is zero on every rank.
+void zero_new_bytes(const Stack& results, const StorageSizes& before) {
+  for (const auto& [storage, bytes] : storage_sizes(results)) {
+    const auto found = before.find(storage);
+    const size_t kept = found == before.end() ? 0 : found->second;
+    if (bytes > kept)
+      std::memset(static_cast<char*>(storage->mutable_data()) + kept, 0, bytes - kept);
+  }
+}
+
 /// Copies into a tensor that may be expanded: torch refuses to write an element twice.
 void copy_once(at::Tensor to, at::Tensor from) {
   for (int64_t i = 0; i < to.dim(); ++i) {
@@ -69,7 +92,7 @@ class Replay {
   Stack real_arguments(const Entry& entry, Role role) const;
   void prepare_generator(const RandomDraw& draw);
   void keep_results(const Entry& entry, const Stack& results,
-                    const std::unordered_set<StorageImpl*>& argument_storages);
+                    const StorageSizes& argument_storages);
   void drop_unneeded(const Entry& entry, size_t index);
   at::Tensor value_of(const at::Tensor& meta) const;
   at::Tensor finish(const at::Tensor& target);
@@ -171,16 +194,12 @@ void Replay::execute(size_t index, Role role) {
     }
   }
   Stack stack = real_arguments(entry, role);
-  std::unordered_set<StorageImpl*> argument_storages;
-  for (const c10::IValue& value : stack) {
-    for_each_tensor(value, [&](const at::Tensor& tensor) {
-      argument_storages.insert(tensor.storage().unsafeGetStorageImpl());
-    });
-  }
+  const StorageSizes argument_storages = storage_sizes(stack);
   c10::set_default_dtype(c10::scalarTypeToTypeMeta(entry.default_dtype));
   if (entry.random) prepare_generator(*entry.random);
   entry.op.callBoxed(&stack);
   if (role == Role::kDrawOnly) return;
+  if (op_info(entry.op).leaves_unset) zero_new_bytes(stack, argument_storages);
   keep_results(entry, stack, argument_storages);
   drop_unneeded(entry, index);
 }
@@ -224,7 +243,7 @@ void Replay::prepare_generator(const RandomDraw& draw) {
 }
 
 void Replay::keep_results(const Entry& entry, const Stack& results,
-                          const std::unordered_set<StorageImpl*>& argument_storages) {
+                          const StorageSizes& argument_storages) {
   size_t next = 0;
   const auto keep = [&](const at::Tensor& result) {
     const at::Tensor& meta = entry.results.at(next++);
@@ -245,7 +264,7 @@ void Replay::keep_results(const Entry& entry, const Stack& results,
       return;
     }
     const auto nbytes = static_cast<int64_t>(meta.storage().nbytes());
-    values_.emplace(storage, at::empty({nbytes}, at::TensorOptions(c10::kByte)).storage());
+    values_.emplace(storage, at::zeros({nbytes}, at::TensorOptions(c10::kByte)).storage());
     copy_once(value_of(meta), result);
   };
   for (const c10::IValue& result : results) for_each_tensor(result, keep);
