@@ -6,6 +6,7 @@
 #include <typeinfo>
 #include <vector>
 
+#include "core/copy_once.hpp"
 #include "factory/placement.hpp"
 #include "factory/trainable.hpp"
 #include "fakescore/comm/make_communicator.hpp"
@@ -88,18 +89,69 @@ std::shared_ptr<torch::nn::Module> clone_module(const torch::nn::Module& teacher
   return copy;
 }
 
+bool same_layout(const at::Tensor& a, const at::Tensor& b) {
+  return a.scalar_type() == b.scalar_type() && a.sizes() == b.sizes() &&
+         a.strides() == b.strides() && a.is_conj() == b.is_conj() && a.is_neg() == b.is_neg();
+}
+
+/// `tensor`'s layout on a storage of bytes.
+at::Tensor view_like(const at::Tensor& tensor, const at::Tensor& bytes) {
+  at::Tensor view = bytes.view(tensor.scalar_type())
+                        .as_strided(tensor.sizes(), tensor.strides(), tensor.storage_offset());
+  if (tensor.is_conj()) view = view.conj();
+  return tensor.is_neg() ? at::_neg_view(view) : view;
+}
+
+/// Called under a MetaInitGuard: where a built tensor has another layout than the teacher's, it and
+/// what the teacher lets share its storage get the teacher's. All others stay what the builder
+/// made, so that its plain views of them stay views.
+void take_layout(const std::vector<ModuleTensor>& from, const std::vector<ModuleTensor>& to) {
+  const at::NoGradGuard no_grad;
+  const Manifest manifest(from);
+  const auto bytes = manifest.storage_bytes();
+  std::vector<at::Tensor> storages(bytes.size());
+  for (size_t i = 0; i < from.size(); ++i) {
+    if (same_layout(from[i].tensor, to[i].tensor)) continue;
+    const auto group = static_cast<size_t>(manifest.specs()[i].alias_group);
+    constexpr size_t kLargestElement = 16;
+    const size_t elements = bytes[group] / kLargestElement + 1;
+    storages[group] = at::empty({static_cast<int64_t>(elements * kLargestElement)}, at::kByte);
+  }
+  for (size_t i = 0; i < to.size(); ++i) {
+    const auto& storage = storages[static_cast<size_t>(manifest.specs()[i].alias_group)];
+    if (!storage.defined()) continue;
+    at::Tensor target = to[i].tensor;
+    target.set_data(view_like(from[i].tensor, storage));
+  }
+}
+
+/// The builder's structure, ties and plain members, with the teacher's values and layouts.
 std::shared_ptr<torch::nn::Module> build_module(const std::shared_ptr<torch::nn::Module>& teacher,
                                                 const ModuleBuilder& build) {
-  // The builder's own ties and plain members, then the teacher's tensors in them.
+  const auto from = module_tensors(*teacher);
+  const auto build_like_teacher = [&] {
+    auto module = build();
+    if (!module) return module;
+    const auto to = module_tensors(*module);
+    check_same_names(from, to, type_name(*teacher));
+    take_layout(from, to);
+    return module;
+  };
   const auto single = make_local_communicators(1);
   MetaOptions options;
   options.strict = false;
-  auto copy =
-      create_fake_score_meta(build, TeacherSource::state_dict({}), *single.front(), options).module;
-  const auto from = module_tensors(*teacher);
+  auto copy = create_fake_score_meta(build_like_teacher, TeacherSource::module(teacher),
+                                     *single.front(), options)
+                  .module;
+  // A teacher source leaves non-persistent buffers out; this teacher is at hand.
+  const at::NoGradGuard no_grad;
   const auto to = module_tensors(*copy);
-  check_same_names(from, to, type_name(*teacher));
-  copy_storages(from, to);
+  for (size_t i = 0; i < to.size(); ++i) {
+    if (from[i].kind == TensorKind::kNonPersistentBuffer ||
+        to[i].kind == TensorKind::kNonPersistentBuffer) {
+      detail::copy_once(to[i].tensor, from[i].tensor);
+    }
+  }
   return copy;
 }
 

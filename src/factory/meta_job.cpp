@@ -4,6 +4,7 @@
 
 #include <unordered_set>
 
+#include "core/copy_once.hpp"
 #include "factory/cast_module.hpp"
 #include "factory/trainable.hpp"
 #include "fakescore/sync/run_agreed.hpp"
@@ -197,7 +198,7 @@ void MetaJob::assemble(const GroupPlan& group) {
   const at::Tensor& storage = placement_->bytes(group.group);
   populate_pages(storage.mutable_data_ptr(), storage.nbytes());
   for (const auto& fill : group.fills) {
-    placement_->tensor(fill.spec).copy_(teacher_->read(fill.teacher));
+    copy_once(placement_->tensor(fill.spec), teacher_->read(fill.teacher));
   }
 }
 

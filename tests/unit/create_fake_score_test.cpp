@@ -146,6 +146,57 @@ TEST(CreateFakeScore, ABuilderGivesTheStructureAndTheTeacherEverythingElse) {
   EXPECT_TRUE(copy->named_buffers()["column"].is_alias_of(copy->flat));
 }
 
+/// Keeps a view of a parameter that nobody registered.
+class ViewModule : public torch::nn::Module {
+ public:
+  ViewModule() {
+    weight = register_parameter("weight", torch::randn({6, 4}));
+    weight_t = weight.detach().t();
+  }
+  torch::Tensor weight, weight_t;
+};
+
+TEST(CreateFakeScore, ABuildersPlainViewsAreTheCopysOwn) {
+  auto teacher = std::make_shared<ViewModule>();
+  torch::manual_seed(3);
+  const auto state = at::detail::getDefaultCPUGenerator().get_state();
+  const auto copy = std::dynamic_pointer_cast<ViewModule>(
+      create_fake_score(teacher, {.build = [] { return std::make_shared<ViewModule>(); }}));
+  ASSERT_TRUE(copy);
+  EXPECT_TRUE(torch::equal(copy->weight_t, teacher->weight_t));
+  EXPECT_TRUE(copy->weight_t.is_alias_of(copy->weight));
+  EXPECT_FALSE(copy->weight.is_alias_of(teacher->weight));
+  EXPECT_TRUE(torch::equal(state, at::detail::getDefaultCPUGenerator().get_state()));
+}
+
+TEST(CreateFakeScore, ABuilderInitialisesNothingThatTheTeacherHas) {
+  auto teacher = std::make_shared<torch::nn::Module>();
+  constexpr int64_t kMany = 1 << 20;
+  teacher->register_parameter("x", torch::ones({kMany}));
+  // A replay would fail, for a constant that is too large to be copied changes before it.
+  const auto build = [] {
+    auto module = std::make_shared<torch::nn::Module>();
+    auto source = torch::ones({kMany}, torch::kCPU);
+    module->register_parameter("x", source * torch::full({kMany}, 2.));
+    source.zero_();
+    return module;
+  };
+  const auto copy = create_fake_score(teacher, {.build = build});
+  EXPECT_TRUE(torch::equal(copy->named_parameters()["x"], torch::ones({kMany})));
+}
+
+TEST(CreateFakeScore, ABuiltCopyTakesTheTeachersLayoutWithItsTies) {
+  auto teacher = std::make_shared<TiedModule>();
+  const auto half = teacher->weight.detach().to(torch::kBFloat16);
+  teacher->weight.set_data(half);
+  teacher->named_parameters()["transposed"].set_data(half.t());
+  const auto copy =
+      create_fake_score(teacher, {.build = [] { return std::make_shared<TiedModule>(); }});
+  expect_same_values(*teacher, *copy);
+  const auto parameters = copy->named_parameters();
+  EXPECT_TRUE(parameters["weight"].is_alias_of(parameters["transposed"]));
+}
+
 TEST(CreateFakeScore, CopiesOnlyTheBytesOfASlice) {
   auto teacher = std::make_shared<torch::nn::Module>();
   teacher->register_buffer("slice", torch::randn({1000}).slice(0, 10, 20));

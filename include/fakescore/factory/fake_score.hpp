@@ -27,7 +27,8 @@ struct FakeScoreOptions {
 /// requires gradients; dtypes, strides, buffers and sharing of storage are the teacher's, which is
 /// left as it was. The class must be torch::nn::Cloneable, or `build` must be given. Where a
 /// clone() makes two tensor objects of one parameter that the teacher registered twice, they share
-/// storage but not gradients; `build` gives what the builder ties.
+/// storage but not gradients. With `build`, what shares storage is what the builder lets share it,
+/// and its plain members are kept: views of registered tensors see the teacher's values.
 ///
 /// Without `deep_copy`, the teacher itself, with the same two settings; nothing is checked.
 ///

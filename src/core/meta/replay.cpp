@@ -7,6 +7,7 @@
 #include <map>
 #include <utility>
 
+#include "core/copy_once.hpp"
 #include "core/meta/ivalue_tensors.hpp"
 #include "core/meta/op_info.hpp"
 #include "core/meta/tape.hpp"
@@ -62,16 +63,6 @@ void zero_new_bytes(const Stack& results, const StorageSizes& before) {
     if (bytes > kept)
       std::memset(static_cast<char*>(storage->mutable_data()) + kept, 0, bytes - kept);
   }
-}
-
-/// Copies into a tensor that may be expanded: torch refuses to write an element twice.
-void copy_once(at::Tensor to, at::Tensor from) {
-  for (int64_t i = 0; i < to.dim(); ++i) {
-    if (to.stride(i) != 0 || to.size(i) < 2) continue;
-    to = to.narrow(i, 0, 1);
-    from = from.narrow(i, 0, 1);
-  }
-  to.copy_(from);
 }
 
 /// Computes the storages behind some tensors from the entries that they depend on, in their order.
