@@ -287,6 +287,12 @@ std::vector<RefusedCase> refused_cases() {
        [] {
          return torch::meshgrid({torch::tensor({1.f, 2.f}), torch::arange(3.)}, "ij")[0].mul_(2);
        }},
+      {"write_to_a_real_and_a_meta", "aten::_foreach_add_", "real and to a meta",
+       [] {
+         std::vector<Tensor> list{torch::zeros(3), torch::zeros(3, torch::kCPU)};
+         at::_foreach_add_(list, 2.0);
+         return list[0];
+       }},
       {"share_a_real_tensors_storage", "aten::set_", "share the storage",
        [] {
          Tensor x = torch::ones(3);

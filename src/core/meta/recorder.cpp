@@ -66,6 +66,7 @@ void Recorder::classify_arguments() {
         return;
       }
       has_meta_ = true;
+      writes_meta_ |= info_.writes[i];
       StorageImpl* storage = storage_of(tensor, name_);
       if (!impl_.knows(storage)) {
         refuse_op("uses a meta tensor that was not made under this MetaInitGuard",
@@ -79,6 +80,11 @@ void Recorder::classify_arguments() {
 }
 
 void Recorder::check_supported() {
+  if (writes_real_ && writes_meta_) {
+    // It would run at once, on a copy of the meta tensor's value that nobody sees again.
+    refuse_op("writes to a real and to a meta tensor at once",
+              "make all that it writes to under the guard, or call it for each of them");
+  }
   const bool factory = !has_meta_ && !has_real_;
   if (!info_.device || (has_real_ && !has_meta_)) return;
   const c10::IValue& device = argument(*info_.device);

@@ -55,6 +55,7 @@ class Recorder {
   bool has_meta_ = false;
   bool has_real_ = false;
   bool writes_real_ = false;
+  bool writes_meta_ = false;
   std::unordered_set<StorageImpl*> stand_ins_;
 };
 
