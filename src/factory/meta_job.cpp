@@ -2,6 +2,7 @@
 
 #include <torch/nn/module.h>
 
+#include <algorithm>
 #include <unordered_set>
 
 #include "core/copy_once.hpp"
@@ -199,6 +200,26 @@ void MetaJob::assemble(const GroupPlan& group) {
   populate_pages(storage.mutable_data_ptr(), storage.nbytes());
   for (const auto& fill : group.fills) {
     copy_once(placement_->tensor(fill.spec), teacher_->read(fill.teacher));
+  }
+  check_overlaps(group);
+}
+
+/// Where several views of one storage were filled, none may have overwritten what another brought.
+/// Entries that are the same view were compared in the plan.
+void MetaJob::check_overlaps(const GroupPlan& group) {
+  const TensorSpec& first = manifest_.specs()[group.fills.front().spec];
+  const bool one_view = std::all_of(group.fills.begin(), group.fills.end(), [&](const auto& fill) {
+    return same_view(manifest_.specs()[fill.spec], first);
+  });
+  if (one_view) return;
+  for (const auto& fill : group.fills) {
+    const TensorSpec& spec = manifest_.specs()[fill.spec];
+    const at::Tensor wanted = teacher_->read(fill.teacher).to(spec.dtype);
+    if (digest_tensor(placement_->tensor(fill.spec)) == digest_tensor(wanted)) continue;
+    throw_error({ErrorCode::kTeacher, -1, "", spec.name,
+                 "shares memory with other tensors of the module for which the teacher holds "
+                 "contradictory values",
+                 "build a module in which they share none, or mend the teacher"});
   }
 }
 

@@ -44,6 +44,7 @@ class MetaJob {
   void fill_module();
   Transfer make_transfer(const GroupPlan& group);
   void assemble(const GroupPlan& group);
+  void check_overlaps(const GroupPlan& group);
   void broadcast(bool replayed, const std::string& phase);
   void gather_report();
 

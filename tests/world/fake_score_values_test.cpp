@@ -15,6 +15,7 @@
 namespace fakescore {
 namespace {
 
+using ::testing::AllOf;
 using testing::error_of;
 using ::testing::HasSubstr;
 using testing::LazyModule;
@@ -83,6 +84,44 @@ TEST(FakeScoreValues, WhatABuilderLeavesUnsetIsZero) {
       const float want = buffer.key() == "given" ? 1 : 0;
       EXPECT_TRUE((buffer.value() == want).all().item<bool>()) << buffer.key();
     }
+  });
+}
+
+TEST(FakeScoreValues, ContradictoryViewsAreRefused) {
+  run_on_every_rank([](Communicator& communicator) {
+    auto build = [] {
+      auto module = std::make_shared<torch::nn::Module>();
+      const auto flat = module->register_buffer("flat", torch::zeros({6}));
+      module->register_buffer("rows", flat.view({2, 3}));
+      return module;
+    };
+    const auto flat = torch::arange(6.);
+    const auto source = [&](const at::Tensor& rows) {
+      return TeacherSource::state_dict({{"flat", flat}, {"rows", rows}});
+    };
+    const auto module =
+        create_fake_score_meta(build, source(flat.view({2, 3})), communicator).module;
+    EXPECT_TRUE(torch::equal(module->named_buffers()["rows"], flat.view({2, 3})));
+    EXPECT_THAT(error_of<TeacherError>([&] {
+                  create_fake_score_meta(build, source(torch::ones({2, 3})), communicator);
+                }),
+                AllOf(HasSubstr("flat"), HasSubstr("contradictory"), HasSubstr("rank 0 in move")));
+  });
+}
+
+TEST(FakeScoreValues, FillsAnExpandedTensor) {
+  run_on_every_rank([](Communicator& communicator) {
+    auto build = [] {
+      auto module = std::make_shared<torch::nn::Module>();
+      module->register_buffer("positions", torch::zeros({1, 4}).expand({3, 4}));
+      return module;
+    };
+    const auto positions = torch::arange(4.).expand({3, 4});
+    const auto module =
+        create_fake_score_meta(build, TeacherSource::state_dict({{"positions", positions}}),
+                               communicator)
+            .module;
+    EXPECT_TRUE(torch::equal(module->named_buffers()["positions"], positions));
   });
 }
 
