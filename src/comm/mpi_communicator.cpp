@@ -62,14 +62,7 @@ class MpiCommunicator : public detail::BaseCommunicator {
  public:
   MpiCommunicator(std::shared_ptr<MpiGroup> group, int rank, int world_size,
                   std::chrono::milliseconds timeout)
-      : BaseCommunicator(rank, world_size, timeout), group_(std::move(group)) {
-    char host[256] = {};
-    gethostname(host, sizeof host - 1);
-    const auto hosts = all_gather(host, "hosts");
-    // With a core for every rank of this host, polling takes nothing from the others.
-    const auto ranks_here = std::count(hosts.begin(), hosts.end(), std::string(host));
-    if (sysconf(_SC_NPROCESSORS_ONLN) >= ranks_here) spins_ = kLongSpin;
-  }
+      : BaseCommunicator(rank, world_size, timeout), group_(std::move(group)) {}
   ~MpiCommunicator() override;
 
   const char* backend() const noexcept override { return "mpi"; }
@@ -78,6 +71,9 @@ class MpiCommunicator : public detail::BaseCommunicator {
                                 const std::string& what) override;
   std::unique_ptr<PendingBroadcast> start_broadcast(const at::Tensor& buffer, int root,
                                                     const std::string& what) override;
+  /// Collective, once. Not in the constructor: where it throws, the destructor has to run, for MPI
+  /// may still write to what was in flight.
+  void count_ranks_of_host();
   void finish(const std::shared_ptr<Flight>& flight, const Step& step, Clock::time_point deadline);
 
  private:
@@ -118,6 +114,15 @@ MpiCommunicator::~MpiCommunicator() {
   group_->keep = true;
   detail::keep_mpi_initialised();
   new std::list<std::shared_ptr<Flight>>(std::move(flights_));
+}
+
+void MpiCommunicator::count_ranks_of_host() {
+  char host[256] = {};
+  gethostname(host, sizeof host - 1);
+  const auto hosts = all_gather(host, "hosts");
+  // With a core for every rank of this host, polling takes nothing from the others.
+  const auto ranks_here = std::count(hosts.begin(), hosts.end(), std::string(host));
+  if (sysconf(_SC_NPROCESSORS_ONLN) >= ranks_here) spins_ = kLongSpin;
 }
 
 void MpiCommunicator::require_usable(const std::string& what) {
@@ -311,7 +316,10 @@ std::unique_ptr<Communicator> make_mpi_communicator(std::chrono::milliseconds ti
   int world_size = 1;
   check_mpi(MPI_Comm_rank(group->control, &rank), "MPI_Comm_rank");
   check_mpi(MPI_Comm_size(group->control, &world_size), "MPI_Comm_size");
-  return std::make_unique<MpiCommunicator>(std::move(group), rank, world_size, timeout);
+  auto communicator =
+      std::make_unique<MpiCommunicator>(std::move(group), rank, world_size, timeout);
+  communicator->count_ranks_of_host();
+  return communicator;
 }
 
 }  // namespace fakescore
