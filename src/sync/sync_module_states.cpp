@@ -1,5 +1,6 @@
 #include "fakescore/sync/sync_module_states.hpp"
 
+#include <ATen/EmptyTensor.h>
 #include <torch/nn/module.h>
 
 #include <chrono>
@@ -16,12 +17,27 @@
 namespace fakescore {
 namespace {
 
+/// FSDP and its like take a tensor's memory away by resizing its storage.
+bool lies_in_its_storage(const at::Tensor& tensor) {
+  const size_t needed =
+      at::detail::computeStorageNbytes(tensor.sizes(), tensor.strides(), tensor.itemsize(),
+                                       static_cast<size_t>(tensor.storage_offset()));
+  return tensor.numel() == 0 || needed <= tensor.storage().nbytes();
+}
+
 void check_tensors(const std::vector<ModuleTensor>& tensors) {
   for (const ModuleTensor& entry : tensors) {
     if (entry.tensor.defined() && !entry.tensor.is_cpu()) {
       throw_error({ErrorCode::kConfig, -1, "", entry.name,
                    "is on " + entry.tensor.device().str() + ", not on the CPU",
                    "materialise a meta module with create_fake_score_meta"});
+    }
+    if (entry.tensor.defined() && entry.tensor.has_storage() &&
+        !lies_in_its_storage(entry.tensor)) {
+      throw_error({ErrorCode::kConfig, -1, "", entry.name,
+                   "needs more memory than its storage of " +
+                       std::to_string(entry.tensor.storage().nbytes()) + " bytes has",
+                   "gather the module's full tensors first"});
     }
   }
 }

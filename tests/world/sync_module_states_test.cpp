@@ -177,6 +177,14 @@ TEST(SyncModuleStates, OptionsThatCannotWorkAreTheSameErrorOnEveryRank) {
     meta.register_buffer("x", torch::zeros({2}, torch::kMeta));
     EXPECT_THAT(error_of<ConfigError>([&] { sync_module_states(meta, communicator); }),
                 HasSubstr("create_fake_score_meta"));
+    torch::nn::Module freed;
+    freed.register_buffer("gone", torch::zeros({2}));
+    if (communicator.rank() == communicator.world_size() - 1) {
+      freed.named_buffers()["gone"].storage().unsafeGetStorageImpl()->set_nbytes(0);
+    }
+    EXPECT_THAT(error_of<ConfigError>([&] { sync_module_states(freed, communicator); }),
+                AllOf(HasSubstr("gone"), HasSubstr("storage of 0 bytes"),
+                      HasSubstr("on rank " + std::to_string(communicator.world_size() - 1))));
     if (communicator.world_size() == 1) return;
     options = {};
     options.bucket_bytes = 4096 * (communicator.rank() + 1);
