@@ -175,6 +175,7 @@ std::vector<ModuleTensor> jit_tensors(const torch::jit::Module& module) {
 
 std::shared_ptr<torch::nn::Module> create_fake_score(
     const std::shared_ptr<torch::nn::Module>& teacher, const FakeScoreOptions& options) {
+  const detail::TrainableTensors trainable;
   if (!teacher) {
     throw_error({ErrorCode::kConfig, -1, kPhase, "teacher", "is null", "pass a module"});
   }
@@ -191,6 +192,7 @@ std::shared_ptr<torch::nn::Module> create_fake_score(
 
 torch::jit::Module create_fake_score(const torch::jit::Module& teacher,
                                      const FakeScoreOptions& options) {
+  const detail::TrainableTensors trainable;
   torch::jit::Module module = teacher;
   if (options.deep_copy) {
     const auto from = jit_tensors(teacher);

@@ -39,6 +39,7 @@ MetaJob::MetaJob(const ModuleBuilder& build, const TeacherSource& teacher,
 }
 
 MetaResult MetaJob::run() {
+  const TrainableTensors trainable;
   phase("build", [this] { build(); });
   phase("agree", [this] { agree_on_structure(); });
   phase("plan", [this] { plan(); });

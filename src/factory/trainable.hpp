@@ -1,6 +1,8 @@
 #pragma once
 
 #include <ATen/core/Tensor.h>
+#include <ATen/core/grad_mode.h>
+#include <c10/core/InferenceMode.h>
 
 namespace fakescore::detail {
 
@@ -10,5 +12,13 @@ inline void require_gradients(at::Tensor parameter) {
     parameter.set_requires_grad(true);
   }
 }
+
+/// While it lives, tensors that are made can be trained, also where the caller is in InferenceMode.
+/// Whether gradients are recorded stays as it was.
+class TrainableTensors {
+  bool records_gradients_ = at::GradMode::is_enabled();
+  c10::InferenceMode no_inference_{false};
+  at::AutoGradMode gradients_{records_gradients_};
+};
 
 }  // namespace fakescore::detail

@@ -63,16 +63,39 @@ TEST(CreateFakeScore, CopiesAndLeavesTheTeacherAsItWas) {
   }
 }
 
+void expect_to_train(PlainModule& module) {
+  const auto before = module.first->weight.detach().clone();
+  torch::optim::SGD optimizer(module.parameters(), 0.1);
+  module.forward(torch::ones({2, 8})).sum().backward();
+  optimizer.step();
+  EXPECT_FALSE(torch::equal(module.first->weight, before));
+}
+
 TEST(CreateFakeScore, TheCopyTrains) {
   auto teacher = std::make_shared<PlainModule>();
   const auto before = teacher->first->weight.detach().clone();
   const auto copy = std::dynamic_pointer_cast<PlainModule>(create_fake_score(teacher));
   ASSERT_TRUE(copy);
-  torch::optim::SGD optimizer(copy->parameters(), 0.1);
-  copy->forward(torch::ones({2, 8})).sum().backward();
-  optimizer.step();
-  EXPECT_FALSE(torch::equal(copy->first->weight, before));
+  expect_to_train(*copy);
   EXPECT_TRUE(torch::equal(teacher->first->weight, before));
+}
+
+TEST(CreateFakeScore, TheResultTrainsAlsoWhereItIsMadeInInferenceMode) {
+  const auto teacher = std::make_shared<PlainModule>();
+  const auto build = [] { return std::make_shared<PlainModule>(); };
+  std::vector<std::shared_ptr<torch::nn::Module>> copies;
+  {
+    const torch::InferenceMode inference;
+    copies.push_back(create_fake_score(teacher));
+    copies.push_back(create_fake_score(teacher, {.build = build}));
+    const auto single = make_local_communicators(1);
+    copies.push_back(
+        create_fake_score_meta(build, TeacherSource::module(teacher), *single[0]).module);
+    EXPECT_TRUE(torch::InferenceMode::is_enabled());
+  }
+  for (const auto& copy : copies) {
+    expect_to_train(dynamic_cast<PlainModule&>(*copy));
+  }
 }
 
 TEST(CreateFakeScore, KeepsTiesAndStrides) {
