@@ -34,18 +34,28 @@ constexpr int kLongSpin = 20000;
 /// A fixed-length summary that goes ahead of every control message.
 struct Head {
   int64_t bytes = 0;
-  char step[248] = {};
+  int64_t step_bytes = 0;
+  char step[240] = {};
 };
 
-Head make_head(const Step& step, size_t bytes) {
+// An encoded step is its name and at most 22 bytes.
+constexpr size_t kLongestName = 200;
+
+/// Every rank cuts a long name alike, so that the same step stays the same.
+Head make_head(Step step, size_t bytes) {
+  if (step.what.size() > kLongestName) step.what.resize(kLongestName);
+  const std::string encoded = detail::encode_step(step);
   Head head;
   head.bytes = static_cast<int64_t>(bytes);
-  const std::string text = detail::serialize(step);
-  std::memcpy(head.step, text.data(), std::min(text.size(), sizeof head.step - 1));
+  head.step_bytes = static_cast<int64_t>(std::min(encoded.size(), sizeof head.step));
+  std::memcpy(head.step, encoded.data(), static_cast<size_t>(head.step_bytes));
   return head;
 }
 
-Step read_step(const Head& head) { return detail::parse_step(head.step).value_or(Step{}); }
+Step read_step(const Head& head) {
+  const auto bytes = std::clamp<int64_t>(head.step_bytes, 0, sizeof head.step);
+  return detail::decode_step(std::string(head.step, static_cast<size_t>(bytes))).value_or(Step{});
+}
 
 /// Requests and the memory that MPI uses until they end.
 struct Flight {

@@ -1,12 +1,14 @@
 #include "comm/step.hpp"
 
 #include <cstdio>
+#include <nlohmann/json.hpp>
 #include <sstream>
 
 namespace fakescore::detail {
 namespace {
 
-constexpr char kSeparator = '\x1f';
+using nlohmann::json;
+
 constexpr const char* kLostRemedy =
     "look at the logs of the ranks named and start the job again; where a rank was only slow, "
     "raise "
@@ -18,28 +20,6 @@ std::string seconds(std::chrono::milliseconds timeout) {
   char text[32];
   std::snprintf(text, sizeof text, "%g s", static_cast<double>(timeout.count()) / 1000);
   return text;
-}
-
-std::string name_ranks(const std::vector<int>& ranks) {
-  std::ostringstream text;
-  text << (ranks.size() == 1 ? "rank " : "ranks ");
-  for (size_t i = 0; i < ranks.size(); ++i) {
-    if (i > 0) text << (i + 1 == ranks.size() ? " and " : ", ");
-    text << ranks[i];
-  }
-  return text.str();
-}
-
-std::vector<std::string> split(const std::string& text) {
-  std::vector<std::string> fields(1);
-  for (const char c : text) {
-    if (c == kSeparator) {
-      fields.emplace_back();
-    } else {
-      fields.back().push_back(c);
-    }
-  }
-  return fields;
 }
 
 /// The first two answers that differ, as "; rank 0 waits in ..., rank 1 in ..."; empty where all
@@ -76,24 +56,33 @@ std::string describe(const Step& step) {
   return text.str();
 }
 
-std::string serialize(const Step& step) {
-  std::ostringstream text;
-  text << static_cast<int>(step.kind) << kSeparator << step.root << kSeparator << step.bytes
-       << kSeparator << step.what;
-  return text.str();
+std::string encode_step(const Step& step) {
+  std::string bytes;
+  json::to_msgpack(json::array({static_cast<int>(step.kind), step.root, step.bytes, step.what}),
+                   bytes);
+  return bytes;
 }
 
-std::optional<Step> parse_step(const std::string& text) {
-  const std::vector<std::string> fields = split(text);
-  if (fields.size() != 4) return std::nullopt;
+std::optional<Step> decode_step(const std::string& bytes) {
   try {
-    const int kind = std::stoi(fields[0]);
+    const json fields = json::from_msgpack(bytes);
+    const int kind = fields.at(0).get<int>();
     if (kind < 0 || kind > static_cast<int>(CallKind::kBroadcast)) return std::nullopt;
-    return Step{static_cast<CallKind>(kind), std::stoi(fields[1]), std::stoll(fields[2]),
-                fields[3]};
-  } catch (const std::logic_error&) {
+    return Step{static_cast<CallKind>(kind), fields.at(1).get<int>(), fields.at(2).get<int64_t>(),
+                fields.at(3).get<std::string>()};
+  } catch (const json::exception&) {
     return std::nullopt;
   }
+}
+
+std::string name_ranks(const std::vector<int>& ranks) {
+  std::ostringstream text;
+  text << (ranks.size() == 1 ? "rank " : "ranks ");
+  for (size_t i = 0; i < ranks.size(); ++i) {
+    if (i > 0) text << (i + 1 == ranks.size() ? " and " : ", ");
+    text << ranks[i];
+  }
+  return text.str();
 }
 
 ErrorInfo judge_census(const Answers& answers, const char* backend,
@@ -132,26 +121,6 @@ ErrorInfo different_steps(int first_rank, const Step& first, int second_rank, co
           << " called " << describe(first) << ", rank " << second_rank << " called "
           << describe(second);
   return {ErrorCode::kPeerLost, -1, "", first.what, message.str(), kStepsRemedy};
-}
-
-std::string serialize(const ErrorInfo& info) {
-  std::ostringstream text;
-  text << static_cast<int>(info.code) << kSeparator << info.rank << kSeparator << info.phase
-       << kSeparator << info.subject << kSeparator << info.message << kSeparator << info.remedy;
-  return text.str();
-}
-
-ErrorInfo parse_error_info(const std::string& text) {
-  const std::vector<std::string> fields = split(text);
-  if (fields.size() != 6) {
-    return {ErrorCode::kPeerLost, -1, "", "", "a peer's verdict could not be read", ""};
-  }
-  return {static_cast<ErrorCode>(std::stoi(fields[0])),
-          std::stoi(fields[1]),
-          fields[2],
-          fields[3],
-          fields[4],
-          fields[5]};
 }
 
 }  // namespace fakescore::detail

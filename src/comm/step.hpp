@@ -25,9 +25,12 @@ struct Step {
 /// `all_gather "plan"`, `broadcast "x" of 12 bytes from rank 0`.
 std::string describe(const Step& step);
 
-/// One line that `parse_step` reads back: steps travel between ranks.
-std::string serialize(const Step& step);
-std::optional<Step> parse_step(const std::string& text);
+/// A step as bytes and back, for steps travel between ranks; nothing where they cannot be read.
+std::string encode_step(const Step& step);
+std::optional<Step> decode_step(const std::string& bytes);
+
+/// "rank 3", "ranks 1, 2 and 5".
+std::string name_ranks(const std::vector<int>& ranks);
 
 /// What a census found: element i is the step rank i waits in, nothing where it did not answer.
 using Answers = std::vector<std::optional<Step>>;
@@ -44,9 +47,5 @@ ErrorInfo judge_census(const Answers& answers, const char* backend,
 /// The error of two ranks that called different steps.
 ErrorInfo different_steps(int first_rank, const Step& first, int second_rank, const Step& second,
                           const char* backend);
-
-/// ErrorInfo as text and back, for a verdict that one rank reaches for all.
-std::string serialize(const ErrorInfo& info);
-ErrorInfo parse_error_info(const std::string& text);
 
 }  // namespace fakescore::detail

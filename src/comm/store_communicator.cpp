@@ -9,6 +9,7 @@
 #include "comm/base_communicator.hpp"
 #include "comm/store_frame.hpp"
 #include "comm/store_worker.hpp"
+#include "core/error_codec.hpp"
 #include "fakescore/comm/make_communicator.hpp"
 
 namespace fakescore {
@@ -209,15 +210,15 @@ void StoreCommunicator::require_same(int other, const Step& theirs, const Step& 
 
 void StoreCommunicator::publish(const ErrorInfo& info) {
   const std::string key = prefix_ + "verdict";
-  const Bytes mine = to_bytes(detail::serialize(info));
+  const Bytes mine = to_bytes(detail::encode_error(info));
   // The first verdict wins, so that all ranks raise the same.
   const Bytes winner =
       compute<Bytes>([key, mine](c10d::Store& s) { return s.compareSet(key, {}, mine); });
-  fail(detail::parse_error_info(std::string(winner.begin(), winner.end())));
+  fail(detail::decode_error(std::string(winner.begin(), winner.end())));
 }
 
 void StoreCommunicator::take_census(const Step& step) {
-  set("alive/" + std::to_string(rank()), to_bytes(detail::serialize(step)));
+  set("alive/" + std::to_string(rank()), to_bytes(detail::encode_step(step)));
   set("census", Bytes{1});
   std::vector<std::string> keys;
   for (int peer = 0; peer < world_size(); ++peer) {
@@ -236,7 +237,7 @@ void StoreCommunicator::take_census(const Step& step) {
       found.emplace_back();
       if (!s.check({key})) continue;
       const Bytes value = s.get(key);
-      found.back() = detail::parse_step(std::string(value.begin(), value.end()));
+      found.back() = detail::decode_step(std::string(value.begin(), value.end()));
     }
     return found;
   });

@@ -7,7 +7,7 @@ namespace fakescore::detail {
 using Bytes = std::vector<uint8_t>;
 
 Bytes pack(const Step& step, const void* data, size_t length) {
-  const std::string head = serialize(step);
+  const std::string head = encode_step(step);
   const uint32_t head_length = static_cast<uint32_t>(head.size());
   Bytes packed(sizeof head_length + head.size() + length);
   std::memcpy(packed.data(), &head_length, sizeof head_length);
@@ -22,7 +22,7 @@ Frame unpack(const Bytes& packed) {
   std::memcpy(&head_length, packed.data(), sizeof head_length);
   if (packed.size() - sizeof head_length < head_length) return {};
   const auto head = packed.begin() + sizeof head_length;
-  const auto step = parse_step(std::string(head, head + head_length));
+  const auto step = decode_step(std::string(head, head + head_length));
   return {step.value_or(Step{}), Bytes(head + head_length, packed.end())};
 }
 

@@ -1,6 +1,7 @@
 target_sources(fakescore PRIVATE
   core/digest.cpp
   core/error.cpp
+  core/error_codec.cpp
   core/manifest.cpp
   core/meta/fallback.cpp
   core/meta/guard.cpp

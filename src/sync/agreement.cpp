@@ -3,37 +3,13 @@
 #include <nlohmann/json.hpp>
 #include <vector>
 
+#include "comm/step.hpp"
+#include "core/error_codec.hpp"
+
 namespace fakescore::detail {
 namespace {
 
 using nlohmann::json;
-
-std::string encode(const ErrorInfo& info) {
-  std::string bytes;
-  json::to_msgpack(json::array({static_cast<int>(info.code), info.rank, info.phase, info.subject,
-                                info.message, info.remedy}),
-                   bytes);
-  return bytes;
-}
-
-ErrorInfo decode(const std::string& bytes) {
-  const json fields = json::from_msgpack(bytes);
-  return {static_cast<ErrorCode>(fields.at(0).get<int>()),
-          fields.at(1).get<int>(),
-          fields.at(2).get<std::string>(),
-          fields.at(3).get<std::string>(),
-          fields.at(4).get<std::string>(),
-          fields.at(5).get<std::string>()};
-}
-
-std::string join_ranks(const std::vector<int>& ranks) {
-  std::string text = ranks.size() == 1 ? "rank " : "ranks ";
-  for (size_t i = 0; i < ranks.size(); ++i) {
-    if (i > 0) text += ", ";
-    text += std::to_string(ranks[i]);
-  }
-  return text;
-}
 
 /// What one rank reports of the first entry in which it differs from root.
 struct Difference {
@@ -43,12 +19,14 @@ struct Difference {
 
 std::string encode(const std::optional<Difference>& difference) {
   if (!difference) return "";
-  return json::array({difference->index, difference->here}).dump();
+  std::string bytes;
+  json::to_msgpack(json::array({difference->index, difference->here}), bytes);
+  return bytes;
 }
 
-std::optional<Difference> decode_difference(const std::string& text) {
-  if (text.empty()) return std::nullopt;
-  const json fields = json::parse(text);
+std::optional<Difference> decode_difference(const std::string& bytes) {
+  if (bytes.empty()) return std::nullopt;
+  const json fields = json::from_msgpack(bytes);
   return Difference{fields.at(0).get<size_t>(), fields.at(1).get<std::string>()};
 }
 
@@ -69,7 +47,7 @@ std::optional<Difference> decode_difference(const std::string& text) {
   }
   throw_error({ErrorCode::kMismatch, ranks.front(), "agree",
                "entry " + std::to_string(first->index) + " of the module",
-               join_ranks(ranks) + (ranks.size() == 1 ? " has " : " have ") + first->here +
+               name_ranks(ranks) + (ranks.size() == 1 ? " has " : " have ") + first->here +
                    ", root rank " + std::to_string(root) + " has " +
                    root_manifest.describe(first->index),
                "build the same module on every rank: same configuration, same order, same dtype"});
@@ -79,9 +57,9 @@ std::optional<Difference> decode_difference(const std::string& text) {
 
 void agree(Communicator& communicator, const std::string& phase,
            const std::optional<ErrorInfo>& failure) {
-  const auto statuses = communicator.all_gather(failure ? encode(*failure) : "", phase);
+  const auto statuses = communicator.all_gather(failure ? encode_error(*failure) : "", phase);
   for (const std::string& status : statuses) {
-    if (!status.empty()) throw_error(decode(status));
+    if (!status.empty()) throw_error(decode_error(status));
   }
 }
 

@@ -1,4 +1,8 @@
 fakescore_add_test(error_test SOURCES unit/error_test.cpp LABELS unit)
+fakescore_add_test(codec_test
+  SOURCES unit/codec_test.cpp ${PROJECT_SOURCE_DIR}/src/comm/step.cpp
+          ${PROJECT_SOURCE_DIR}/src/core/error_codec.cpp
+  LIBRARIES nlohmann_json::nlohmann_json LABELS unit)
 fakescore_add_test(safetensors_test SOURCES unit/safetensors_test.cpp LABELS unit)
 fakescore_add_test(digest_test SOURCES unit/digest_test.cpp LABELS unit)
 fakescore_add_test(manifest_test SOURCES unit/manifest_test.cpp LABELS unit)

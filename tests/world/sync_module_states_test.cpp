@@ -116,6 +116,31 @@ TEST(SyncModuleStates, ReportsProgressToTheEnd) {
   });
 }
 
+TEST(SyncModuleStates, NamesMayHoldAnyBytes) {
+  run_on_every_rank([](Communicator& communicator) {
+    const std::string odd = "odd\x1fname \xff\xfe";
+    const std::string odd_and_long = odd + std::string(500, 'x');
+    const float own = static_cast<float>(communicator.rank());
+    torch::nn::Module module;
+    module.register_buffer(odd, torch::full({3}, own));
+    module.register_buffer(odd_and_long, torch::full({100'000}, own));
+    SyncOptions options;
+    options.verify = true;
+    sync_module_states(module, communicator, options);
+    for (const auto& buffer : module.buffers()) EXPECT_TRUE((buffer == 0).all().item<bool>());
+    communicator.all_gather("", odd_and_long);
+    EXPECT_EQ(communicator.broadcast_message("x", 0, odd), "x");
+    if (communicator.world_size() == 1) return;
+    module.register_buffer("last" + odd, torch::zeros({2 + communicator.rank() % 2}));
+    const std::string text =
+        error_of<MismatchError>([&] { sync_module_states(module, communicator); });
+    EXPECT_THAT(text, HasSubstr("last" + odd));
+    for (const auto& other : communicator.all_gather(text, "test")) {
+      EXPECT_EQ(other, text);
+    }
+  });
+}
+
 TEST(SyncModuleStates, AnEmptyModuleIsFine) {
   run_on_every_rank([](Communicator& communicator) {
     torch::nn::Module module;
