@@ -8,6 +8,7 @@
 #include "fakescore/core/module_tensors.hpp"
 #include "fakescore/factory/fake_score.hpp"
 #include "fakescore/factory/fake_score_meta.hpp"
+#include "support/error_of.hpp"
 #include "support/lazy_module.hpp"
 #include "support/tensor_checks.hpp"
 #include "support/tiny_models.hpp"
@@ -17,6 +18,7 @@ namespace {
 
 using testing::AwkwardModule;
 using testing::bit_equal;
+using testing::error_of;
 using ::testing::HasSubstr;
 using testing::LazyModule;
 using testing::PlainModule;
@@ -260,6 +262,16 @@ TEST(CreateFakeScore, CopiesTorchScriptModules) {
   EXPECT_FALSE(teacher.is_training());
   EXPECT_FALSE(weight.requires_grad());
   EXPECT_EQ(create_fake_score(teacher, {.deep_copy = false})._ivalue(), teacher._ivalue());
+}
+
+TEST(TeacherSource, RefusesATensorOnAnotherDevice) {
+  const c10::Device device(c10::DeviceType::PrivateUse1, 0);
+  const at::Tensor elsewhere = at::detail::make_tensor<c10::TensorImpl>(
+      c10::DispatchKeySet(c10::DispatchKey::PrivateUse1), caffe2::TypeMeta::Make<float>(), device);
+  EXPECT_THAT(error_of<TeacherError>([&] {
+                TeacherSource::state_dict({{"weight", elsewhere}}).open();
+              }),
+              AllOf(HasSubstr("tensor weight"), HasSubstr("is on privateuseone:0")));
 }
 
 TEST(CreateFakeScoreMeta, WithoutABuilderCopiesInOneProcessOnly) {

@@ -18,6 +18,11 @@ class MemoryTeacher : public Teacher {
                      "is given twice, undefined or on the meta device",
                      "give each tensor once, with values"});
       }
+      if (!tensor.is_cpu()) {
+        throw_error({ErrorCode::kTeacher, -1, "", "tensor " + name,
+                     "is on " + tensor.device().str() + ", not on the CPU",
+                     "move the teacher's tensors to the CPU first"});
+      }
       tensors_.push_back({name, tensor.sizes().vec(), tensor.scalar_type(), ""});
       values_.push_back(tensor.detach());
     }

@@ -10,7 +10,7 @@
 namespace fakescore::detail {
 
 /// A teacher of tensors in memory. Throws TeacherError for a name given twice and for a tensor
-/// without values.
+/// without values or on another device than the CPU.
 std::unique_ptr<Teacher> make_memory_teacher(
     std::vector<std::pair<std::string, at::Tensor>> tensors);
 
