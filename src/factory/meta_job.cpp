@@ -246,7 +246,10 @@ void MetaJob::fill_module() {
   for (size_t i = 0; i < tensors_.size(); ++i) {
     if (!done.insert(tensors_[i].tensor.unsafeGetTensorImpl()).second) continue;
     materialize_into(tensors_[i].tensor, placement_->tensor(i));
-    if (tensors_[i].kind == TensorKind::kParameter) require_gradients(tensors_[i].tensor);
+  }
+  // A parameter may be listed first as a buffer of another module.
+  for (const ModuleTensor& entry : tensors_) {
+    if (entry.kind == TensorKind::kParameter) require_gradients(entry.tensor);
   }
   module_->train();
 }

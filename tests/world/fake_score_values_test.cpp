@@ -125,6 +125,22 @@ TEST(FakeScoreValues, FillsAnExpandedTensor) {
   });
 }
 
+TEST(FakeScoreValues, AParameterThatIsABufferElsewhereRequiresGradients) {
+  run_on_every_rank([](Communicator& communicator) {
+    auto build = [] {
+      auto child = std::make_shared<torch::nn::Module>();
+      const auto weight = child->register_parameter("weight", torch::ones({2}), false);
+      auto module = std::make_shared<torch::nn::Module>();
+      module->register_buffer("cache", weight);
+      module->register_module("child", child);
+      return module;
+    };
+    const auto module =
+        create_fake_score_meta(build, TeacherSource::module(build()), communicator).module;
+    EXPECT_TRUE(module->named_parameters()["child.weight"].requires_grad());
+  });
+}
+
 TEST(FakeScoreValues, CastsNegativesAndWhatTheyShareStorageWith) {
   run_on_every_rank([](Communicator& communicator) {
     auto build = [] {
