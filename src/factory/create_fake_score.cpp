@@ -26,9 +26,12 @@ constexpr const char* kFsdpMark = "_fsdp_wrapped_module";
 
 void check_not_sharded(const std::string& name) {
   if (name.find(kFsdpMark) == std::string::npos) return;
-  throw_error({ErrorCode::kConfig, -1, kPhase, name,
-               "the teacher is FSDP-wrapped: a deep copy would copy this rank's shard",
-               "use create_fake_score_meta, or pass deep_copy = false"});
+  throw_error(
+      {ErrorCode::kConfig, -1, kPhase, name,
+       "the teacher is FSDP-wrapped: a deep copy would copy this rank's shard",
+       "call create_fake_score_meta with a builder of the unwrapped module and a "
+       "TeacherSource (the checkpoint's path, or the gathered state dict), or pass deep_copy "
+       "= false"});
 }
 
 std::string type_name(const torch::nn::Module& module) {

@@ -125,12 +125,12 @@ TEST(CreateFakeScore, WithoutACopyIsTheSameInstance) {
 TEST(CreateFakeScore, RefusesAWrappedTeacher) {
   auto teacher = std::make_shared<torch::nn::Module>();
   teacher->register_module("_fsdp_wrapped_module", torch::nn::Linear(2, 2));
-  try {
-    create_fake_score(teacher);
-    FAIL() << "no error";
-  } catch (const ConfigError& error) {
-    EXPECT_THAT(error.what(), HasSubstr("create_fake_score_meta"));
-  }
+  const auto says_what_to_pass =
+      AllOf(HasSubstr("create_fake_score_meta"), HasSubstr("builder"), HasSubstr("TeacherSource"));
+  EXPECT_THAT(error_of<ConfigError>([&] { create_fake_score(teacher); }), says_what_to_pass);
+  const auto single = make_local_communicators(1);
+  EXPECT_THAT(error_of<ConfigError>([&] { create_fake_score_meta(teacher, *single[0]); }),
+              says_what_to_pass);
 }
 
 TEST(CreateFakeScore, NamesTheTypeThatCannotBeCloned) {

@@ -33,8 +33,8 @@ struct FakeScoreOptions {
 /// Without `deep_copy`, the teacher itself, with the same two settings; nothing is checked.
 ///
 /// Throws ConfigError for an FSDP-wrapped teacher ("_fsdp_wrapped_module" in a name), which only
-/// create_fake_score_meta can copy; BuildError naming the type where it can neither be cloned nor
-/// built.
+/// create_fake_score_meta with a builder and a TeacherSource can copy; BuildError naming the type
+/// where it can neither be cloned nor built.
 FAKESCORE_API std::shared_ptr<torch::nn::Module> create_fake_score(
     const std::shared_ptr<torch::nn::Module>& teacher, const FakeScoreOptions& options = {});
 
