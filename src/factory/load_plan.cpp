@@ -25,11 +25,22 @@ std::string join(const std::vector<std::string>& names) {
   return text;
 }
 
+/// How many bits the magnitude of an integer of this dtype has.
+size_t magnitude_bits(at::ScalarType dtype) {
+  if (dtype == at::kBool) return 1;
+  return c10::elementSize(dtype) * 8 - (c10::isSignedType(dtype) ? 1 : 0);
+}
+
+bool integers_fit(at::ScalarType from, at::ScalarType to) {
+  const bool signs_fit =
+      from == at::kBool || !c10::isSignedType(from) || (to != at::kBool && c10::isSignedType(to));
+  return signs_fit && magnitude_bits(from) <= magnitude_bits(to);
+}
+
 bool loses_the_number(at::ScalarType from, at::ScalarType to) {
   if (at::isComplexType(from)) return !at::isComplexType(to);
   if (at::isFloatingType(from)) return !at::isFloatingType(to) && !at::isComplexType(to);
-  return at::isIntegralType(to, /*includeBool=*/true) &&
-         c10::elementSize(to) < c10::elementSize(from);
+  return at::isIntegralType(to, /*includeBool=*/true) && !integers_fit(from, to);
 }
 
 void check_fits(const TensorSpec& spec, const TeacherTensor& tensor) {

@@ -44,7 +44,8 @@ struct LoadPlan {
 };
 
 /// Matches a teacher's tensors with a module's. Pure. Throws TeacherError naming the tensor for a
-/// shape that differs, a cast that would lose the number (complex to real, floating to integer),
+/// shape that differs, a cast that would lose the number (complex to real, floating to integer, an
+/// integer to one that cannot hold all its values),
 /// and, where `strict`, for missing and unexpected keys. `teacher_description` names the teacher in
 /// messages.
 LoadPlan make_load_plan(const Manifest& manifest, const std::vector<TeacherTensor>& teacher,

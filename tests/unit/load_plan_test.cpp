@@ -117,6 +117,35 @@ TEST_F(LoadPlanTest, RefusesWhatDoesNotFit) {
   EXPECT_THAT(error(false), HasSubstr("would lose"));
 }
 
+TEST_F(LoadPlanTest, IntegersMustHoldEveryValue) {
+  torch::nn::Module module;
+  module.register_buffer("short", torch::zeros({2}, torch::kShort));
+  module.register_buffer("byte", torch::zeros({2}, torch::kByte));
+  module.register_buffer("bool", torch::zeros({2}, torch::kBool));
+  module.register_buffer("char", torch::zeros({2}, torch::kChar));
+  const Manifest manifest(module_tensors(module));
+  const auto fits = [&](const std::string& name, at::ScalarType dtype) {
+    try {
+      make_load_plan(manifest, {{name, {2}, dtype, ""}}, "the teacher", /*strict=*/false);
+      return true;
+    } catch (const TeacherError& error) {
+      EXPECT_THAT(error.what(), HasSubstr("would lose"));
+      return false;
+    }
+  };
+  for (const auto dtype : {at::kByte, at::kChar, at::kBool, at::kShort}) {
+    EXPECT_TRUE(fits("short", dtype)) << dtype;
+  }
+  EXPECT_TRUE(fits("byte", at::kBool));
+  EXPECT_TRUE(fits("char", at::kBool));
+  EXPECT_FALSE(fits("short", at::kUInt16));
+  EXPECT_FALSE(fits("short", at::kInt));
+  EXPECT_FALSE(fits("byte", at::kChar));
+  EXPECT_FALSE(fits("char", at::kByte));
+  EXPECT_FALSE(fits("bool", at::kByte));
+  EXPECT_FALSE(fits("bool", at::kChar));
+}
+
 TEST_F(LoadPlanTest, SurvivesTheWire) {
   teacher_.push_back({"ghost", {1}, at::kFloat, ""});
   find("big").dtype = at::kBFloat16;
