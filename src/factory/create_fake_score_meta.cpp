@@ -64,6 +64,7 @@ MetaResult create_fake_score_meta(const std::shared_ptr<torch::nn::Module>& teac
                  "pass a callable that builds the module on every rank, and the teacher as "
                  "TeacherSource::module, TeacherSource::state_dict or TeacherSource::path"});
   }
+  detail::check_meta_options(communicator, options);
   MetaResult result;
   result.module = create_fake_score(teacher);
   result.report.deep_copy = true;

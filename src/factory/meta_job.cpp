@@ -31,6 +31,15 @@ std::string describe(const MetaOptions& options) {
 
 }  // namespace
 
+void check_meta_options(const Communicator& communicator, const MetaOptions& options) {
+  check_options(communicator, options.root, options.bucket_bytes);
+  if (options.dtype && !at::isFloatingType(*options.dtype)) {
+    throw_error({ErrorCode::kConfig, -1, "", "option dtype",
+                 std::string(c10::toString(*options.dtype)) + " is not a floating-point dtype",
+                 "give one that parameters can be trained in, or none"});
+  }
+}
+
 MetaJob::MetaJob(const ModuleBuilder& build, const TeacherSource& teacher,
                  Communicator& communicator, const MetaOptions& options)
     : build_(build), source_(teacher), communicator_(communicator), options_(options) {
@@ -61,7 +70,7 @@ void MetaJob::phase(const std::string& name, const std::function<void()>& body) 
 
 void MetaJob::build() {
   run_agreed(communicator_, "build", ErrorCode::kBuild, [this] {
-    check_options(communicator_, options_.root, options_.bucket_bytes);
+    check_meta_options(communicator_, options_);
     const MetaInitGuard guard(options_.init);
     tape_ = guard.tape();
     module_ = build_ ? build_() : nullptr;

@@ -17,6 +17,9 @@
 
 namespace fakescore::detail {
 
+/// Throws ConfigError for options that cannot work.
+void check_meta_options(const Communicator& communicator, const MetaOptions& options);
+
 /// One call of create_fake_score_meta on one rank: its phases, and what they hand on.
 class MetaJob {
  public:

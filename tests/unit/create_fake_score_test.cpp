@@ -274,6 +274,27 @@ TEST(TeacherSource, RefusesATensorOnAnotherDevice) {
               AllOf(HasSubstr("tensor weight"), HasSubstr("is on privateuseone:0")));
 }
 
+TEST(CreateFakeScoreMeta, RefusesOptionsThatCannotWork) {
+  const auto teacher = std::make_shared<PlainModule>();
+  const auto build = [] { return std::make_shared<PlainModule>(); };
+  const auto single = make_local_communicators(1);
+  const auto expect_refused = [&](const MetaOptions& options, const std::string& name) {
+    EXPECT_THAT(error_of<ConfigError>([&] {
+                  create_fake_score_meta(build, TeacherSource::module(teacher), *single[0],
+                                         options);
+                }),
+                HasSubstr("option " + name));
+    EXPECT_THAT(
+        error_of<ConfigError>([&] { create_fake_score_meta(teacher, *single[0], options); }),
+        HasSubstr("option " + name));
+  };
+  MetaOptions options;
+  options.dtype = torch::kInt;
+  expect_refused(options, "dtype");
+  options.dtype = torch::kComplexFloat;
+  expect_refused(options, "dtype");
+}
+
 TEST(CreateFakeScoreMeta, WithoutABuilderCopiesInOneProcessOnly) {
   auto teacher = std::make_shared<PlainModule>();
   const auto single = make_local_communicators(1);
