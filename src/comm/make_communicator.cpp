@@ -15,7 +15,7 @@ std::unique_ptr<Communicator> join_store(const LaunchEnv& env, std::chrono::mill
   options.waitWorkers = false;
   // A process may make one communicator after the other on the same port.
   options.multiTenant = true;
-  options.timeout = timeout;
+  options.timeout = std::min(timeout, Communicator::kLongestTimeout);
   c10::intrusive_ptr<c10d::Store> store;
   const std::string where = env.master_addr + ":" + std::to_string(env.master_port);
   try {

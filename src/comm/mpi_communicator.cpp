@@ -321,7 +321,7 @@ std::unique_ptr<PendingBroadcast> MpiCommunicator::start_broadcast(const at::Ten
 bool has_mpi() noexcept { return true; }
 
 std::unique_ptr<Communicator> make_mpi_communicator(std::chrono::milliseconds timeout) {
-  auto group = detail::open_group(timeout);
+  auto group = detail::open_group(std::min(timeout, Communicator::kLongestTimeout));
   int rank = 0;
   int world_size = 1;
   check_mpi(MPI_Comm_rank(group->control, &rank), "MPI_Comm_rank");

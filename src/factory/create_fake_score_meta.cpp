@@ -11,12 +11,13 @@ namespace {
 
 using nlohmann::json;
 
-/// Sets a communicator's timeout for the length of a call.
+/// Sets a communicator's timeout for the length of a call. One that cannot work is refused later,
+/// by all ranks together, which takes a timeout that works.
 class TimeoutScope {
  public:
   TimeoutScope(Communicator& communicator, std::optional<std::chrono::milliseconds> timeout)
       : communicator_(communicator), before_(communicator.timeout()) {
-    if (timeout) communicator_.set_timeout(*timeout);
+    if (timeout && timeout->count() > 0) communicator_.set_timeout(*timeout);
   }
   ~TimeoutScope() { communicator_.set_timeout(before_); }
   TimeoutScope(const TimeoutScope&) = delete;

@@ -38,6 +38,11 @@ void check_meta_options(const Communicator& communicator, const MetaOptions& opt
                  std::string(c10::toString(*options.dtype)) + " is not a floating-point dtype",
                  "give one that parameters can be trained in, or none"});
   }
+  if (options.timeout && options.timeout->count() <= 0) {
+    throw_error({ErrorCode::kConfig, -1, "", "option timeout",
+                 std::to_string(options.timeout->count()) + " ms is not a time to wait for",
+                 "give more than the slowest step of any rank takes"});
+  }
 }
 
 MetaJob::MetaJob(const ModuleBuilder& build, const TeacherSource& teacher,

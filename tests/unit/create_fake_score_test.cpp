@@ -293,6 +293,11 @@ TEST(CreateFakeScoreMeta, RefusesOptionsThatCannotWork) {
   expect_refused(options, "dtype");
   options.dtype = torch::kComplexFloat;
   expect_refused(options, "dtype");
+  options = {};
+  options.timeout = std::chrono::milliseconds(0);
+  expect_refused(options, "timeout");
+  options.timeout = std::chrono::milliseconds(-5);
+  expect_refused(options, "timeout");
 }
 
 TEST(CreateFakeScoreMeta, WithoutABuilderCopiesInOneProcessOnly) {

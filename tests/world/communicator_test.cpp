@@ -51,6 +51,19 @@ TEST(Communicator, KeepsManyBroadcastsInFlight) {
   });
 }
 
+TEST(Communicator, TakesTheLongestTimeout) {
+  run_on_every_rank([](Communicator& comm) {
+    const auto before = comm.timeout();
+    comm.set_timeout(std::chrono::milliseconds::max());
+    EXPECT_EQ(comm.all_gather("", "forever").size(), static_cast<size_t>(comm.world_size()));
+    EXPECT_EQ(comm.broadcast_message("x", 0, "forever"), "x");
+    auto buffer = torch::zeros({1 << 20}, torch::kUInt8);
+    comm.start_broadcast(buffer, 0, "forever")->wait();
+    EXPECT_EQ(comm.timeout(), Communicator::kLongestTimeout);
+    comm.set_timeout(before);
+  });
+}
+
 TEST(Communicator, RefusesBadRootsAndBuffersEverywhere) {
   run_on_every_rank([](Communicator& comm) {
     EXPECT_THROW(comm.broadcast_message("", comm.world_size(), "x"), ConfigError);

@@ -2,6 +2,7 @@
 
 #include <ATen/core/Tensor.h>
 
+#include <algorithm>
 #include <chrono>
 #include <cstdint>
 #include <memory>
@@ -38,6 +39,9 @@ class FAKESCORE_API Communicator {
   /// How long survivors take at most to find out which ranks are lost.
   static constexpr std::chrono::milliseconds kPeerCensus{2000};
 
+  /// What a longer timeout counts as: some clocks below count milliseconds in an int.
+  static constexpr std::chrono::milliseconds kLongestTimeout = std::chrono::hours(24 * 24);
+
   virtual ~Communicator() = default;
   Communicator(const Communicator&) = delete;
   Communicator& operator=(const Communicator&) = delete;
@@ -45,7 +49,9 @@ class FAKESCORE_API Communicator {
   int rank() const noexcept { return rank_; }
   int world_size() const noexcept { return world_size_; }
   std::chrono::milliseconds timeout() const noexcept { return timeout_; }
-  void set_timeout(std::chrono::milliseconds timeout) noexcept { timeout_ = timeout; }
+  void set_timeout(std::chrono::milliseconds timeout) noexcept {
+    timeout_ = std::min(timeout, kLongestTimeout);
+  }
 
   /// "local", "mpi" or "store": for reports and errors.
   virtual const char* backend() const noexcept = 0;
@@ -70,7 +76,7 @@ class FAKESCORE_API Communicator {
 
  protected:
   Communicator(int rank, int world_size, std::chrono::milliseconds timeout)
-      : rank_(rank), world_size_(world_size), timeout_(timeout) {}
+      : rank_(rank), world_size_(world_size), timeout_(std::min(timeout, kLongestTimeout)) {}
 
  private:
   int rank_;

@@ -24,7 +24,7 @@ struct MetaOptions {
   int root = 0;
   /// Bytes of one broadcast; several are in flight.
   size_t bucket_bytes = kDefaultBucketBytes;
-  /// Deadline of every wait for another rank; nullopt keeps the communicator's.
+  /// Deadline of every wait for another rank, more than 0; nullopt keeps the communicator's.
   std::optional<std::chrono::milliseconds> timeout;
   /// Missing parameters or persistent buffers and unexpected keys are errors. Where false they are
   /// reported; what is missing gets the value of its own initialisation.
