@@ -16,12 +16,6 @@ constexpr const char* kLostRemedy =
 constexpr const char* kStepsRemedy =
     "make the same calls in the same order with the same options on every rank";
 
-std::string seconds(std::chrono::milliseconds timeout) {
-  char text[32];
-  std::snprintf(text, sizeof text, "%g s", static_cast<double>(timeout.count()) / 1000);
-  return text;
-}
-
 /// The first two answers that differ, as "; rank 0 waits in ..., rank 1 in ..."; empty where all
 /// wait in the same step.
 std::string name_difference(const Answers& answers) {
@@ -75,6 +69,12 @@ std::optional<Step> decode_step(const std::string& bytes) {
   }
 }
 
+std::string in_seconds(std::chrono::milliseconds timeout) {
+  char text[32];
+  std::snprintf(text, sizeof text, "%g s", static_cast<double>(timeout.count()) / 1000);
+  return text;
+}
+
 std::string name_ranks(const std::vector<int>& ranks) {
   std::ostringstream text;
   text << (ranks.size() == 1 ? "rank " : "ranks ");
@@ -98,7 +98,7 @@ ErrorInfo judge_census(const Answers& answers, const char* backend,
   }
   std::ostringstream message;
   if (lost.empty()) {
-    message << "no progress within " << seconds(timeout) << " over " << backend
+    message << "no progress within " << in_seconds(timeout) << " over " << backend
             << ", yet every rank answered: a rank is slower than the timeout or ranks called "
                "different steps"
             << name_difference(answers);
@@ -110,7 +110,8 @@ ErrorInfo judge_census(const Answers& answers, const char* backend,
             "raise the timeout, or " + std::string(kStepsRemedy)};
   }
   message << name_ranks(lost) << " of " << answers.size() << " did not answer within "
-          << seconds(timeout) << " over " << backend << ": dead, stopped, or no longer in the job";
+          << in_seconds(timeout) << " over " << backend
+          << ": dead, stopped, or no longer in the job";
   return {ErrorCode::kPeerLost, lost.front(), "", what, message.str(), kLostRemedy};
 }
 

@@ -29,6 +29,9 @@ std::string describe(const Step& step);
 std::string encode_step(const Step& step);
 std::optional<Step> decode_step(const std::string& bytes);
 
+/// "1.5 s".
+std::string in_seconds(std::chrono::milliseconds timeout);
+
 /// "rank 3", "ranks 1, 2 and 5".
 std::string name_ranks(const std::vector<int>& ranks);
 

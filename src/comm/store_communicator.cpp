@@ -69,9 +69,9 @@ class StoreCommunicator : public detail::BaseCommunicator {
         server_(std::move(server)),
         prefix_("fakescore/" + key_prefix + "/") {
     // Ranks that make one communicator after the other would else read each other's old keys.
-    int64_t generation = 0;
     const std::string counter = prefix_ + "generation/" + std::to_string(rank);
-    generation = compute<int64_t>([counter](c10d::Store& s) { return s.add(counter, 1); });
+    const int64_t generation =
+        compute<int64_t>([counter](c10d::Store& s) { return s.add(counter, 1); });
     prefix_ += std::to_string(generation) + "/";
   }
   ~StoreCommunicator() override { say_goodbye(); }
@@ -143,11 +143,9 @@ void StoreCommunicator::operate(Operation operation, milliseconds limit) {
 
 void StoreCommunicator::lose_store() {
   // The reason differs from rank to rank (addresses, errno), so it stays out of the text.
-  char seconds[32];
-  std::snprintf(seconds, sizeof seconds, "%g s", static_cast<double>(timeout().count()) / 1000);
   fail({ErrorCode::kPeerLost, server_.rank, "", server_.name,
         std::string("cannot be reached or does not answer over store (timeout ")
-            .append(seconds)
+            .append(detail::in_seconds(timeout()))
             .append("): the process that serves it is dead, stopped, or no longer in the job"),
         "look at the log of the process that serves the store and start the job again"});
 }
@@ -365,7 +363,8 @@ void StoreCommunicator::say_goodbye() noexcept {
       if (peer != rank()) keys.push_back(prefix_ + "goodbye/" + std::to_string(peer));
     }
     if (keys.empty()) return;
-    operate([keys](c10d::Store& s) { s.wait(keys, kGoodbye); }, kGoodbye);
+    // Longer than the wait itself: a worker that is left in it would outlive the store's server.
+    operate([keys](c10d::Store& s) { s.wait(keys, kGoodbye); }, kGoodbye + kStoreGrace);
   } catch (...) {
     return;  // a peer that says no goodbye in time is not waited for
   }
