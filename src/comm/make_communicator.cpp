@@ -20,9 +20,11 @@ std::unique_ptr<Communicator> join_store(const LaunchEnv& env, std::chrono::mill
   const std::string where = env.master_addr + ":" + std::to_string(env.master_port);
   try {
     store = c10::make_intrusive<c10d::TCPStore>(env.master_addr, options);
-  } catch (const c10::Error& error) {
+  } catch (const std::exception& error) {
+    const auto* from_torch = dynamic_cast<const c10::Error*>(&error);
     throw CommError({ErrorCode::kPeerLost, env.agent_hosts_store ? -1 : 0, "", "store at " + where,
-                     std::string("cannot be joined: ") + error.what_without_backtrace(),
+                     std::string("cannot be joined: ") +
+                         (from_torch ? from_torch->what_without_backtrace() : error.what()),
                      "check that the address is reachable from every host and the port is free"});
   }
   detail::StoreServer server;

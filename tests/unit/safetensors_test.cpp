@@ -13,6 +13,7 @@
 namespace fakescore {
 namespace {
 
+using ::testing::AllOf;
 using ::testing::HasSubstr;
 using testing::TempFolder;
 using NamedTensors = std::vector<std::pair<std::string, at::Tensor>>;
@@ -217,6 +218,14 @@ TEST_F(SafetensorsIndex, RefusesWhatItCannotTrust) {
               HasSubstr("missing from the shard"));
   EXPECT_THAT(error_with(R"({"x":"a.safetensors","q":"b.safetensors"})"),
               HasSubstr("does not say so"));
+}
+
+TEST(Safetensors, AFolderThatCannotBeReadIsATeacherError) {
+  const TempFolder folder;
+  const auto name = folder / "model.safetensors";
+  std::filesystem::create_symlink(name, name);  // a loop
+  EXPECT_THAT(error_of(folder.path()),
+              AllOf(HasSubstr(name.string()), HasSubstr("cannot be read")));
 }
 
 TEST(Safetensors, APipeIsRefusedAndNotWaitedFor) {

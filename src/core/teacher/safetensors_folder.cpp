@@ -88,9 +88,7 @@ fs::path choose_in_folder(const fs::path& folder) {
                       "give the folder that holds the weights");
 }
 
-}  // namespace
-
-SafetensorsFiles find_safetensors_files(const fs::path& path) {
+SafetensorsFiles find_files(const fs::path& path) {
   std::error_code error;
   const fs::file_status status = fs::status(path, error);
   if (!fs::exists(status)) {
@@ -100,6 +98,18 @@ SafetensorsFiles find_safetensors_files(const fs::path& path) {
   const fs::path file = fs::is_directory(status) ? choose_in_folder(path) : path;
   if (ends_with(file, ".json")) return read_index(file);
   return {{file}, {}, {}};
+}
+
+}  // namespace
+
+SafetensorsFiles find_safetensors_files(const fs::path& path) {
+  try {
+    return find_files(path);
+  } catch (const fs::filesystem_error& error) {
+    throw_teacher_error(error.path1().empty() ? path : error.path1(), "",
+                        "cannot be read: " + error.code().message(),
+                        "give a path that the root rank can read");
+  }
 }
 
 }  // namespace fakescore::detail
