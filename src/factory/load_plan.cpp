@@ -64,7 +64,10 @@ void check_fits(const TensorSpec& spec, const TeacherTensor& tensor) {
 class Planner {
  public:
   Planner(const Manifest& manifest, const std::vector<TeacherTensor>& teacher)
-      : manifest_(manifest), teacher_(teacher), occupied_(occupied_bytes_by_group(manifest)) {
+      : manifest_(manifest),
+        teacher_(teacher),
+        occupied_(occupied_bytes_by_group(manifest)),
+        has_key_(manifest.specs().size()) {
     for (int64_t group = 0; group < manifest.alias_groups(); ++group) {
       groups_.push_back({group, FillMode::kReplay, at::kFloat, {}});
     }
@@ -100,6 +103,7 @@ class Planner {
         plan_.cast.push_back({spec.name, teacher_[i].dtype, spec.dtype});
       }
       groups_[static_cast<size_t>(spec.alias_group)].fills.push_back({found->second, i});
+      has_key_[found->second] = true;
     }
   }
 
@@ -142,13 +146,11 @@ class Planner {
   }
 
   void find_missing() {
-    for (const TensorSpec& spec : manifest_.specs()) {
-      const auto group = static_cast<size_t>(spec.alias_group);
-      const bool covered = covers(filled_[group], occupied_bytes(spec));
-      const bool has_key = std::any_of(
-          groups_[group].fills.begin(), groups_[group].fills.end(),
-          [&](const auto& fill) { return manifest_.specs()[fill.spec].name == spec.name; });
-      if (has_key || (covered && element_count(spec) > 0)) continue;
+    for (size_t i = 0; i < manifest_.specs().size(); ++i) {
+      if (has_key_[i]) continue;
+      const TensorSpec& spec = manifest_.specs()[i];
+      const auto& filled = filled_[static_cast<size_t>(spec.alias_group)];
+      if (element_count(spec) > 0 && covers(filled, occupied_bytes(spec))) continue;
       if (element_count(spec) > 0 && is_worth_naming(spec)) plan_.replayed.push_back(spec.name);
       if (spec.kind == TensorKind::kParameter || spec.kind == TensorKind::kBuffer) {
         plan_.missing.push_back(spec.name);
@@ -169,6 +171,7 @@ class Planner {
   std::vector<std::vector<ByteRange>> occupied_;
   std::vector<std::vector<ByteRange>> filled_;
   std::vector<GroupPlan> groups_;
+  std::vector<bool> has_key_;  ///< by spec: whether the teacher has its name
   LoadPlan plan_;
 };
 

@@ -220,6 +220,14 @@ TEST_F(SafetensorsIndex, RefusesWhatItCannotTrust) {
               HasSubstr("does not say so"));
 }
 
+TEST(Safetensors, AnIndexHasASizeLimit) {
+  const TempFolder folder;
+  const auto index = folder / "model.safetensors.index.json";
+  std::ofstream(index) << "{}";
+  std::filesystem::resize_file(index, 100'000'001);  // sparse
+  EXPECT_THAT(error_of(folder.path()), HasSubstr("has 100000001 bytes"));
+}
+
 TEST(Safetensors, AFolderThatCannotBeReadIsATeacherError) {
   const TempFolder folder;
   const auto name = folder / "model.safetensors";

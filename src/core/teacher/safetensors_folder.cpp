@@ -3,6 +3,7 @@
 #include <algorithm>
 #include <fstream>
 #include <nlohmann/json.hpp>
+#include <set>
 
 #include "core/teacher/teacher_error.hpp"
 
@@ -14,6 +15,7 @@ using nlohmann::json;
 
 constexpr const char* kIndexSuffix = ".safetensors.index.json";
 constexpr const char* kFileSuffix = ".safetensors";
+constexpr uintmax_t kMaxIndexBytes = 100'000'000;  // as much as the format allows a header
 
 bool ends_with(const fs::path& path, const std::string& suffix) {
   return path.filename().string().ends_with(suffix);
@@ -36,6 +38,11 @@ SafetensorsFiles read_index(const fs::path& index) {
   std::ifstream stream;
   if (fs::is_regular_file(index)) stream.open(index);
   if (!stream.is_open()) throw_teacher_error(index, "", "cannot be opened");
+  if (const auto bytes = fs::file_size(index); bytes > kMaxIndexBytes) {
+    throw_teacher_error(index, "",
+                        "has " + std::to_string(bytes) + " bytes, an index at most " +
+                            std::to_string(kMaxIndexBytes));
+  }
   json content;
   try {
     content = json::parse(stream);
@@ -48,14 +55,13 @@ SafetensorsFiles read_index(const fs::path& index) {
   }
   SafetensorsFiles found;
   found.index = index;
+  std::set<fs::path> files;
   for (const auto& [tensor, value] : content["weight_map"].items()) {
     const fs::path shard = shard_path(value, tensor, index);
     found.weight_map.emplace(tensor, shard);
-    if (std::find(found.files.begin(), found.files.end(), shard) == found.files.end()) {
-      found.files.push_back(shard);
-    }
+    files.insert(shard);
   }
-  std::sort(found.files.begin(), found.files.end());
+  found.files.assign(files.begin(), files.end());
   return found;
 }
 
