@@ -172,8 +172,16 @@ void MetaJob::replay_on_root() {
     targets.push_back(tensors_[i].tensor);
     group_of.push_back(manifest_.specs()[i].alias_group);
   }
-  const auto values = tape_->replay(targets);
-  for (size_t i = 0; i < values.size(); ++i) placement_->adopt(group_of[i], values[i]);
+  try {
+    const auto values = tape_->replay(targets);
+    for (size_t i = 0; i < values.size(); ++i) placement_->adopt(group_of[i], values[i]);
+  } catch (const Error& error) {
+    ErrorInfo info = error.info();
+    info.message += "; wanted for " + manifest_.first_of_group(group_of.front()).name;
+    if (groups.size() > 1)
+      info.message += " or one of " + std::to_string(groups.size() - 1) + " more tensors";
+    throw_error(std::move(info));
+  }
 }
 
 void MetaJob::broadcast(bool replayed, const std::string& phase) {

@@ -281,6 +281,18 @@ TEST(InitTape, RefusesAConstantThatChanged) {
   }
 }
 
+TEST(InitTape, NamesTheOpThatFails) {
+  // Only values tell that this matrix has no inverse.
+  const auto [x, tape] = made([] { return torch::inverse(torch::zeros({3, 3})); });
+  try {
+    tape->replay({x});
+    ADD_FAILURE() << "nothing was thrown";
+  } catch (const BuildError& error) {
+    EXPECT_EQ(error.info().phase, "replay");
+    EXPECT_EQ(error.info().subject.rfind("aten::", 0), 0u) << error.what();
+  }
+}
+
 TEST(InitTape, ReturnsRealTensorsAsTheyAre) {
   const auto [x, tape] = made([] { return torch::ones(3); });
   const Tensor real = torch::ones(2);

@@ -141,6 +141,23 @@ TEST(FakeScoreValues, AParameterThatIsABufferElsewhereRequiresGradients) {
   });
 }
 
+TEST(FakeScoreValues, AReplayThatFailsNamesOpAndTensor) {
+  run_on_every_rank([](Communicator& communicator) {
+    auto build = [] {
+      auto module = std::make_shared<torch::nn::Module>();
+      module->register_buffer("inverse", torch::inverse(torch::zeros({3, 3})));
+      return module;
+    };
+    MetaOptions options;
+    options.strict = false;
+    EXPECT_THAT(error_of<BuildError>([&] {
+                  create_fake_score_meta(build, TeacherSource::state_dict({}), communicator,
+                                         options);
+                }),
+                AllOf(HasSubstr("rank 0 in replay: aten::"), HasSubstr("wanted for inverse")));
+  });
+}
+
 TEST(FakeScoreValues, CastsNegativesAndWhatTheyShareStorageWith) {
   run_on_every_rank([](Communicator& communicator) {
     auto build = [] {

@@ -11,6 +11,7 @@
 #include "core/meta/ivalue_tensors.hpp"
 #include "core/meta/op_info.hpp"
 #include "core/meta/tape.hpp"
+#include "fakescore/core/error.hpp"
 
 namespace fakescore {
 namespace detail {
@@ -80,6 +81,7 @@ class Replay {
   void find_last_uses();
 
   void execute(size_t index, Role role);
+  static void call(const Entry& entry, Stack& stack);
   Stack real_arguments(const Entry& entry, Role role) const;
   void prepare_generator(const RandomDraw& draw);
   void keep_results(const Entry& entry, const Stack& results,
@@ -188,11 +190,21 @@ void Replay::execute(size_t index, Role role) {
   const StorageSizes argument_storages = storage_sizes(stack);
   c10::set_default_dtype(c10::scalarTypeToTypeMeta(entry.default_dtype));
   if (entry.random) prepare_generator(*entry.random);
-  entry.op.callBoxed(&stack);
+  call(entry, stack);
   if (role == Role::kDrawOnly) return;
   if (op_info(entry.op).leaves_unset) zero_new_bytes(stack, argument_storages);
   keep_results(entry, stack, argument_storages);
   drop_unneeded(entry, index);
+}
+
+void Replay::call(const Entry& entry, Stack& stack) {
+  try {
+    entry.op.callBoxed(&stack);
+  } catch (...) {
+    ErrorInfo info = describe_current_exception(-1, "replay", ErrorCode::kBuild);
+    if (info.subject.empty()) info.subject = entry.op.schema().name();
+    throw_error(std::move(info));
+  }
 }
 
 Stack Replay::real_arguments(const Entry& entry, Role role) const {
