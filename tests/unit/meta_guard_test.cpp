@@ -139,6 +139,26 @@ TEST(MetaInitGuard, GuardsOnTwoThreadsAreIndependent) {
   EXPECT_EQ(two.sum().item<double>(), 12);
 }
 
+TEST(MetaInitGuard, ThreadsTakeTurnsAtTheDefaultGenerator) {
+  torch::manual_seed(kSeed);
+  const auto draw = [] {
+    const MetaInitGuard guard;
+    const Tensor x = torch::randn(20);
+    const Tensor y = torch::full({2}, torch::rand(3).sum().item<double>());  // replays at once
+    return torch::cat(guard.tape()->replay({x, y}));
+  };
+  const Tensor want = draw();
+  std::vector<int> wrong(4);
+  std::vector<std::thread> threads;
+  for (int& count : wrong) {
+    threads.emplace_back([&] {
+      for (int i = 0; i < 300; ++i) count += torch::equal(draw(), want) ? 0 : 1;
+    });
+  }
+  for (std::thread& thread : threads) thread.join();
+  EXPECT_EQ(wrong, std::vector<int>(4, 0));
+}
+
 TEST(MetaInitGuard, RefusesAutocast) {
   at::autocast::set_autocast_enabled(at::kCPU, true);
   {

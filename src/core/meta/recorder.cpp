@@ -195,6 +195,7 @@ RandomDraw Recorder::note_draw(const Entry& entry) {
 }
 
 size_t Recorder::current_segment(const at::Generator& generator) {
+  const auto turn = take_generator_turn();
   c10::GeneratorImpl* key = generator.unsafeGetGeneratorImpl();
   const at::Tensor state = generator_state(generator);
   const auto last = impl_.last_segment.find(key);

@@ -2,8 +2,6 @@
 
 #include <ATen/CPUGeneratorImpl.h>
 
-#include <mutex>
-
 namespace fakescore::detail {
 namespace {
 
@@ -15,12 +13,20 @@ uint64_t mix(uint64_t base, uint64_t count) {
   return z ^ (z >> 31);
 }
 
+uint64_t default_seed() {
+  const auto turn = take_generator_turn();
+  return at::detail::getDefaultCPUGenerator().current_seed();
+}
+
 }  // namespace
 
+std::unique_lock<std::recursive_mutex> take_generator_turn() {
+  static std::recursive_mutex mutex;
+  return std::unique_lock<std::recursive_mutex>(mutex);
+}
+
 SeedSource::SeedSource(const MetaInitOptions& options)
-    : mode_(options.random),
-      base_seed_(options.seed ? *options.seed
-                              : at::detail::getDefaultCPUGenerator().current_seed()) {}
+    : mode_(options.random), base_seed_(options.seed ? *options.seed : default_seed()) {}
 
 uint64_t SeedSource::next(const c10::IValue& generator) {
   const uint64_t base = generator.isNone() ? base_seed_ : generator.toGenerator().current_seed();
@@ -44,7 +50,9 @@ void seed_default_generator(uint64_t seed) {
 }
 
 DefaultGeneratorKeeper::DefaultGeneratorKeeper()
-    : generator_(at::detail::getDefaultCPUGenerator()), state_(generator_state(generator_)) {}
+    : turn_(take_generator_turn()),
+      generator_(at::detail::getDefaultCPUGenerator()),
+      state_(generator_state(generator_)) {}
 
 DefaultGeneratorKeeper::~DefaultGeneratorKeeper() { set_generator_state(generator_, state_); }
 

@@ -5,6 +5,7 @@
 #include <ATen/core/dispatch/Dispatcher.h>
 
 #include <cstdint>
+#include <mutex>
 
 #include "core/meta/op_info.hpp"
 #include "fakescore/core/meta_init.hpp"
@@ -26,7 +27,11 @@ class SeedSource {
   uint64_t count_ = 0;
 };
 
-/// Puts the default CPU generator's state back when it goes.
+/// The turn of one thread at the process's default generator and default dtype, which replays and
+/// seeded calls switch for a while. Whoever is in between replays again, hence recursive.
+std::unique_lock<std::recursive_mutex> take_generator_turn();
+
+/// Keeps the turn, and puts the default CPU generator's state back when it goes.
 class DefaultGeneratorKeeper {
  public:
   DefaultGeneratorKeeper();
@@ -35,6 +40,7 @@ class DefaultGeneratorKeeper {
   DefaultGeneratorKeeper& operator=(const DefaultGeneratorKeeper&) = delete;
 
  private:
+  std::unique_lock<std::recursive_mutex> turn_;
   at::Generator generator_;
   at::Tensor state_;
 };
