@@ -3,10 +3,12 @@
 #include <torch/nn/module.h>
 
 #include <algorithm>
+#include <sstream>
 #include <unordered_set>
 
 #include "core/copy_once.hpp"
 #include "factory/cast_module.hpp"
+#include "factory/host_memory.hpp"
 #include "factory/trainable.hpp"
 #include "fakescore/sync/run_agreed.hpp"
 #include "sync/agreement.hpp"
@@ -27,6 +29,21 @@ std::string describe(const MetaOptions& options) {
          " bucket_bytes=" + std::to_string(options.bucket_bytes) +
          " strict=" + std::to_string(options.strict) + " verify=" + std::to_string(options.verify) +
          " dtype=" + (options.dtype ? c10::toString(*options.dtype) : "unchanged");
+}
+
+/// How many ranks share each limit, this one included.
+std::vector<size_t> count_sharers(Communicator& communicator,
+                                  const std::vector<MemoryLimit>& limits) {
+  std::string own;
+  for (const MemoryLimit& limit : limits) own += limit.id + "\n";
+  std::vector<size_t> sharers(limits.size());
+  for (const std::string& theirs : communicator.all_gather(own, "place")) {
+    std::istringstream lines(theirs);
+    for (std::string id; std::getline(lines, id);) {
+      for (size_t i = 0; i < limits.size(); ++i) sharers[i] += limits[i].id == id ? 1 : 0;
+    }
+  }
+  return sharers;
 }
 
 }  // namespace
@@ -143,8 +160,11 @@ void MetaJob::check_tied_values(const LoadPlan& plan) {
 }
 
 void MetaJob::place() {
-  run_agreed(communicator_, "place", ErrorCode::kMemory, [this] {
+  const auto limits = memory_limits();
+  const auto sharers = count_sharers(communicator_, limits);
+  run_agreed(communicator_, "place", ErrorCode::kMemory, [&] {
     placement_.emplace(manifest_);
+    placement_->check_fits(limits, sharers);
     for (const GroupPlan& group : plan_.groups) placement_->allocate(group.group);
   });
 }

@@ -2,6 +2,11 @@
 
 #include <ATen/Functions.h>
 
+#include <algorithm>
+#include <iomanip>
+#include <numeric>
+#include <sstream>
+
 #include "fakescore/core/error.hpp"
 #include "sync/storage_bytes.hpp"
 
@@ -17,6 +22,24 @@ void Placement::allocate(int64_t group, at::Device device) {
         {ErrorCode::kMemory, -1, "place", manifest_.first_of_group(group).name,
          std::to_string(bytes) + " bytes cannot be allocated: " + error.what_without_backtrace(),
          "run on hosts with more memory, fewer ranks a host, or a smaller dtype"});
+  }
+}
+
+void Placement::check_fits(const std::vector<MemoryLimit>& limits,
+                           const std::vector<size_t>& sharers) const {
+  const double bytes = std::accumulate(storage_bytes_.begin(), storage_bytes_.end(), 0.0);
+  for (size_t i = 0; i < limits.size(); ++i) {
+    const double needed = bytes * static_cast<double>(sharers[i]);
+    if (needed <= static_cast<double>(limits[i].available)) continue;
+    const auto largest = std::max_element(storage_bytes_.begin(), storage_bytes_.end());
+    std::ostringstream text;
+    text << std::fixed << std::setprecision(0) << "the module needs " << bytes
+         << " bytes on each of " << sharers[i] << " ranks in " << limits[i].name << ", where "
+         << limits[i].available << " are available; its largest tensor, "
+         << manifest_.first_of_group(largest - storage_bytes_.begin()).name << ", needs "
+         << *largest;
+    throw_error({ErrorCode::kMemory, -1, "place", "memory", text.str(),
+                 "run on hosts with more memory, fewer ranks a host, or a smaller dtype"});
   }
 }
 

@@ -4,6 +4,7 @@
 
 #include <vector>
 
+#include "factory/host_memory.hpp"
 #include "factory/load_plan.hpp"
 #include "fakescore/core/manifest.hpp"
 
@@ -19,6 +20,9 @@ class Placement {
 
   /// Makes a group's storage, its pages untouched.
   void allocate(int64_t group, at::Device device = at::kCPU);
+  /// Throws MemoryError where one of `limits`, which `sharers` ranks share each, is less than what
+  /// their modules need. Linux grants memory that it does not have, and kills whoever touches it.
+  void check_fits(const std::vector<MemoryLimit>& limits, const std::vector<size_t>& sharers) const;
   /// Takes storage that already holds values; `tensor` is any tensor in it.
   void adopt(int64_t group, const at::Tensor& tensor);
 

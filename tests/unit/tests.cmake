@@ -15,6 +15,8 @@ fakescore_add_test(load_plan_test
           ${PROJECT_SOURCE_DIR}/src/factory/load_plan_codec.cpp
           ${PROJECT_SOURCE_DIR}/src/sync/byte_ranges.cpp
   LIBRARIES nlohmann_json::nlohmann_json LABELS unit)
+fakescore_add_test(host_memory_test
+  SOURCES unit/host_memory_test.cpp ${PROJECT_SOURCE_DIR}/src/factory/host_memory.cpp LABELS unit)
 fakescore_add_test(create_fake_score_test SOURCES unit/create_fake_score_test.cpp LABELS unit)
 fakescore_add_test(meta_modules_test SOURCES unit/meta_modules_test.cpp LABELS unit)
 fakescore_add_test(meta_ops_test SOURCES unit/meta_ops_test.cpp LABELS unit)
