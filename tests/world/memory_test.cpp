@@ -1,0 +1,92 @@
+// A rank holds the model and a few buckets, the root included, whose file is mapped beside it.
+#include <gtest/gtest.h>
+#include <malloc.h>
+#include <torch/torch.h>
+
+#include <algorithm>
+#include <fstream>
+
+#include "fakescore/core/module_tensors.hpp"
+#include "fakescore/factory/fake_score_meta.hpp"
+#include "support/rank_environment.hpp"
+#include "support/temp_folder.hpp"
+
+namespace fakescore {
+namespace {
+
+using testing::run_on_every_rank;
+using testing::TempFolder;
+using NamedTensors = std::vector<std::pair<std::string, at::Tensor>>;
+
+constexpr int64_t kMegabyte = int64_t{1} << 20;
+constexpr int64_t kAllowance = 24 * kMegabyte;
+
+/// Bytes that this process has of its own: neither files nor shared memory.
+int64_t anonymous_bytes() {
+  std::ifstream status("/proc/self/status");
+  std::string word;
+  int64_t kibibytes = 0;
+  while (status >> word) {
+    if (word == "RssAnon:" && status >> kibibytes) return kibibytes * 1024;
+  }
+  return 0;
+}
+
+constexpr int kLayers = 8;
+
+/// 128 MiB; with `tie` one more name, for a tensor that is there already.
+std::shared_ptr<torch::nn::Module> build_layers(bool tie) {
+  auto module = std::make_shared<torch::nn::Module>();
+  for (int i = 0; i < kLayers; ++i) {
+    module->register_parameter("layer" + std::to_string(i), torch::randn({1024, 4096}));
+  }
+  if (tie) module->register_parameter("tied", module->named_parameters()["layer0"]);
+  return module;
+}
+
+void write_teacher(const std::filesystem::path& path, at::ScalarType dtype, bool tie) {
+  NamedTensors tensors;
+  for (int i = 0; i < kLayers; ++i) {
+    tensors.emplace_back("layer" + std::to_string(i), torch::full({1024, 4096}, i + 1, dtype));
+  }
+  if (tie) tensors.emplace_back("tied", tensors.front().second);
+  save_safetensors(path, tensors);
+}
+
+void expect_model_and_little_more(at::ScalarType dtype, bool tie) {
+#ifdef __SANITIZE_ADDRESS__
+  GTEST_SKIP() << "a sanitizer keeps memory of its own";
+#endif
+  run_on_every_rank([&](Communicator& communicator) {
+    const TempFolder folder;
+    const auto path = folder / "teacher.safetensors";
+    if (communicator.rank() == 0) write_teacher(path, dtype, tie);
+    const auto source =
+        communicator.rank() == 0 ? TeacherSource::path(path) : TeacherSource::path("/nonexistent");
+    ::malloc_trim(0);
+    communicator.all_gather("", "teacher written");
+    const int64_t before = anonymous_bytes();
+    int64_t most = 0;
+    const auto sample = [&] { most = std::max(most, anonymous_bytes() - before); };
+    MetaOptions options;
+    options.progress = [&](const Progress&) { sample(); };
+    const auto result =
+        create_fake_score_meta([&] { return build_layers(tie); }, source, communicator, options);
+    sample();
+    const int64_t model = kLayers * 1024 * 4096 * 4;
+    EXPECT_GE(most, model) << "not a measurement";
+    EXPECT_LE(most, model + kAllowance) << (most - model) / kMegabyte << " MiB beside the model";
+    EXPECT_EQ(result.module->named_parameters()["layer3"][7][7].item<float>(), 4);
+  });
+}
+
+TEST(Memory, OfAPlainTeacher) { expect_model_and_little_more(torch::kFloat, /*tie=*/false); }
+
+TEST(Memory, OfATeacherThatIsCast) {
+  expect_model_and_little_more(torch::kBFloat16, /*tie=*/false);
+}
+
+TEST(Memory, OfATeacherWithATie) { expect_model_and_little_more(torch::kFloat, /*tie=*/true); }
+
+}  // namespace
+}  // namespace fakescore
