@@ -6,14 +6,14 @@
 namespace fakescore::detail {
 namespace {
 
-size_t align_up(size_t value) {
-  return (value + kPieceAlignment - 1) / kPieceAlignment * kPieceAlignment;
+size_t align_up(size_t value, size_t alignment) {
+  return (value + alignment - 1) / alignment * alignment;
 }
 
 class Planner {
  public:
   explicit Planner(size_t bucket_bytes)
-      : bucket_bytes_(std::max(bucket_bytes / kPieceAlignment, size_t{1}) * kPieceAlignment) {}
+      : bucket_bytes_(std::max(bucket_bytes / kCastAlignment, size_t{1}) * kCastAlignment) {}
 
   void add(size_t transfer, const TransferLayout& layout) {
     size_t wire_begin = 0;
@@ -23,7 +23,7 @@ class Planner {
       } else if (range.size() >= std::min(kInPlaceBytes, bucket_bytes_)) {
         add_in_place(transfer, range, wire_begin);
       } else {
-        pack({transfer, range.begin, range.size(), wire_begin, range.size(), 0});
+        pack({transfer, range.begin, range.size(), wire_begin, range.size(), 0}, 1);
       }
       wire_begin += range.size();
     }
@@ -53,13 +53,14 @@ class Planner {
     for (size_t first = 0; first < elements; first += step) {
       const size_t count = std::min(step, elements - first);
       pack({transfer, range.begin + first * stored_element, count * stored_element,
-            first * wire_element, count * wire_element, 0});
+            first * wire_element, count * wire_element, 0},
+           kCastAlignment);
     }
   }
 
-  void pack(Piece piece) {
-    if (align_up(packed_.bytes) + piece.wire_bytes > bucket_bytes_) flush();
-    piece.bucket_offset = align_up(packed_.bytes);
+  void pack(Piece piece, size_t alignment) {
+    if (align_up(packed_.bytes, alignment) + piece.wire_bytes > bucket_bytes_) flush();
+    piece.bucket_offset = align_up(packed_.bytes, alignment);
     packed_.bytes = piece.bucket_offset + piece.wire_bytes;
     packed_.pieces.push_back(piece);
   }

@@ -46,7 +46,8 @@ struct Bucket {
 std::vector<Bucket> plan_buckets(const std::vector<TransferLayout>& transfers, size_t bucket_bytes);
 
 inline constexpr size_t kInPlaceBytes = size_t{128} << 10;
-/// Pieces of a packed bucket begin at multiples of this, so that elements are aligned.
-inline constexpr size_t kPieceAlignment = 16;
+/// Pieces that are cast begin at multiples of this in a packed bucket, so that elements are
+/// aligned; others lie next to each other.
+inline constexpr size_t kCastAlignment = 16;
 
 }  // namespace fakescore::detail
