@@ -2,7 +2,6 @@
 
 #include <torch/nn/module.h>
 
-#include <algorithm>
 #include <sstream>
 #include <unordered_set>
 
@@ -198,8 +197,9 @@ void MetaJob::replay_on_root() {
   } catch (const Error& error) {
     ErrorInfo info = error.info();
     info.message += "; wanted for " + manifest_.first_of_group(group_of.front()).name;
-    if (groups.size() > 1)
+    if (groups.size() > 1) {
       info.message += " or one of " + std::to_string(groups.size() - 1) + " more tensors";
+    }
     throw_error(std::move(info));
   }
 }
@@ -247,22 +247,27 @@ void MetaJob::assemble(const GroupPlan& group) {
   check_overlaps(group);
 }
 
-/// Where several views of one storage were filled, none may have overwritten what another brought.
-/// Entries that are the same view were compared in the plan.
+/// Where elements that were filled share memory, none may have overwritten what another brought.
 void MetaJob::check_overlaps(const GroupPlan& group) {
-  const TensorSpec& first = manifest_.specs()[group.fills.front().spec];
-  const bool one_view = std::all_of(group.fills.begin(), group.fills.end(), [&](const auto& fill) {
-    return same_view(manifest_.specs()[fill.spec], first);
-  });
-  if (one_view) return;
+  size_t filled = 0;
+  std::vector<ByteRange> ranges;
+  for (const auto& fill : group.fills) {
+    const TensorSpec& spec = manifest_.specs()[fill.spec];
+    filled += static_cast<size_t>(element_count(spec)) * c10::elementSize(spec.dtype);
+    const auto occupied = occupied_bytes(spec);
+    ranges.insert(ranges.end(), occupied.begin(), occupied.end());
+  }
+  size_t distinct = 0;
+  for (const ByteRange& range : merge(std::move(ranges))) distinct += range.size();
+  if (filled == distinct) return;
   for (const auto& fill : group.fills) {
     const TensorSpec& spec = manifest_.specs()[fill.spec];
     const at::Tensor wanted = teacher_->read(fill.teacher).to(spec.dtype);
     if (digest_tensor(placement_->tensor(fill.spec)) == digest_tensor(wanted)) continue;
     throw_error({ErrorCode::kTeacher, -1, "", spec.name,
-                 "shares memory with other tensors of the module for which the teacher holds "
-                 "contradictory values",
-                 "build a module in which they share none, or mend the teacher"});
+                 "shares memory, within itself or with other tensors of the module, for which the "
+                 "teacher holds contradictory values",
+                 "build a module that shares no such memory, or mend the teacher"});
   }
 }
 

@@ -122,6 +122,9 @@ TEST(FakeScoreValues, FillsAnExpandedTensor) {
                                communicator)
             .module;
     EXPECT_TRUE(torch::equal(module->named_buffers()["positions"], positions));
+    const auto other = TeacherSource::state_dict({{"positions", torch::arange(12.).view({3, 4})}});
+    EXPECT_THAT(error_of<TeacherError>([&] { create_fake_score_meta(build, other, communicator); }),
+                AllOf(HasSubstr("positions"), HasSubstr("contradictory")));
   });
 }
 
