@@ -1,3 +1,6 @@
+add_test(NAME setup_test
+         COMMAND ${PROJECT_SOURCE_DIR}/tests/launcher/setup_test.sh ${PROJECT_SOURCE_DIR})
+fakescore_test_properties(setup_test launcher 60)
 if(FAKESCORE_BUILD_TOOLS)
   fakescore_add_test(program_test
     SOURCES launcher/program_test.cpp support/shell.cpp
