@@ -38,10 +38,10 @@ fakescore_packages() {
   sudo apt-get update && sudo apt-get install -y --no-install-recommends ${missing[*]}"
   fi
   say "installing Debian packages: ${missing[*]}"
-  local log=$root/build/apt.log
+  local log=$root/build/apt.log apt=(apt-get -o DPkg::Lock::Timeout=300)
   mkdir -p "$root/build"
-  { apt-get update && DEBIAN_FRONTEND=noninteractive \
-      apt-get install -y --no-install-recommends "${missing[@]}"; } >"$log" 2>&1 ||
+  { "${apt[@]}" update && DEBIAN_FRONTEND=noninteractive \
+      "${apt[@]}" install -y --no-install-recommends "${missing[@]}"; } >"$log" 2>&1 ||
     { tail -n 20 "$log" >&2; fail "apt-get failed; the whole log is in $log"; }
 }
 
