@@ -62,10 +62,6 @@ fakescore_torch() {
 fakescore_setup() {
   fakescore_packages "${build_packages[@]}"
   fakescore_torch
-  # Relative paths, so that presets share what they have in common.
-  export CCACHE_BASEDIR=$root CCACHE_NOHASHDIR=1
-  # Precompiled headers are cached only with these.
-  export CCACHE_SLOPPINESS=pch_defines,time_macros,include_file_mtime,include_file_ctime
   if [ "$(id -u)" -eq 0 ]; then
     export OMPI_ALLOW_RUN_AS_ROOT=1 OMPI_ALLOW_RUN_AS_ROOT_CONFIRM=1
   fi
