@@ -51,6 +51,13 @@ TEST(ProgramUnderMpirun, AnErrorIsPrintedOnceAndIsTheJobsExitCode) {
   EXPECT_EQ(count_of("teacher error on rank 0", result.output), 1U) << result.output;
 }
 
+TEST(ProgramUnderMpirun, AnOutputOfTheLastRankThatCannotBeWrittenIsEveryRanksError) {
+  const auto result =
+      run_shell(testing::mpirun(3) + program_command(run_of(kDigits) + " --output /proc/nowhere"));
+  EXPECT_EQ(result.exit_code, 2);
+  EXPECT_EQ(count_of("error on rank 2 in output: /proc/nowhere", result.output), 1U)
+      << result.output;
+}
 #endif
 
 #ifdef FAKESCORE_TEST_TORCHRUN

@@ -115,5 +115,70 @@ TEST(Program, InspectListsTensors) {
               HasSubstr("same bytes as a"));
 }
 
+/// A copy of the digits model in a folder of its own.
+class ProgramsDestinations : public ::testing::Test {
+ protected:
+  void SetUp() override {
+    std::filesystem::create_directory(teacher_);
+    for (const char* name : {"config.json", "diffusion_pytorch_model.safetensors"}) {
+      std::filesystem::copy(kDigits / name, teacher_ / name);
+      before_[name] = read_text(teacher_ / name);
+    }
+  }
+
+  /// Expects a configuration error that names `path`, before the job: no table, no teacher read.
+  void expect_refused(const std::string& arguments, const std::filesystem::path& path) {
+    const auto result = program(run_of(teacher_) + " " + arguments);
+    EXPECT_EQ(result.exit_code, 2) << result.output;
+    EXPECT_THAT(result.output, AllOf(HasSubstr("configuration error"), HasSubstr(path.string()),
+                                     Not(HasSubstr("move")), Not(HasSubstr("digest"))));
+    for (const auto& [name, text] : before_) EXPECT_TRUE(read_text(teacher_ / name) == text);
+  }
+
+  TempFolder folder_;
+  std::filesystem::path teacher_ = folder_ / "teacher";
+  std::map<std::string, std::string> before_;
+};
+
+TEST_F(ProgramsDestinations, TheTeachersOwnFolderIsRefused) {
+  const auto link = folder_ / "link";
+  std::filesystem::create_directory_symlink(teacher_, link);
+  for (const auto& output : {teacher_, link, teacher_ / "../teacher"}) {
+    expect_refused("--output " + shell_quoted(output), output);
+  }
+  const auto weights = teacher_ / "diffusion_pytorch_model.safetensors";
+  const auto result = program(run_of(weights) + " --output " + shell_quoted(weights.parent_path()));
+  EXPECT_EQ(result.exit_code, 2) << result.output;
+  expect_refused("--json " + shell_quoted(teacher_ / "config.json"), teacher_ / "config.json");
+}
+
+TEST_F(ProgramsDestinations, WhatCannotBeWrittenIsFoundBeforeTheJob) {
+  const auto file = folder_ / "file";
+  std::ofstream(file) << "not a folder";
+  const std::filesystem::path unwritable = "/proc";
+  for (const auto& output : {file, file / "below", unwritable}) {
+    expect_refused("--output " + shell_quoted(output), output);
+  }
+  for (const auto& json : {folder_ / "missing/r.json", folder_.path(), file / "r.json"}) {
+    expect_refused("--json " + shell_quoted(json), json);
+  }
+}
+
+TEST_F(ProgramsDestinations, ARefusedJobLeavesAnOldReport) {
+  const auto json = folder_ / "r.json";
+  std::ofstream(json) << "old";
+  expect_refused("--json " + shell_quoted(json) + " --output /proc", "/proc");
+  EXPECT_EQ(read_text(json), "old");
+  std::filesystem::remove(json);
+  expect_refused("--json " + shell_quoted(json) + " --output /proc", "/proc");
+  EXPECT_FALSE(std::filesystem::exists(json));
+}
+
+TEST_F(ProgramsDestinations, TheTableIsPrintedThoughWritingFails) {
+  const auto result = program(run_of(teacher_) + " --json /dev/full");
+  EXPECT_EQ(result.exit_code, 2);
+  EXPECT_THAT(result.output, AllOf(HasSubstr("digest"), HasSubstr("/dev/full")));
+}
+
 }  // namespace
 }  // namespace fakescore
