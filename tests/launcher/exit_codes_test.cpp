@@ -53,6 +53,19 @@ TEST(ExitCode, ThreeIsABadTeacher) {
   EXPECT_EQ(program("inspect /nonexistent").exit_code, 3);
 }
 
+TEST(ExitCode, ThreeIsATeacherThatCannotBeReached) {
+  const TempFolder folder;
+  const auto loop = folder / "loop.safetensors";
+  std::filesystem::create_symlink(loop, loop);
+  const std::filesystem::path long_name = "/" + std::string(5000, 'n');
+  for (const auto& path : {folder.path(), loop, loop / "below", long_name}) {
+    for (const auto& result : {program("inspect " + shell_quoted(path)), program(run_of(path))}) {
+      EXPECT_EQ(result.exit_code, 3) << result.output;
+      EXPECT_THAT(result.output, HasSubstr("teacher error"));
+    }
+  }
+}
+
 #ifdef FAKESCORE_TEST_MPIEXEC
 TEST(ExitCode, FourIsRanksThatDiffer) {
   const auto result = run_shell(testing::mpirun(1) + program_command(run_of(kDigits)) +

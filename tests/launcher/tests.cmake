@@ -23,6 +23,9 @@ if(FAKESCORE_BUILD_TOOLS)
   target_compile_definitions(exit_codes_test PRIVATE
     $<$<BOOL:${FAKESCORE_SANITIZE}>:FAKESCORE_SANITIZED>)
   fakescore_add_launcher_test(launched_program_test SOURCES launcher/launched_program_test.cpp)
+  fakescore_add_launcher_test(ties_test
+    SOURCES launcher/ties_test.cpp ${PROJECT_SOURCE_DIR}/launcher/output.cpp)
+  target_include_directories(ties_test PRIVATE ${PROJECT_SOURCE_DIR})
 endif()
 if(FAKESCORE_BUILD_EXAMPLES AND FAKESCORE_BUILD_TOOLS)
   fakescore_add_launcher_test(examples_test SOURCES launcher/examples_test.cpp)
