@@ -43,12 +43,23 @@ TEST(ProgramUnderMpirun, TheLastRankWritesTheTeachersBytes) {
   const TempFolder folder;
   const auto result = run_shell(testing::mpirun(3) + run_into(folder));
   expect_job_output(result, folder, 3);
+  // Open MPI gives ranks a pipe for standard error, on which a bar cannot be redrawn.
+  EXPECT_THAT(result.output, HasSubstr("(100 %)\n"));
+  EXPECT_EQ(count_of("\r", result.output), 0U);
 }
 
 TEST(ProgramUnderMpirun, AnErrorIsPrintedOnceAndIsTheJobsExitCode) {
   const auto result = run_shell(testing::mpirun(3) + program_command(run_of("/nonexistent")));
   EXPECT_EQ(result.exit_code, 3);
   EXPECT_EQ(count_of("teacher error on rank 0", result.output), 1U) << result.output;
+}
+
+TEST(ProgramUnderMpirun, BadUsageIsPrintedOnce) {
+  const auto result = run_shell(testing::mpirun(3) + program_command("run"));
+  EXPECT_EQ(result.exit_code, 2);
+  EXPECT_EQ(count_of("--teacher is required", result.output), 1U) << result.output;
+  EXPECT_EQ(
+      count_of("Exit codes", run_shell(testing::mpirun(3) + program_command("--help")).output), 1U);
 }
 
 TEST(ProgramUnderMpirun, AnOutputOfTheLastRankThatCannotBeWrittenIsEveryRanksError) {

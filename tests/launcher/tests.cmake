@@ -26,6 +26,10 @@ if(FAKESCORE_BUILD_TOOLS)
   fakescore_add_launcher_test(ties_test
     SOURCES launcher/ties_test.cpp ${PROJECT_SOURCE_DIR}/launcher/output.cpp)
   target_include_directories(ties_test PRIVATE ${PROJECT_SOURCE_DIR})
+  fakescore_add_launcher_test(progress_test
+    SOURCES launcher/progress_test.cpp ${PROJECT_SOURCE_DIR}/launcher/progress_display.cpp)
+  target_include_directories(progress_test PRIVATE ${PROJECT_SOURCE_DIR})
+  target_compile_definitions(progress_test PRIVATE FMT_HEADER_ONLY)
 endif()
 if(FAKESCORE_BUILD_EXAMPLES AND FAKESCORE_BUILD_TOOLS)
   fakescore_add_launcher_test(examples_test SOURCES launcher/examples_test.cpp)
