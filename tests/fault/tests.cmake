@@ -9,3 +9,7 @@ add_test(NAME meta_fault_test COMMAND meta_fault_test)
 fakescore_test_properties(meta_fault_test "fault;slow" 900)
 # Deadlines of seconds: nothing else may take the cores meanwhile.
 set_tests_properties(meta_fault_test PROPERTIES PROCESSORS 2)
+
+fakescore_add_test_executable(live_storages_test SOURCES fault/live_storages_test.cpp)
+add_test(NAME live_storages_test COMMAND live_storages_test)
+fakescore_test_properties(live_storages_test unit 60)
