@@ -1,7 +1,8 @@
 #!/usr/bin/env python3
 """Checks the rules of the tree that a compiler does not.
 
-Layers: core < comm < sync < factory, core < models; a file includes its own layer or a lower one.
+Layers: core < comm < sync < factory, core < models; a file includes its own layer or a lower one,
+by its path from include/ or src/, so that the layer can be seen, and nothing of the launcher.
 Public headers include no vendor header. Source files stay within a number of lines.
 """
 import pathlib
@@ -17,7 +18,8 @@ ALLOWED = {
     "models": {"core", "models"},
 }
 VENDOR = re.compile(r"mpi\.h|nccl\.h|cuda_runtime\.h")
-INCLUDE = re.compile(r'^\s*#include\s+["<]([^">]+)[">]', re.M)
+INCLUDE = re.compile(r'^\s*#\s*include\s*(["<])([^">]+)[">]', re.M)
+TOP_HEADERS = {"fakescore/export.hpp"}
 MAX_LINES = 400
 MAX_TEST_LINES = 600  # a table of cases is one idea, however long
 
@@ -36,10 +38,16 @@ def problems(path):
         yield f"{relative}: {lines} lines, more than {limit}"
     is_public = relative.parts[0] == "include"
     layer = relative.parts[2 if is_public else 1] if relative.parts[0] in ("include", "src") else None
-    for name in INCLUDE.findall(text):
+    for bracket, name in INCLUDE.findall(text):
+        if ".." in pathlib.PurePosixPath(name).parts:
+            yield f"{relative}: includes {name}: name it by its path from include/ or src/"
+            continue
         if is_public and VENDOR.search(name) and not path.name.startswith("adopt_"):
             yield f"{relative}: a public header includes {name}"
         target = layer_of_include(name)
+        own = bracket == '"' or name.startswith("fakescore/")
+        if layer in ALLOWED and own and not target and name not in TOP_HEADERS:
+            yield f"{relative}: layer {layer} includes {name}, which is of no layer"
         if layer in ALLOWED and target and target not in ALLOWED[layer]:
             yield f"{relative}: layer {layer} includes {name} of layer {target}"
 

@@ -3,7 +3,7 @@
 
 set(FAKESCORE_TEST_ENVIRONMENT "OMP_NUM_THREADS=1" "OMPI_ALLOW_RUN_AS_ROOT=1" "OMPI_ALLOW_RUN_AS_ROOT_CONFIRM=1"
     "ASAN_OPTIONS=detect_leaks=1:allocator_may_return_null=1"
-    "LSAN_OPTIONS=suppressions=${PROJECT_SOURCE_DIR}/tests/support/lsan.supp:print_suppressions=0")
+    "LSAN_OPTIONS=suppressions='${PROJECT_SOURCE_DIR}/tests/support/lsan.supp':print_suppressions=0")
 
 # What every target made of test sources needs, objects and executables alike.
 function(fakescore_configure_test_target target)
@@ -41,11 +41,25 @@ function(fakescore_test_properties name labels timeout)
                        ENVIRONMENT "${FAKESCORE_TEST_ENVIRONMENT}")
 endfunction()
 
-get_filename_component(FAKESCORE_VENV_BIN "${FAKESCORE_TORCH_DIR}/../../../../bin" ABSOLUTE)
-find_program(FAKESCORE_TORCHRUN torchrun HINTS "${FAKESCORE_VENV_BIN}")
-if(NOT FAKESCORE_TORCHRUN)
-  message(STATUS "torchrun was not found: tests under torchrun are not registered")
+option(FAKESCORE_TEST_TORCHRUN "run tests under torchrun too" ON)
+if(FAKESCORE_TEST_TORCHRUN)
+  get_filename_component(FAKESCORE_VENV_BIN "${FAKESCORE_TORCH_DIR}/../../../../bin" ABSOLUTE)
+  find_program(FAKESCORE_TORCHRUN torchrun HINTS "${FAKESCORE_VENV_BIN}")
+  if(NOT FAKESCORE_TORCHRUN)
+    message(FATAL_ERROR "torchrun was not found beside LibTorch or on PATH: set FAKESCORE_TORCHRUN "
+                        "to it, or leave its tests out with -DFAKESCORE_TEST_TORCHRUN=OFF")
+  endif()
 endif()
+
+# Tells a test that starts jobs itself where the launchers are; one without them has no definition.
+function(fakescore_define_launchers target)
+  if(FAKESCORE_WITH_MPI)
+    target_compile_definitions(${target} PRIVATE FAKESCORE_TEST_MPIEXEC="${MPIEXEC_EXECUTABLE}")
+  endif()
+  if(FAKESCORE_TEST_TORCHRUN)
+    target_compile_definitions(${target} PRIVATE FAKESCORE_TEST_TORCHRUN="${FAKESCORE_TORCHRUN}")
+  endif()
+endfunction()
 
 # One test source in every world: threads over local and over a store, processes under mpirun and
 # torchrun. fakescore_add_world_test(name SOURCES ... [LIBRARIES ...])
@@ -73,7 +87,7 @@ function(fakescore_add_world_test name)
         --oversubscribe -n ${ranks} $<TARGET_FILE:${name}_process>)
     endif()
   endforeach()
-  if(FAKESCORE_TORCHRUN)
+  if(FAKESCORE_TEST_TORCHRUN)
     fakescore_add_world_entry(${name}.torchrun.2 2 torchrun "${FAKESCORE_TORCHRUN}" --standalone
       --no-python --nproc-per-node 2 $<TARGET_FILE:${name}_process>)
   endif()

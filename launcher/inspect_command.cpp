@@ -13,7 +13,8 @@
 namespace fakescore::launcher {
 namespace {
 
-/// A checkpoint cannot say that two tensors were tied; equal bytes of equal shape are what is left.
+/// Writers that know nothing of ties save a tied tensor under each of its names: equal bytes of
+/// equal shape are what is left of it then.
 class EqualTensors {
  public:
   /// The name of an earlier tensor with the same bytes, or nothing.
@@ -30,10 +31,25 @@ class EqualTensors {
   std::map<std::string, std::string> first_by_digest_;
 };
 
+/// The names that a checkpoint gives to a tensor of another name, by that other name.
+std::multimap<std::string, std::string> tied_names(const Teacher& teacher) {
+  std::multimap<std::string, std::string> tied;
+  for (const auto& [name, target] : teacher.metadata()) tied.emplace(target, name);
+  return tied;
+}
+
+void print_tensor(const TeacherTensor& tensor, const std::string& bytes, const std::string& name,
+                  const std::string& remark) {
+  fmt::print("  {:<14} {:<20} {:>10}  {}{}\n", c10::toString(tensor.dtype),
+             fmt::format("[{}]", fmt::join(tensor.sizes, ", ")), bytes, name,
+             remark.empty() ? "" : "  (" + remark + ")");
+}
+
 }  // namespace
 
 void inspect(const InspectOptions& options) {
   const auto teacher = TeacherSource::path(options.path).open();
+  const auto tied = tied_names(*teacher);
   EqualTensors equal;
   uint64_t elements = 0;
   uint64_t bytes = 0;
@@ -47,9 +63,12 @@ void inspect(const InspectOptions& options) {
     }
     const at::Tensor value = teacher->read(i);
     const std::string same = equal.find_or_add(tensor, value);
-    fmt::print("  {:<14} {:<20} {:>10}  {}{}\n", c10::toString(tensor.dtype),
-               fmt::format("[{}]", fmt::join(tensor.sizes, ", ")), format_bytes(value.nbytes()),
-               tensor.name, same.empty() ? "" : fmt::format("  (same bytes as {})", same));
+    print_tensor(tensor, format_bytes(value.nbytes()), tensor.name,
+                 same.empty() ? "" : "same bytes as " + same);
+    const auto [first, last] = tied.equal_range(tensor.name);
+    for (auto other = first; other != last; ++other) {
+      print_tensor(tensor, "-", other->second, "tied to " + tensor.name);
+    }
     elements += static_cast<uint64_t>(value.numel());
     bytes += value.nbytes();
     by_dtype[c10::toString(tensor.dtype)] += value.nbytes();

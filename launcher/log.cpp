@@ -3,12 +3,21 @@
 #include <spdlog/sinks/stdout_color_sinks.h>
 #include <spdlog/spdlog.h>
 
+#include <cstdlib>
+
 namespace fakescore::launcher {
 namespace {
 
+/// https://no-color.org: any value but an empty one counts.
+bool wants_no_color() {
+  const char* value = std::getenv("NO_COLOR");
+  return value != nullptr && *value != '\0';
+}
+
 spdlog::logger& logger() {
   static const auto instance = [] {
-    auto made = spdlog::stderr_color_mt("fakescore");
+    auto made = spdlog::stderr_color_mt(
+        "fakescore", wants_no_color() ? spdlog::color_mode::never : spdlog::color_mode::automatic);
     made->set_pattern("%n: %^%l%$: %v");
     return made;
   }();

@@ -2,6 +2,7 @@
 
 #include <chrono>
 #include <cstdio>
+#include <iostream>
 #include <optional>
 
 #include "exit_codes.hpp"
@@ -25,6 +26,23 @@ int report_error(const ErrorInfo& info, int rank) {
   if (rank == 0 || info.code == ErrorCode::kPeerLost || info.code == ErrorCode::kInternal)
     log_error(Error(info).what());
   return exit_code(info.code);
+}
+
+/// Whether this process speaks for its job, as far as its launcher can be understood.
+bool is_first_rank() {
+  try {
+    return detect_launch_env().rank == 0;
+  } catch (const ConfigError&) {
+    return true;
+  }
+}
+
+/// Prints help or what is wrong with the command line: the same on every rank, so on one alone.
+int end_parsing(const CLI::App& app, const CLI::ParseError& error) {
+  std::ostream nowhere(nullptr);
+  const bool prints = is_first_rank();
+  const int code = app.exit(error, prints ? std::cout : nowhere, prints ? std::cerr : nowhere);
+  return code == 0 ? kSuccess : kBadUsage;
 }
 
 /// Ends a process whose peers are lost: finalising MPI would wait for them for ever.
@@ -75,7 +93,7 @@ int main(int argc, char** argv) {
   try {
     app.parse(argc, argv);
   } catch (const CLI::ParseError& error) {
-    return app.exit(error) == 0 ? kSuccess : kBadUsage;
+    return end_parsing(app, error);
   }
   return run->parsed() ? run_job(run_options) : inspect_checkpoint(inspect_options);
 }

@@ -20,15 +20,6 @@ View view_of(const at::Tensor& tensor) {
           tensor.strides().vec()};
 }
 
-void create_folder(const std::filesystem::path& folder) {
-  std::error_code error;
-  std::filesystem::create_directories(folder, error);
-  if (error) {
-    throw_error({ErrorCode::kConfig, -1, "output", folder.string(),
-                 "cannot be made: " + error.message(), "give a folder that can be written"});
-  }
-}
-
 void write_config(const std::filesystem::path& path, const std::string& config_json) {
   std::ofstream file(path);
   file << config_json;
@@ -43,7 +34,6 @@ void write_config(const std::filesystem::path& path, const std::string& config_j
 
 void write_output(const std::filesystem::path& folder, const torch::nn::Module& module,
                   const std::string& config_json) {
-  create_folder(folder);
   std::vector<std::pair<std::string, at::Tensor>> tensors;
   std::map<std::string, std::string> metadata{{"format", "pt"}};
   std::map<View, std::string> written;

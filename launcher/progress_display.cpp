@@ -4,6 +4,7 @@
 #include <unistd.h>
 
 #include <cstdio>
+#include <cstdlib>
 
 #include "format_bytes.hpp"
 
@@ -13,12 +14,20 @@ namespace {
 constexpr int kBarWidth = 40;
 constexpr int kPlainStep = 25;
 
+bool can_redraw() {
+  const char* terminal = std::getenv("TERM");
+  return ::isatty(STDERR_FILENO) == 1 && terminal != nullptr && std::string(terminal) != "dumb";
+}
+
 }  // namespace
 
-ProgressDisplay::ProgressDisplay() : is_terminal_(::isatty(STDERR_FILENO) == 1) {}
+ProgressDisplay::ProgressDisplay() : is_terminal_(can_redraw()) {}
+
+ProgressDisplay::~ProgressDisplay() { end_bar(); }
 
 void ProgressDisplay::show(const Progress& progress) {
   if (progress.phase != phase_) {
+    end_bar();
     phase_ = progress.phase;
     shown_percent_ = -1;
   }
@@ -36,12 +45,20 @@ void ProgressDisplay::show(const Progress& progress) {
   }
 }
 
-void ProgressDisplay::draw_bar(const Progress& progress, int percent) const {
+void ProgressDisplay::draw_bar(const Progress& progress, int percent) {
+  constexpr const char* kClearToEndOfLine = "\033[K";
   const int filled = percent * kBarWidth / 100;
-  fmt::print(stderr, "\r{:<7} [{:=<{}}{:<{}}] {:>3} %  {} of {} {}", progress.phase, "", filled, "",
+  fmt::print(stderr, "\r{:<7} [{:=<{}}{:<{}}] {:>3} %  {} of {}{}", progress.phase, "", filled, "",
              kBarWidth - filled, percent, format_bytes(progress.done_bytes),
-             format_bytes(progress.total_bytes), percent == 100 ? "\n" : "");
+             format_bytes(progress.total_bytes), kClearToEndOfLine);
   std::fflush(stderr);
+  bar_is_open_ = true;
+  if (percent == 100) end_bar();
+}
+
+void ProgressDisplay::end_bar() {
+  if (bar_is_open_) std::fputc('\n', stderr);
+  bar_is_open_ = false;
 }
 
 }  // namespace fakescore::launcher

@@ -1,14 +1,29 @@
 # Sourced by launcher/demo, tests/run and .ci/run: installs what is missing and sets the
 # environment of the build. Needs $root, the checkout. Defines fakescore_setup and fakescore_build.
 
-torch_version=2.11.0
-venv=$root/.venv
+pinned_torch_version=2.11.0
 build_packages=(g++ cmake ninja-build ccache python3-venv openmpi-bin libopenmpi-dev
                 nlohmann-json3-dev libcli11-dev libspdlog-dev libfmt-dev libpng-dev
                 libgtest-dev libgmock-dev)
 
 say() { printf '== %s\n' "$*" >&2; }
 fail() { printf 'error: %s\n' "$*" >&2; exit 1; }
+
+# fakescore_use_torch VERSION: which torch the functions below install and build with. Any but the
+# pinned one has a virtual environment and build folders of its own.
+fakescore_use_torch() {
+  torch_version=$1
+  venv=$root/.venv
+  build_suffix=
+  if [ "$torch_version" != "$pinned_torch_version" ]; then
+    venv=$root/.venv-$torch_version
+    build_suffix=-torch-$torch_version
+  fi
+}
+fakescore_use_torch "${FAKESCORE_TORCH_VERSION:-$pinned_torch_version}"
+
+# fakescore_build_folder PRESET: prints where fakescore_build builds it.
+fakescore_build_folder() { printf '%s/build/%s%s' "$root" "$1" "$build_suffix"; }
 
 # fakescore_packages PACKAGE...: installs Debian packages that are missing.
 fakescore_packages() {
@@ -23,33 +38,30 @@ fakescore_packages() {
   sudo apt-get update && sudo apt-get install -y --no-install-recommends ${missing[*]}"
   fi
   say "installing Debian packages: ${missing[*]}"
-  local log=$root/build/apt.log
+  local log=$root/build/apt.log apt=(apt-get -o DPkg::Lock::Timeout=300)
   mkdir -p "$root/build"
-  { apt-get update && DEBIAN_FRONTEND=noninteractive \
-      apt-get install -y --no-install-recommends "${missing[@]}"; } >"$log" 2>&1 ||
+  { "${apt[@]}" update && DEBIAN_FRONTEND=noninteractive \
+      "${apt[@]}" install -y --no-install-recommends "${missing[@]}"; } >"$log" 2>&1 ||
     { tail -n 20 "$log" >&2; fail "apt-get failed; the whole log is in $log"; }
 }
 
-# fakescore_torch: LibTorch, from the PyPI wheel, in a virtual environment inside the checkout.
+# fakescore_torch: LibTorch, from the PyPI wheel, in a virtual environment inside the checkout. The
+# stamp is written last: an environment without it was interrupted or is another version's.
 fakescore_torch() {
-  local installed=
-  installed=$(sed -n "s/^__version__ = '\([0-9.]*\).*/\1/p" \
-    "$venv"/lib/python3*/site-packages/torch/version.py 2>/dev/null || true)
-  [ "$installed" = "$torch_version" ] && return
+  local stamp=$venv/.fakescore-torch-$torch_version
+  [ -e "$stamp" ] && return
   say "installing torch $torch_version into $venv (several gigabytes, a few minutes)"
+  rm -rf "$venv"
   python3 -m venv "$venv"
   "$venv/bin/pip" install --quiet --disable-pip-version-check --progress-bar off \
     "torch==$torch_version" ||
     fail "pip could not install torch $torch_version; see the messages above"
+  touch "$stamp"
 }
 
 fakescore_setup() {
   fakescore_packages "${build_packages[@]}"
   fakescore_torch
-  # Relative paths, so that presets share what they have in common.
-  export CCACHE_BASEDIR=$root CCACHE_NOHASHDIR=1
-  # Precompiled headers are cached only with these.
-  export CCACHE_SLOPPINESS=pch_defines,time_macros,include_file_mtime,include_file_ctime
   if [ "$(id -u)" -eq 0 ]; then
     export OMPI_ALLOW_RUN_AS_ROOT=1 OMPI_ALLOW_RUN_AS_ROOT_CONFIRM=1
   fi
@@ -57,12 +69,14 @@ fakescore_setup() {
 
 # fakescore_build PRESET [TARGET...]: configures and builds; quiet unless it fails.
 fakescore_build() {
-  local preset=$1 log=$root/build/$1.log
+  local preset=$1 folder log
+  folder=$(fakescore_build_folder "$preset")
+  log=$folder.log
   shift
   mkdir -p "$root/build"
   say "building preset $preset (the first time takes minutes; log: $log)"
   (cd "$root" &&
-    cmake --preset "$preset" -DFAKESCORE_PYTHON="$venv/bin/python3" &&
-    cmake --build --preset "$preset" ${1:+--target "$@"}) >"$log" 2>&1 ||
+    cmake --preset "$preset" -B "$folder" -DFAKESCORE_PYTHON="$venv/bin/python3" &&
+    cmake --build "$folder" -j2 ${1:+--target "$@"}) >"$log" 2>&1 ||
     { tail -n 40 "$log" >&2; fail "the build failed; the whole log is in $log"; }
 }

@@ -64,15 +64,19 @@ int main(int argc, char** argv) {
     return 2;
   }
   torch::set_num_threads(1);
-  const auto env = fakescore::detect_launch_env();
-  const auto communicator = fakescore::make_communicator(env);
   try {
-    run(*communicator, argv[1], argv[2]);
-  } catch (const fakescore::CommError& error) {
-    std::cerr << error.what() << std::endl;
-    std::_Exit(5);  // peers are lost: finalising MPI would wait for them
+    const auto communicator = fakescore::make_communicator(fakescore::detect_launch_env());
+    try {
+      run(*communicator, argv[1], argv[2]);
+    } catch (const fakescore::CommError& error) {
+      std::cerr << error.what() << std::endl;
+      std::_Exit(5);  // peers are lost: finalising MPI would wait for them
+    } catch (const std::exception& error) {
+      if (communicator->rank() == 0) std::cerr << error.what() << '\n';
+      return 1;
+    }
   } catch (const std::exception& error) {
-    if (communicator->rank() == 0) std::cerr << error.what() << '\n';
+    std::cerr << error.what() << '\n';
     return 1;
   }
   return 0;

@@ -21,10 +21,11 @@ using testing::store_environment;
 
 constexpr int kWorldSize = 3;
 constexpr int kLostPeer = 5;
-constexpr milliseconds kTimeout{1500};
+constexpr milliseconds kTimeout{2000};
 constexpr milliseconds kCensus{2000};
-constexpr milliseconds kSlack{3000};
-constexpr milliseconds kPatience{30'000};
+// The claim is that the wait is bounded, not that a busy machine is fast.
+constexpr milliseconds kSlack{15'000};
+constexpr milliseconds kPatience{60'000};
 const std::string kPhases[] = {"build", "agree",  "plan",   "place", "move",
                                "bulk",  "replay", "verify", "finish"};
 

@@ -2,11 +2,14 @@ fakescore_add_test_executable(meta_fault_rank SOURCES fault/meta_fault_rank.cpp)
 fakescore_add_test_executable(meta_fault_test
   SOURCES fault/meta_fault_test.cpp support/process_group.cpp LIBRARIES GTest::gtest_main)
 target_compile_definitions(meta_fault_test PRIVATE
-  META_FAULT_RANK="$<TARGET_FILE:meta_fault_rank>"
-  $<$<BOOL:${FAKESCORE_WITH_MPI}>:FAKESCORE_TEST_MPIEXEC="${MPIEXEC_EXECUTABLE}">
-  $<$<BOOL:${FAKESCORE_TORCHRUN}>:FAKESCORE_TEST_TORCHRUN="${FAKESCORE_TORCHRUN}">)
+  META_FAULT_RANK="$<TARGET_FILE:meta_fault_rank>")
+fakescore_define_launchers(meta_fault_test)
 add_dependencies(meta_fault_test meta_fault_rank)
 add_test(NAME meta_fault_test COMMAND meta_fault_test)
 fakescore_test_properties(meta_fault_test "fault;slow" 900)
 # Deadlines of seconds: nothing else may take the cores meanwhile.
 set_tests_properties(meta_fault_test PROPERTIES PROCESSORS 2)
+
+fakescore_add_test_executable(live_storages_test SOURCES fault/live_storages_test.cpp)
+add_test(NAME live_storages_test COMMAND live_storages_test)
+fakescore_test_properties(live_storages_test unit 60)

@@ -2,6 +2,6 @@
 if(FAKESCORE_BUILD_TOOLS AND NOT FAKESCORE_SANITIZE)
   add_test(NAME install_test
            COMMAND ${PROJECT_SOURCE_DIR}/tests/install/run.sh ${PROJECT_BINARY_DIR}
-                   ${PROJECT_SOURCE_DIR})
+                   ${PROJECT_SOURCE_DIR} ${PROJECT_VERSION})
   fakescore_test_properties(install_test install 600)
 endif()

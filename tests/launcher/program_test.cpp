@@ -1,55 +1,35 @@
-// The fakescore program as its user starts it: alone, under mpirun, torchrun and Slurm's variables.
+// The fakescore program as its user starts it alone: options, the report, what it writes.
+
+#include "launcher/program.hpp"
 
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
 #include <torch/torch.h>
 
 #include <fstream>
-#include <future>
-#include <map>
 #include <nlohmann/json.hpp>
 
-#include "fakescore/core/teacher_source.hpp"
-#include "support/shell.hpp"
 #include "support/temp_folder.hpp"
-#include "support/tensor_checks.hpp"
 
 namespace fakescore {
 namespace {
 
 using ::testing::AllOf;
 using testing::bit_equal;
+using testing::expect_same_tensors;
 using ::testing::HasSubstr;
+using testing::kDigits;
+using testing::kModels;
 using ::testing::Not;
-using testing::run_shell;
-using testing::ShellResult;
+using testing::program;
+using testing::read_tensors;
+using testing::run_of;
+using testing::shell_quoted;
 using testing::TempFolder;
 
-const std::string kProgram = FAKESCORE_PROGRAM;
-const std::string kDigits = std::string(FAKESCORE_SOURCE_DIR) + "/examples/digits";
-const std::string kModels = std::string(FAKESCORE_TEST_DATA) + "/models/";
-
-ShellResult program(const std::string& arguments) { return run_shell(kProgram + " " + arguments); }
-
-std::map<std::string, at::Tensor> tensors_of(const std::filesystem::path& path) {
-  const auto teacher = TeacherSource::path(path).open();
-  std::map<std::string, at::Tensor> tensors;
-  for (size_t i = 0; i < teacher->tensors().size(); ++i) {
-    tensors[teacher->tensors()[i].name] = teacher->read(i);
-  }
-  return tensors;
-}
-
-void expect_same_tensors(const std::filesystem::path& a, const std::filesystem::path& b) {
-  const auto want = tensors_of(a);
-  const auto got = tensors_of(b);
-  ASSERT_EQ(want.size(), got.size());
-  for (const auto& [name, tensor] : want) EXPECT_TRUE(bit_equal(tensor, got.at(name))) << name;
-}
-
-nlohmann::json read_json(const std::filesystem::path& path) {
-  std::ifstream file(path);
-  return nlohmann::json::parse(file);
+std::string read_text(const std::filesystem::path& path) {
+  std::ifstream file(path, std::ios::binary);
+  return {std::istreambuf_iterator<char>(file), std::istreambuf_iterator<char>()};
 }
 
 TEST(Program, ExplainsItself) {
@@ -58,72 +38,41 @@ TEST(Program, ExplainsItself) {
   EXPECT_THAT(help.output, AllOf(HasSubstr("run"), HasSubstr("inspect"), HasSubstr("Exit codes")));
   const auto run_help = program("run --help");
   EXPECT_EQ(run_help.exit_code, 0);
-  for (const char* option : {"--teacher", "--config", "--dtype", "--bucket-bytes", "--timeout",
-                             "--strict", "--verify", "--output", "--json", "--quiet"}) {
-    EXPECT_THAT(run_help.output, HasSubstr(option));
+  for (const char* text : {"--teacher", "--config", "--dtype", "--bucket-bytes", "--timeout",
+                           "--strict", "--verify", "--output", "--json", "--quiet", "Exit codes"}) {
+    EXPECT_THAT(run_help.output, HasSubstr(text));
   }
   const auto version = program("--version");
   EXPECT_EQ(version.exit_code, 0);
-  EXPECT_EQ(version.output, "fakescore 0.1.0\n");
-}
-
-TEST(Program, BadUsageIsExitCodeTwo) {
-  for (const char* arguments : {"", "fly", "run", "run --teacher", "run --teacher x --dtype int7",
-                                "run --teacher x --bucket-bytes 1", "run --teacher x --timeout -1",
-                                "run --teacher x --frob", "inspect"}) {
-    EXPECT_EQ(program(arguments).exit_code, 2) << arguments;
-  }
-  const auto config = program("run --teacher " + kDigits + " --config /nonexistent.json");
-  EXPECT_EQ(config.exit_code, 2);
-  EXPECT_THAT(config.output, HasSubstr("/nonexistent.json"));
-}
-
-TEST(Program, ABadLaunchEnvironmentIsExitCodeTwo) {
-  const auto result =
-      run_shell("env RANK=abc WORLD_SIZE=2 " + kProgram + " run --teacher " + kDigits);
-  EXPECT_EQ(result.exit_code, 2);
-  EXPECT_THAT(result.output, AllOf(HasSubstr("RANK"), HasSubstr("abc")));
-}
-
-TEST(Program, ABadTeacherIsExitCodeThree) {
-  const TempFolder folder;
-  std::filesystem::copy(kDigits + "/config.json", folder / "config.json");
-  const auto weights = folder / "diffusion_pytorch_model.safetensors";
-  std::filesystem::copy(kDigits + "/diffusion_pytorch_model.safetensors", weights);
-  std::filesystem::resize_file(weights, 1'000'000);
-  const auto truncated = program("run --teacher " + folder.path().string());
-  EXPECT_EQ(truncated.exit_code, 3);
-  EXPECT_THAT(truncated.output, AllOf(HasSubstr("truncated"), HasSubstr(weights.string())));
-  EXPECT_EQ(program("run --teacher /nonexistent").exit_code, 3);
-  EXPECT_EQ(program("inspect /nonexistent").exit_code, 3);
+  EXPECT_EQ(version.output, "fakescore " FAKESCORE_VERSION "\n");
 }
 
 TEST(Program, AloneItWritesWhatItReceived) {
   const TempFolder folder;
-  const auto result = program("run --teacher " + kDigits + " --output " + (folder / "o").string() +
-                              " --json " + (folder / "r.json").string());
+  const auto result = program(run_of(kDigits) + " --output " + shell_quoted(folder / "o") +
+                              " --json " + shell_quoted(folder / "r.json"));
   ASSERT_EQ(result.exit_code, 0) << result.output;
   EXPECT_THAT(result.output, AllOf(HasSubstr("DiTTransformer2DModel"), HasSubstr("move"),
                                    HasSubstr("digest"), HasSubstr("pos_embed.pos_embed")));
   expect_same_tensors(kDigits, folder / "o");
-  const auto report = read_json(folder / "r.json");
+  const auto report = nlohmann::json::parse(read_text(folder / "r.json"));
   EXPECT_EQ(report["world_size"], 1);
   EXPECT_EQ(report["replayed"], nlohmann::json::array({"pos_embed.pos_embed"}));
   EXPECT_EQ(report["missing"].size(), 0U);
   EXPECT_TRUE(report["has_forward"]);
   EXPECT_EQ(report["digest"].get<std::string>().size(), 32U);
   // What it wrote is a teacher again.
-  EXPECT_EQ(program("run --quiet --teacher " + (folder / "o").string()).output, "");
+  EXPECT_EQ(program("run --quiet --teacher " + shell_quoted(folder / "o")).output, "");
 }
 
 TEST(Program, CastsOnRequest) {
   const TempFolder folder;
   const auto result =
-      program("run --dtype bfloat16 --teacher " + kDigits + " --output " + folder.path().string());
+      program(run_of(kDigits) + " --dtype bfloat16 --output " + shell_quoted(folder.path()));
   ASSERT_EQ(result.exit_code, 0) << result.output;
   EXPECT_THAT(result.output, HasSubstr("Float to BFloat16"));
-  const auto want = tensors_of(kDigits);
-  for (const auto& [name, tensor] : tensors_of(folder.path())) {
+  const auto want = read_tensors(kDigits);
+  for (const auto& [name, tensor] : read_tensors(folder.path())) {
     EXPECT_TRUE(bit_equal(tensor, want.at(name).to(at::kBFloat16))) << name;
   }
 }
@@ -132,95 +81,103 @@ TEST(Program, FillsClassesThatAreNotRegistered) {
   for (const char* name : {"wan", "wan_sharded", "wan_bf16", "qwen_image", "flux", "unet2d"}) {
     const TempFolder folder;
     const auto result =
-        program("run --teacher " + kModels + name + " --output " + folder.path().string());
+        program(run_of(kModels / name) + " --output " + shell_quoted(folder.path()));
     ASSERT_EQ(result.exit_code, 0) << name << result.output;
     EXPECT_THAT(result.output, HasSubstr("no forward"));
-    expect_same_tensors(kModels + name, folder.path());
+    expect_same_tensors(kModels / name, folder.path());
   }
 }
 
 TEST(Program, StrictnessIsAChoice) {
   const TempFolder folder;
-  auto tensors = tensors_of(kDigits);
+  auto tensors = read_tensors(kDigits);
   tensors.erase("proj_out_2.bias");
   tensors["ghost"] = torch::ones(1);
   save_safetensors(folder / "model.safetensors", {tensors.begin(), tensors.end()});
-  std::filesystem::copy(kDigits + "/config.json", folder / "config.json");
-  const auto strict = program("run --teacher " + folder.path().string());
+  std::filesystem::copy(kDigits / "config.json", folder / "config.json");
+  const auto strict = program(run_of(folder.path()));
   EXPECT_EQ(strict.exit_code, 3);
   EXPECT_THAT(strict.output, AllOf(HasSubstr("proj_out_2.bias"), HasSubstr("ghost")));
-  const auto lenient = program("run --no-strict --teacher " + folder.path().string());
+  const auto lenient = program(run_of(folder.path()) + " --no-strict");
   EXPECT_EQ(lenient.exit_code, 0);
   EXPECT_THAT(lenient.output, AllOf(HasSubstr("proj_out_2.bias"), HasSubstr("ghost")));
 }
 
-TEST(Program, AnOutputThatCannotBeWrittenIsSaid) {
-  const auto result = program("run --teacher " + kDigits + " --output /proc/nowhere");
-  EXPECT_EQ(result.exit_code, 2);
-  EXPECT_THAT(result.output, HasSubstr("/proc/nowhere"));
-}
-
 TEST(Program, InspectListsTensors) {
-  const auto result = program("inspect " + kModels + "wan_sharded");
+  const auto result = program("inspect " + shell_quoted(kModels / "wan_sharded"));
   EXPECT_EQ(result.exit_code, 0);
   EXPECT_THAT(result.output, AllOf(HasSubstr("00001-of-00003"), HasSubstr("patch_embedding.weight"),
                                    HasSubstr("tensors,")));
   const TempFolder folder;
   const auto x = torch::randn({4, 4});
   save_safetensors(folder / "tied.safetensors", {{"a", x}, {"b", x}});
-  EXPECT_THAT(program("inspect " + (folder / "tied.safetensors").string()).output,
+  EXPECT_THAT(program("inspect " + shell_quoted(folder / "tied.safetensors")).output,
               HasSubstr("same bytes as a"));
 }
 
-void expect_job_output(const ShellResult& result, const TempFolder& folder, int ranks) {
-  ASSERT_EQ(result.exit_code, 0) << result.output;
-  EXPECT_THAT(result.output, HasSubstr("the same on every rank"));
-  EXPECT_THAT(result.output, HasSubstr("rank " + std::to_string(ranks - 1) + " "));
-  expect_same_tensors(kDigits, folder.path());
+/// A copy of the digits model in a folder of its own.
+class ProgramsDestinations : public ::testing::Test {
+ protected:
+  void SetUp() override {
+    std::filesystem::create_directory(teacher_);
+    for (const char* name : {"config.json", "diffusion_pytorch_model.safetensors"}) {
+      std::filesystem::copy(kDigits / name, teacher_ / name);
+      before_[name] = read_text(teacher_ / name);
+    }
+  }
+
+  /// Expects a configuration error that names `path`, before the job: no table, no teacher read.
+  void expect_refused(const std::string& arguments, const std::filesystem::path& path) {
+    const auto result = program(run_of(teacher_) + " " + arguments);
+    EXPECT_EQ(result.exit_code, 2) << result.output;
+    EXPECT_THAT(result.output, AllOf(HasSubstr("configuration error"), HasSubstr(path.string()),
+                                     Not(HasSubstr("move")), Not(HasSubstr("digest"))));
+    for (const auto& [name, text] : before_) EXPECT_TRUE(read_text(teacher_ / name) == text);
+  }
+
+  TempFolder folder_;
+  std::filesystem::path teacher_ = folder_ / "teacher";
+  std::map<std::string, std::string> before_;
+};
+
+TEST_F(ProgramsDestinations, TheTeachersOwnFolderIsRefused) {
+  const auto link = folder_ / "link";
+  std::filesystem::create_directory_symlink(teacher_, link);
+  for (const auto& output : {teacher_, link, teacher_ / "../teacher"}) {
+    expect_refused("--output " + shell_quoted(output), output);
+  }
+  const auto weights = teacher_ / "diffusion_pytorch_model.safetensors";
+  const auto result = program(run_of(weights) + " --output " + shell_quoted(weights.parent_path()));
+  EXPECT_EQ(result.exit_code, 2) << result.output;
+  expect_refused("--json " + shell_quoted(teacher_ / "config.json"), teacher_ / "config.json");
 }
 
-#ifdef FAKESCORE_TEST_MPIEXEC
-TEST(ProgramUnderMpirun, TheLastRankWritesTheTeachersBytes) {
-  const TempFolder folder;
-  const auto result =
-      run_shell(FAKESCORE_TEST_MPIEXEC " --oversubscribe -n 3 " + kProgram + " run --teacher " +
-                kDigits + " --output " + folder.path().string());
-  expect_job_output(result, folder, 3);
+TEST_F(ProgramsDestinations, WhatCannotBeWrittenIsFoundBeforeTheJob) {
+  const auto file = folder_ / "file";
+  std::ofstream(file) << "not a folder";
+  const std::filesystem::path unwritable = "/proc";
+  for (const auto& output : {file, file / "below", unwritable}) {
+    expect_refused("--output " + shell_quoted(output), output);
+  }
+  for (const auto& json : {folder_ / "missing/r.json", folder_.path(), file / "r.json"}) {
+    expect_refused("--json " + shell_quoted(json), json);
+  }
 }
 
-TEST(ProgramUnderMpirun, AnErrorIsPrintedOnceAndIsTheJobsExitCode) {
-  const auto result = run_shell(FAKESCORE_TEST_MPIEXEC " --oversubscribe -n 3 " + kProgram +
-                                " run --teacher /nonexistent");
-  EXPECT_EQ(result.exit_code, 3);
-  const auto first = result.output.find("teacher error on rank 0");
-  ASSERT_NE(first, std::string::npos) << result.output;
-  EXPECT_EQ(result.output.find("teacher error on rank 0", first + 1), std::string::npos);
+TEST_F(ProgramsDestinations, ARefusedJobLeavesAnOldReport) {
+  const auto json = folder_ / "r.json";
+  std::ofstream(json) << "old";
+  expect_refused("--json " + shell_quoted(json) + " --output /proc", "/proc");
+  EXPECT_EQ(read_text(json), "old");
+  std::filesystem::remove(json);
+  expect_refused("--json " + shell_quoted(json) + " --output /proc", "/proc");
+  EXPECT_FALSE(std::filesystem::exists(json));
 }
-#endif
 
-#ifdef FAKESCORE_TEST_TORCHRUN
-TEST(ProgramUnderTorchrun, TheLastRankWritesTheTeachersBytes) {
-  const TempFolder folder;
-  const auto result =
-      run_shell(FAKESCORE_TEST_TORCHRUN " --standalone --no-python --nproc-per-node 2 " + kProgram +
-                " run --teacher " + kDigits + " --output " + folder.path().string());
-  expect_job_output(result, folder, 2);
-}
-#endif
-
-TEST(ProgramUnderSlurm, RanksMeetAtTheStoreOfRankZero) {
-  const TempFolder folder;
-  auto rank = [&](int number) {
-    return run_shell("env SLURM_PROCID=" + std::to_string(number) +
-                     " SLURM_NTASKS=2 SLURM_LOCALID=" + std::to_string(number) +
-                     " SLURM_JOB_ID=" + std::to_string(::getpid()) +
-                     " SLURM_LAUNCH_NODE_IPADDR=127.0.0.1 " + kProgram + " run --teacher " +
-                     kDigits + " --output " + folder.path().string());
-  };
-  auto other = std::async(std::launch::async, rank, 1);
-  const auto first = rank(0);
-  EXPECT_EQ(other.get().exit_code, 0);
-  expect_job_output(first, folder, 2);
+TEST_F(ProgramsDestinations, TheTableIsPrintedThoughWritingFails) {
+  const auto result = program(run_of(teacher_) + " --json /dev/full");
+  EXPECT_EQ(result.exit_code, 2);
+  EXPECT_THAT(result.output, AllOf(HasSubstr("digest"), HasSubstr("/dev/full")));
 }
 
 }  // namespace

@@ -8,6 +8,18 @@
 
 namespace fakescore::testing {
 
+std::string shell_quoted(const std::string& text) {
+  std::string quoted = "'";
+  for (const char c : text) {
+    if (c == '\'') {
+      quoted += "'\\''";
+    } else {
+      quoted += c;
+    }
+  }
+  return quoted + "'";
+}
+
 ShellResult run_shell(const std::string& command) {
   const std::string guarded = "exec 2>&1; timeout -k 5 100 " + command;
   FILE* pipe = ::popen(guarded.c_str(), "r");

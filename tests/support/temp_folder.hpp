@@ -8,11 +8,12 @@
 
 namespace fakescore::testing {
 
-/// A folder of its own, removed with the object.
+/// A folder of its own, removed with the object. A blank in its name finds what takes paths apart.
 class TempFolder {
  public:
   TempFolder() {
-    std::string pattern = (std::filesystem::temp_directory_path() / "fakescore-XXXXXX").string();
+    std::string pattern =
+        (std::filesystem::temp_directory_path() / "fakescore test-XXXXXX").string();
     if (::mkdtemp(pattern.data()) == nullptr) throw std::runtime_error("mkdtemp failed");
     path_ = pattern;
   }

@@ -36,6 +36,9 @@ class FAKESCORE_API Teacher {
   /// The tensor `tensors()[index]`, without a copy where possible: of a mapped file it is a view
   /// of the mapping (contiguous; not to be written; valid while the Teacher lives).
   virtual at::Tensor read(size_t index) = 0;
+  /// What the files say beside their tensors: the "__metadata__" of safetensors, of all shards
+  /// together. A name mapped to a tensor's is tied to it, as safetensors' save_model writes it.
+  virtual std::map<std::string, std::string> metadata() const { return {}; }
 };
 
 /// Names a teacher; cheap to make on every rank, opened on the root alone.

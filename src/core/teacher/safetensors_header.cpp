@@ -100,6 +100,15 @@ uint64_t shape_bytes(const SafetensorsEntry& entry, const std::filesystem::path&
   return bytes;
 }
 
+std::map<std::string, std::string> parse_metadata(const json& value,
+                                                  const std::filesystem::path& path) {
+  const auto is_text = [](const json& text) { return text.is_string(); };
+  if (!value.is_object() || !std::all_of(value.begin(), value.end(), is_text)) {
+    throw_teacher_error(path, "", std::string(kMetadataKey) + " does not map texts to texts");
+  }
+  return value.get<std::map<std::string, std::string>>();
+}
+
 SafetensorsEntry parse_entry(const std::string& name, const json& value, size_t data_begin,
                              size_t file_size, const std::filesystem::path& path) {
   if (!value.is_object() || !value.contains("dtype") || !value.contains("shape") ||
@@ -157,21 +166,24 @@ void check_coverage(const std::vector<SafetensorsEntry>& entries, size_t data_be
 
 }  // namespace
 
-std::vector<SafetensorsEntry> parse_safetensors_header(std::span<const std::byte> file,
-                                                       const std::filesystem::path& path) {
+SafetensorsHeader parse_safetensors_header(std::span<const std::byte> file,
+                                           const std::filesystem::path& path) {
   const uint64_t length = header_length(file, path);
   const size_t data_begin = kLengthBytes + length;
-  const json header = parse_json(file.subspan(kLengthBytes, length), path);
-  std::vector<SafetensorsEntry> entries;
-  for (const auto& [name, value] : header.items()) {
-    if (name == kMetadataKey) continue;
-    entries.push_back(parse_entry(name, value, data_begin, file.size(), path));
+  const json content = parse_json(file.subspan(kLengthBytes, length), path);
+  SafetensorsHeader header;
+  for (const auto& [name, value] : content.items()) {
+    if (name == kMetadataKey) {
+      header.metadata = parse_metadata(value, path);
+    } else {
+      header.entries.push_back(parse_entry(name, value, data_begin, file.size(), path));
+    }
   }
-  std::sort(entries.begin(), entries.end(), [](const auto& a, const auto& b) {
+  std::sort(header.entries.begin(), header.entries.end(), [](const auto& a, const auto& b) {
     return std::tie(a.begin, a.end, a.name) < std::tie(b.begin, b.end, b.name);
   });
-  check_coverage(entries, data_begin, file.size(), path);
-  return entries;
+  check_coverage(header.entries, data_begin, file.size(), path);
+  return header;
 }
 
 }  // namespace fakescore::detail

@@ -4,6 +4,7 @@
 
 #include <cstdint>
 #include <filesystem>
+#include <map>
 #include <optional>
 #include <span>
 #include <string>
@@ -20,12 +21,17 @@ struct SafetensorsEntry {
   size_t end;
 };
 
+struct SafetensorsHeader {
+  std::vector<SafetensorsEntry> entries;  ///< in file order
+  std::map<std::string, std::string> metadata;
+};
+
 /// Parses and checks the header of a safetensors file
 /// (https://huggingface.co/docs/safetensors/index#format): length, JSON, dtypes, shapes, and data
-/// offsets that cover the rest of the file without holes or overlaps. Entries come in file order.
-/// `file` holds the whole file. Throws TeacherError naming `path` and the tensor.
-std::vector<SafetensorsEntry> parse_safetensors_header(std::span<const std::byte> file,
-                                                       const std::filesystem::path& path);
+/// offsets that cover the rest of the file without holes or overlaps. `file` holds the whole file.
+/// Throws TeacherError naming `path` and the tensor.
+SafetensorsHeader parse_safetensors_header(std::span<const std::byte> file,
+                                           const std::filesystem::path& path);
 
 /// "F32", "BF16", ...: the format's name of a dtype and back; nullopt for one it does not have.
 std::optional<at::ScalarType> safetensors_dtype(const std::string& name);

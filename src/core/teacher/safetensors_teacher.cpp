@@ -17,7 +17,9 @@ class SafetensorsTeacher : public Teacher {
  public:
   void add_file(const std::filesystem::path& path, const SafetensorsFiles& found) {
     const auto file = MappedFile::open(path);
-    for (SafetensorsEntry& entry : parse_safetensors_header({file->data(), file->size()}, path)) {
+    const auto header = parse_safetensors_header({file->data(), file->size()}, path);
+    metadata_.insert(header.metadata.begin(), header.metadata.end());
+    for (const SafetensorsEntry& entry : header.entries) {
       if (!found.index.empty()) check_against_index(entry.name, path, found);
       tensors_.push_back({entry.name, entry.sizes, entry.dtype, path.string()});
       places_.push_back({file, entry.begin});
@@ -38,6 +40,8 @@ class SafetensorsTeacher : public Teacher {
   }
 
   const std::vector<TeacherTensor>& tensors() const override { return tensors_; }
+
+  std::map<std::string, std::string> metadata() const override { return metadata_; }
 
   at::Tensor read(size_t index) override {
     const TeacherTensor& tensor = tensors_.at(index);
@@ -70,16 +74,27 @@ class SafetensorsTeacher : public Teacher {
 
   std::vector<TeacherTensor> tensors_;
   std::vector<Place> places_;
+  std::map<std::string, std::string> metadata_;
 };
 
-}  // namespace
-
-std::unique_ptr<Teacher> open_safetensors_teacher(const std::filesystem::path& path) {
+std::unique_ptr<Teacher> open_files(const std::filesystem::path& path) {
   const SafetensorsFiles found = find_safetensors_files(path);
   auto teacher = std::make_unique<SafetensorsTeacher>();
   for (const auto& file : found.files) teacher->add_file(file, found);
   teacher->check_index_complete(found);
   return teacher;
+}
+
+}  // namespace
+
+std::unique_ptr<Teacher> open_safetensors_teacher(const std::filesystem::path& path) {
+  try {
+    return open_files(path);
+  } catch (const std::filesystem::filesystem_error& error) {
+    // A folder without permission, a loop of links.
+    throw_teacher_error(error.path1(), "", "cannot be read: " + error.code().message(),
+                        "give a path that the root rank can read");
+  }
 }
 
 }  // namespace fakescore::detail

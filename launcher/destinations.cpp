@@ -1,0 +1,81 @@
+#include "destinations.hpp"
+
+#include <unistd.h>
+
+#include <cerrno>
+#include <cstring>
+#include <fstream>
+#include <string>
+#include <system_error>
+
+#include "fakescore/core/error.hpp"
+
+namespace fakescore::launcher {
+namespace {
+
+namespace fs = std::filesystem;
+
+[[noreturn]] void refuse(const fs::path& path, const std::string& message,
+                         const std::string& remedy) {
+  throw_error({ErrorCode::kConfig, -1, "output", path.string(), message, remedy});
+}
+
+/// False where one of them is not there, as on a host that does not see the teacher.
+bool is_same(const fs::path& a, const fs::path& b) {
+  std::error_code error;
+  return fs::equivalent(a, b, error) && !error;
+}
+
+bool is_folder(const fs::path& path) {
+  std::error_code error;
+  return fs::is_directory(path, error);
+}
+
+/// Whether `folder` is the teacher, holds it, or holds the file that it is a link to.
+bool is_folder_of(const fs::path& folder, const fs::path& teacher) {
+  std::error_code error;
+  const fs::path real = fs::canonical(teacher, error);
+  if (error) return false;
+  if (is_folder(real)) return is_same(folder, real);
+  const auto parent = teacher.has_parent_path() ? teacher.parent_path() : fs::path(".");
+  return is_same(folder, parent) || is_same(folder, real.parent_path());
+}
+
+/// Opens a file for writing without changing what it holds; one that was not there goes again.
+void try_to_write(const fs::path& file, const std::string& remedy) {
+  std::error_code error;
+  const bool was_there = fs::exists(file, error);
+  errno = 0;
+  std::ofstream probe(file, std::ios::app);
+  if (!probe) refuse(file, std::string("cannot be written: ") + std::strerror(errno), remedy);
+  probe.close();
+  if (!was_there) fs::remove(file, error);
+}
+
+}  // namespace
+
+void prepare_output(const fs::path& folder, const fs::path& teacher) {
+  constexpr const char* kRemedy = "give a folder that can be written";
+  if (is_folder_of(folder, teacher)) {
+    refuse(folder, "is the teacher's own folder, whose weights would be replaced",
+           "give another folder");
+  }
+  std::error_code error;
+  fs::create_directories(folder, error);
+  if (error) refuse(folder, "cannot be made: " + error.message(), kRemedy);
+  try_to_write(folder / (".fakescore" + std::to_string(::getpid())), kRemedy);
+}
+
+void check_report_file(const fs::path& file, const fs::path& teacher, const fs::path& config) {
+  if (is_same(file, teacher) || is_same(file, config)) {
+    refuse(file, "is a file that the job reads", "give another file");
+  }
+  constexpr const char* kRemedy = "give a file in a folder that exists and can be written";
+  if (is_folder(file)) refuse(file, "is a folder", kRemedy);
+  std::error_code error;
+  const bool is_pipe = fs::exists(file, error) && fs::is_fifo(file, error);
+  // A pipe's reader would take the end of the trial for the end of the report.
+  if (!is_pipe) try_to_write(file, kRemedy);
+}
+
+}  // namespace fakescore::launcher

@@ -1,0 +1,16 @@
+#pragma once
+
+#include <filesystem>
+
+namespace fakescore::launcher {
+
+/// Makes the folder that write_output() will fill, and makes sure that it can be written and is not
+/// the teacher's own. Throws ConfigError naming the path.
+void prepare_output(const std::filesystem::path& folder, const std::filesystem::path& teacher);
+
+/// Makes sure that write_report() will be able to write `file`, which it leaves as it is, and that
+/// it is none of the files that the job reads. Throws ConfigError naming the path.
+void check_report_file(const std::filesystem::path& file, const std::filesystem::path& teacher,
+                       const std::filesystem::path& config);
+
+}  // namespace fakescore::launcher
