@@ -292,7 +292,7 @@ std::unique_ptr<PendingBroadcast> StoreCommunicator::start_broadcast(const at::T
   const bool first = pending_.empty();
   pending_.push_back(bulk);
   if (first && rank() == root) {
-    while (!bulk->finished() && send_chunk(*bulk, false, {})) {
+    while (!bulk->finished() && send_chunk(*bulk, false, Clock::now() + timeout())) {
     }
   }
   return std::make_unique<StoreBroadcast>(*this, bulk);

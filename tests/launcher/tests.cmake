@@ -20,8 +20,9 @@ if(FAKESCORE_BUILD_TOOLS)
   fakescore_add_launcher_test(program_test
     SOURCES launcher/program_test.cpp LIBRARIES nlohmann_json::nlohmann_json)
   fakescore_add_launcher_test(exit_codes_test SOURCES launcher/exit_codes_test.cpp)
-  target_compile_definitions(exit_codes_test PRIVATE
-    $<$<BOOL:${FAKESCORE_SANITIZE}>:FAKESCORE_SANITIZED>)
+  if(FAKESCORE_SANITIZE)
+    target_compile_definitions(exit_codes_test PRIVATE FAKESCORE_SANITIZED)
+  endif()
   fakescore_add_launcher_test(launched_program_test SOURCES launcher/launched_program_test.cpp)
   fakescore_add_launcher_test(ties_test
     SOURCES launcher/ties_test.cpp ${PROJECT_SOURCE_DIR}/launcher/output.cpp)
