@@ -102,3 +102,28 @@ function(fakescore_add_world_entry test ranks backend)
                  ENVIRONMENT_MODIFICATION ASAN_OPTIONS=string_append::fast_unwind_on_malloc=0)
   endif()
 endfunction()
+
+# Makes a registered test run on emulated CUDA devices (tests/emulation), with the label emulated in
+# place of cpu. fakescore_emulated_test(test [LABELS ...] [TIMEOUT seconds])
+function(fakescore_emulated_test test)
+  cmake_parse_arguments(ARG "" "TIMEOUT" "LABELS" ${ARGN})
+  if(NOT ARG_TIMEOUT)
+    set(ARG_TIMEOUT 120)
+  endif()
+  set_tests_properties(${test} PROPERTIES LABELS "emulated;${ARG_LABELS}" TIMEOUT ${ARG_TIMEOUT}
+                       ENVIRONMENT "${FAKESCORE_TEST_ENVIRONMENT}")
+  fakescore_emulated_environment(${test})
+endfunction()
+
+# The variables alone. What a test's own processes start inherits them.
+function(fakescore_emulated_environment test)
+  set(preload $<TARGET_FILE:fakescore_emulation>:$<TARGET_FILE:fakescore_emulated_ops>)
+  if(FAKESCORE_SANITIZE MATCHES "address")
+    # The sanitizer insists on being the first library.
+    execute_process(COMMAND ${CMAKE_CXX_COMPILER} -print-file-name=libasan.so
+                    OUTPUT_VARIABLE asan OUTPUT_STRIP_TRAILING_WHITESPACE)
+    set(preload ${asan}:${preload})
+  endif()
+  set_property(TEST ${test} APPEND PROPERTY ENVIRONMENT
+               LD_PRELOAD=${preload} FAKESCORE_EMULATION_DEVICES=4)
+endfunction()
