@@ -104,20 +104,29 @@ function(fakescore_add_world_entry test ranks backend)
 endfunction()
 
 # Makes a registered test run on emulated CUDA devices (tests/emulation), with the label emulated in
-# place of cpu. fakescore_emulated_test(test [LABELS ...] [TIMEOUT seconds])
+# place of cpu. fakescore_emulated_test(test [WITHOUT_TORCH] [LABELS ...] [TIMEOUT seconds])
 function(fakescore_emulated_test test)
-  cmake_parse_arguments(ARG "" "TIMEOUT" "LABELS" ${ARGN})
+  cmake_parse_arguments(ARG "WITHOUT_TORCH" "TIMEOUT" "LABELS" ${ARGN})
   if(NOT ARG_TIMEOUT)
     set(ARG_TIMEOUT 120)
   endif()
   set_tests_properties(${test} PROPERTIES LABELS "emulated;${ARG_LABELS}" TIMEOUT ${ARG_TIMEOUT}
                        ENVIRONMENT "${FAKESCORE_TEST_ENVIRONMENT}")
-  fakescore_emulated_environment(${test})
+  if(ARG_WITHOUT_TORCH)
+    fakescore_emulated_environment(${test} WITHOUT_TORCH)
+  else()
+    fakescore_emulated_environment(${test})
+  endif()
 endfunction()
 
-# The variables alone. What a test's own processes start inherits them.
+# The variables alone. What a test's own processes start inherits them. WITHOUT_TORCH spares programs
+# that do not use LibTorch the second that it takes to load.
 function(fakescore_emulated_environment test)
-  set(preload $<TARGET_FILE:fakescore_emulation>:$<TARGET_FILE:fakescore_emulated_ops>)
+  cmake_parse_arguments(ARG "WITHOUT_TORCH" "" "" ${ARGN})
+  set(preload $<TARGET_FILE:fakescore_emulation>)
+  if(NOT ARG_WITHOUT_TORCH)
+    string(APPEND preload :$<TARGET_FILE:fakescore_emulated_ops>)
+  endif()
   if(FAKESCORE_SANITIZE MATCHES "address")
     # The sanitizer insists on being the first library.
     execute_process(COMMAND ${CMAKE_CXX_COMPILER} -print-file-name=libasan.so

@@ -97,7 +97,7 @@ void Communicator::destroy() {
   if (helper_ != nullptr) helper_->last().wait();
   last_launch().wait();
   if (helper_ != nullptr) helper_->close();
-  if (segment_) segment_->leave();
+  if (segment_) segment_->leave(Fate::kDestroyed);
 }
 
 void Communicator::abort() {
@@ -107,7 +107,7 @@ void Communicator::abort() {
     helper_->close();
   }
   while (running_ != 0) nap();
-  if (segment_) segment_->leave();
+  if (segment_) segment_->leave(Fate::kAborted);
   Segment::forget(id_);
 }
 
@@ -129,17 +129,24 @@ bool Communicator::wait_until(const std::function<bool()>& done,
       fail(static_cast<ncclResult_t>(fault), "a peer reported an error of the group");
     } else if (const auto error = deadlock ? deadlock() : std::nullopt) {
       return fail_all_and_hang(*error);
-    } else if (const auto departed = find_departed(); departed && !done()) {
-      fail(ncclRemoteError, "rank " + std::to_string(*departed) + " exited or left");
+    } else if (const auto departed = name_departed(); !departed.empty() && !done()) {
+      fail(ncclRemoteError, departed);
     }
   }
 }
 
-std::optional<int> Communicator::find_departed() const {
+/// "rank 1 died, rank 2 aborted", empty where nobody did. Who destroyed its communicator has
+/// nothing left to do with the others; to wait for it is to hang, as with NCCL.
+std::string Communicator::name_departed() const {
+  std::string text;
   for (int peer = 0; peer < size_; ++peer) {
-    if (peer != rank_ && segment_->has_left(peer)) return peer;
+    if (peer == rank_) continue;
+    const Fate fate = segment_->fate_of(peer);
+    if (fate != Fate::kDied && fate != Fate::kAborted) continue;
+    text += (text.empty() ? "rank " : ", rank ") + std::to_string(peer) +
+            (fate == Fate::kDied ? " died" : " aborted");
   }
-  return std::nullopt;
+  return text;
 }
 
 bool Communicator::fail_all_and_hang(const std::string& text) {

@@ -67,7 +67,7 @@ class Communicator : public std::enable_shared_from_this<Communicator> {
   Ticket last_launch();
   ncclResult_t fail(ncclResult_t error, const std::string& text);
   bool hang_until_abort() const;
-  std::optional<int> find_departed() const;
+  std::string name_departed() const;
   bool is_over() const { return aborted_ || is_process_ending(); }
 
   const ncclUniqueId id_;

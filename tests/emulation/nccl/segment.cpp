@@ -100,26 +100,36 @@ void Segment::forget(const ncclUniqueId& id) {
 }
 
 Segment::Segment(Segment&& other) noexcept
-    : file_(std::exchange(other.file_, -1)), shared_(std::exchange(other.shared_, nullptr)) {}
+    : file_(std::exchange(other.file_, -1)),
+      shared_(std::exchange(other.shared_, nullptr)),
+      claimed_(other.claimed_) {}
 
 Segment::~Segment() {
-  leave();
+  leave(Fate::kAborted);
   if (shared_ != nullptr) ::munmap(shared_, sizeof(Shared));
 }
 
 bool Segment::claim(int rank) {
   struct flock lock = lock_of(rank);
-  return ::fcntl(file_, F_OFD_SETLK, &lock) == 0;
+  if (::fcntl(file_, F_OFD_SETLK, &lock) != 0) return false;
+  claimed_ = rank;
+  return true;
 }
 
-void Segment::leave() {
-  if (file_ >= 0) ::close(std::exchange(file_, -1));
+void Segment::leave(Fate fate) {
+  if (file_ < 0) return;
+  if (claimed_ >= 0) shared_->ranks[claimed_].fate = fate;
+  ::close(std::exchange(file_, -1));
 }
 
-bool Segment::has_left(int rank) const {
-  if (!shared_->ranks[rank].joined || file_ < 0) return false;
+Fate Segment::fate_of(int rank) const {
+  const RankRecord& record = shared_->ranks[rank];
+  if (!record.joined || file_ < 0) return Fate::kPresent;
   struct flock lock = lock_of(rank);
-  return ::fcntl(file_, F_OFD_GETLK, &lock) == 0 && lock.l_type == F_UNLCK;
+  const bool is_held = ::fcntl(file_, F_OFD_GETLK, &lock) != 0 || lock.l_type != F_UNLCK;
+  // Asked after the lock: who left on purpose said so before it let go of the lock.
+  const Fate said = record.fate;
+  return is_held || said != Fate::kPresent ? said : Fate::kDied;
 }
 
 }  // namespace fakescore::emulation

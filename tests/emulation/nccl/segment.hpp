@@ -23,9 +23,13 @@ struct Signature {
   bool operator==(const Signature&) const = default;
 };
 
+/// How a rank stands to the communicator.
+enum class Fate : int32_t { kPresent, kDestroyed, kAborted, kDied };
+
 /// What a rank tells the others. All zero before it joins.
 struct RankRecord {
   std::atomic<bool> joined;
+  std::atomic<Fate> fate;        ///< as the rank itself says; the dead say nothing
   uint64_t host;                 ///< written before `joined`, as is `device`
   int32_t device;                ///< its number on that host
   std::atomic<uint64_t> rounds;  ///< of collectives that it has entered
@@ -75,16 +79,17 @@ class Segment {
 
   /// False where somebody is that rank already.
   bool claim(int rank);
-  /// Lets the others see this rank as gone.
-  void leave();
-  /// Whether `rank` joined, and then died or left.
-  bool has_left(int rank) const;
+  /// Lets the others see that this rank takes part no more, and why.
+  void leave(Fate fate);
+  /// kPresent also where it has not joined yet.
+  Fate fate_of(int rank) const;
 
  private:
   Segment(int file, Shared* shared) : file_(file), shared_(shared) {}
 
   int file_;
   Shared* shared_;
+  int claimed_ = -1;
 };
 
 }  // namespace fakescore::emulation
