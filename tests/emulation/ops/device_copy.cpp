@@ -1,6 +1,7 @@
 #include "ops/device_copy.hpp"
 
 #include <ATen/ATen.h>
+#include <ATen/cuda/CUDAEvent.h>
 #include <ATen/ops/copy_native.h>
 #include <c10/core/GradMode.h>
 #include <c10/cuda/CUDAGuard.h>
@@ -28,20 +29,32 @@ at::Tensor on_host(const at::Tensor& tensor) {
   return view;
 }
 
+/// What comes on `later` waits for what is on `earlier` now.
+void order(const c10::cuda::CUDAStream& earlier, const c10::cuda::CUDAStream& later) {
+  if (earlier == later) return;
+  at::cuda::CUDAEvent event;
+  event.record(earlier);
+  event.block(later);
+}
+
 }  // namespace
 
 at::Tensor& copy_on_stream(at::Tensor& to, const at::Tensor& from, bool non_blocking) {
-  const bool on_one_device = to.is_cuda() && from.is_cuda() && to.device() == from.device();
-  if (!on_one_device || to.numel() == 0 || is_plain(to, from)) {
+  if (!to.is_cuda() || !from.is_cuda() || to.numel() == 0 || is_plain(to, from)) {
     return at::native::copy_(to, from, non_blocking);
   }
-  const c10::cuda::CUDAGuard guard(to.device());
-  const auto stream = c10::cuda::getCurrentCUDAStream();
-  attached()->submit(stream.stream(), "copy kernel",
+  // As LibTorch has it: on the source's stream, and between devices in order with the
+  // destination's.
+  const auto copying = c10::cuda::getCurrentCUDAStream(from.device().index());
+  const auto receiving = c10::cuda::getCurrentCUDAStream(to.device().index());
+  const c10::cuda::CUDAGuard guard(from.device());
+  order(receiving, copying);
+  attached()->submit(copying.stream(), "copy kernel",
                      [to_host = on_host(to), from_host = on_host(from)] {
                        const c10::NoGradGuard no_grad;
                        to_host.copy_(from_host);
                      });
+  order(copying, receiving);
   return to;
 }
 
