@@ -123,16 +123,22 @@ endfunction()
 # that do not use LibTorch the second that it takes to load.
 function(fakescore_emulated_environment test)
   cmake_parse_arguments(ARG "WITHOUT_TORCH" "" "" ${ARGN})
-  set(preload $<TARGET_FILE:fakescore_emulation>)
-  if(NOT ARG_WITHOUT_TORCH)
-    string(APPEND preload :$<TARGET_FILE:fakescore_emulated_ops>)
+  fakescore_emulation_preload(preload)
+  if(ARG_WITHOUT_TORCH)
+    string(REPLACE :$<TARGET_FILE:fakescore_emulated_ops> "" preload ${preload})
   endif()
+  set_property(TEST ${test} APPEND PROPERTY ENVIRONMENT
+               LD_PRELOAD=${preload} FAKESCORE_EMULATION_DEVICES=4)
+endfunction()
+
+# What LD_PRELOAD must hold, as a generator expression.
+function(fakescore_emulation_preload variable)
+  set(preload $<TARGET_FILE:fakescore_emulation>:$<TARGET_FILE:fakescore_emulated_ops>)
   if(FAKESCORE_SANITIZE MATCHES "address")
     # The sanitizer insists on being the first library.
     execute_process(COMMAND ${CMAKE_CXX_COMPILER} -print-file-name=libasan.so
                     OUTPUT_VARIABLE asan OUTPUT_STRIP_TRAILING_WHITESPACE)
-    set(preload ${asan}:${preload})
+    string(PREPEND preload ${asan}:)
   endif()
-  set_property(TEST ${test} APPEND PROPERTY ENVIRONMENT
-               LD_PRELOAD=${preload} FAKESCORE_EMULATION_DEVICES=4)
+  set(${variable} ${preload} PARENT_SCOPE)
 endfunction()

@@ -1,7 +1,11 @@
 #include "emulation.hpp"
 
+#include <string>
+#include <utility>
+
 #include "runtime/allocation_failures.hpp"
 #include "runtime/counters.hpp"
+#include "runtime/current_operator.hpp"
 #include "runtime/device.hpp"
 #include "runtime/fatal.hpp"
 #include "runtime/kernel_registry.hpp"
@@ -26,7 +30,12 @@ class ThisProcess final : public Emulation {
   void submit(CUstream_st* handle, std::string name, Task task) override {
     const auto stream = find_stream(handle);
     if (stream == nullptr) fatal(name + " was submitted to a stream that does not exist");
+    live_counters().kernel_launches += 1;
     emulation::submit(stream, {std::move(name), 0, std::move(task), {}});
+  }
+
+  std::string set_operator(std::string name) override {
+    return std::exchange(current_operator(), std::move(name));
   }
 
   void fail_allocations(unsigned nth, unsigned count) override {

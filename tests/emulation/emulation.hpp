@@ -29,13 +29,14 @@ struct LaunchShape {
 using KernelBody = std::function<Task(const LaunchShape& shape, void** arguments)>;
 
 /// Totals of this process since it started, or since `reset_counters`. Calls and bytes count when
-/// they are submitted.
+/// they are submitted. What the emulation moves because it runs an operator of LibTorch on the CPU
+/// does not count as copies.
 struct Counters {
   uint64_t h2d_calls = 0, h2d_bytes = 0;
   uint64_t d2h_calls = 0, d2h_bytes = 0;
   uint64_t d2d_calls = 0, d2d_bytes = 0;
   uint64_t memset_calls = 0, memset_bytes = 0;
-  uint64_t kernel_launches = 0;
+  uint64_t kernel_launches = 0;     ///< of kernels with a host body, and LibTorch's copy kernels
   uint64_t device_allocations = 0;  ///< successful cudaMalloc calls
   uint64_t device_bytes = 0, device_bytes_peak = 0;
   uint64_t pinned_allocations = 0;
@@ -69,8 +70,13 @@ class Emulation {
   /// registered before the library that holds the kernel is loaded.
   virtual void register_kernel_by_name(const std::string& name, KernelBody body) = 0;
 
-  /// Puts `task` on a stream of the current device, as a launch would.
+  /// Puts `task` on a stream of the current device, as the launch of a kernel would.
   virtual void submit(CUstream_st* stream, std::string name, Task task) = 0;
+
+  /// Until it is called again, what the calling thread copies is part of the operator of this name,
+  /// which on a device would copy nothing: not counted, and under this name in the timeline. Empty
+  /// for none. Returns the name before.
+  virtual std::string set_operator(std::string name) = 0;
 
   /// The `nth` next cudaMalloc (1 is the next one) and `count - 1` more after it fail as if the
   /// device were full. LibTorch's allocator frees its cache and tries again, so it takes 2 in a row

@@ -1,26 +1,13 @@
 #include "nccl/reduction.hpp"
 
 #include <algorithm>
-#include <bit>
 #include <cstdint>
 
+#include "nccl/small_floats.hpp"
 #include "runtime/fatal.hpp"
 
 namespace fakescore::emulation {
 namespace {
-
-class Bfloat16 {
- public:
-  explicit Bfloat16(float value) {
-    const auto bits = std::bit_cast<uint32_t>(value);
-    const uint32_t round_to_even = 0x7FFF + (bits >> 16 & 1);
-    bits_ = static_cast<uint16_t>((bits + round_to_even) >> 16);
-  }
-  explicit operator float() const { return std::bit_cast<float>(uint32_t{bits_} << 16); }
-
- private:
-  uint16_t bits_;
-};
 
 template <class Wide>
 Wide combine(Wide left, Wide right, ncclRedOp_t reduction) {
@@ -73,7 +60,7 @@ void reduce_elements(const std::vector<const char*>& inputs, char* output, size_
     case ncclUint64:
       return reduce_typed<uint64_t>(inputs, output, count, reduction);
     case ncclFloat16:
-      return reduce_typed<_Float16, float>(inputs, output, count, reduction);
+      return reduce_typed<Float16, float>(inputs, output, count, reduction);
     case ncclBfloat16:
       return reduce_typed<Bfloat16, float>(inputs, output, count, reduction);
     case ncclFloat32:

@@ -9,6 +9,7 @@
 #include <array>
 #include <string>
 #include <string_view>
+#include <utility>
 
 #include "emulation.hpp"
 #include "ops/device_copy.hpp"
@@ -37,7 +38,19 @@ constexpr std::array kKept{"_local_scalar_dense",
                            "view_as_real",
                            "zero_"};
 
+class OperatorScope {
+ public:
+  explicit OperatorScope(std::string name) : before_(attached()->set_operator(std::move(name))) {}
+  ~OperatorScope() { attached()->set_operator(before_); }
+  OperatorScope(const OperatorScope&) = delete;
+  OperatorScope& operator=(const OperatorScope&) = delete;
+
+ private:
+  std::string before_;
+};
+
 void run_on_cpu(const c10::OperatorHandle& op, torch::jit::Stack* stack) {
+  const OperatorScope scope(op.schema().name());
   at::native::cpu_fallback(op, stack, /*error_on_views=*/false);
 }
 

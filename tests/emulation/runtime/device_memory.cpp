@@ -21,6 +21,7 @@ constexpr uintptr_t kDeviceStride = uintptr_t{1} << 40;
 constexpr size_t kAlignment = 512;
 
 char* map_at(uintptr_t address, size_t bytes, int protection, int file) {
+  // NOLINTNEXTLINE(performance-no-int-to-ptr): the address is the point
   void* const mapped = ::mmap(reinterpret_cast<void*>(address), bytes, protection,
                               MAP_SHARED | MAP_FIXED_NOREPLACE, file, 0);
   if (mapped == MAP_FAILED) {

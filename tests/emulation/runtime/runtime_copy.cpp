@@ -9,6 +9,7 @@
 #include <vector>
 
 #include "runtime/counters.hpp"
+#include "runtime/current_operator.hpp"
 #include "runtime/device.hpp"
 #include "runtime/fatal.hpp"
 #include "runtime/last_error.hpp"
@@ -96,8 +97,9 @@ std::optional<Copy> plan(void* to, const void* from, size_t bytes, cudaMemcpyKin
 }
 
 Ticket start(const std::shared_ptr<Stream>& stream, const Copy& copy) {
-  copy.count();
-  Work work{copy.name(), copy.bytes, nullptr, {}};
+  const bool is_of_operator = !current_operator().empty();
+  if (!is_of_operator) copy.count();
+  Work work{is_of_operator ? current_operator() : copy.name(), copy.bytes, nullptr, {}};
   if (copy.from.side == Side::kPageable) {
     // Staged before the call returns: the caller may reuse its buffer at once.
     auto staged =

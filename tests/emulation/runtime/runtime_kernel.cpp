@@ -48,6 +48,8 @@ using namespace fakescore::emulation;  // NOLINT: this file defines C functions
 
 extern "C" {
 
+// NOLINTBEGIN(bugprone-reserved-identifier): nvcc's code calls these names.
+
 void** __cudaRegisterFatBinary(void*) {
   static void* handle = nullptr;
   return &handle;
@@ -88,6 +90,8 @@ cudaError_t __cudaLaunchKernel(cudaKernel_t kernel, dim3 grid, dim3 block, void*
                                cudaStream_t stream) {
   return launch(kernel, grid, block, arguments, stream);
 }
+
+// NOLINTEND(bugprone-reserved-identifier)
 
 cudaError_t cudaLaunchKernel(const void* stub, dim3 grid, dim3 block, void** arguments, size_t,
                              cudaStream_t stream) {

@@ -84,6 +84,10 @@ void reductions_by_type() {
   check(static_cast<float>(2 * rank()), static_cast<float>(last), ncclFloat32, ncclAvg);
   check(uint16_t{0x3F80}, ranks == 2 ? uint16_t{0x4000} : uint16_t{0x4080}, ncclBfloat16, ncclSum);
   check(uint16_t{0x3C00}, ranks == 2 ? uint16_t{0x4000} : uint16_t{0x4400}, ncclFloat16, ncclSum);
+  // The smallest, the largest and an odd one in the middle; twice infinity is infinity.
+  check(uint16_t{0x0001}, ranks == 2 ? uint16_t{0x0002} : uint16_t{0x0004}, ncclFloat16, ncclSum);
+  check(uint16_t{0x7BFF}, uint16_t{0x7C00}, ncclFloat16, ncclSum);
+  check(uint16_t{0xB555}, uint16_t{0xB555}, ncclFloat16, ncclAvg);
   require(ncclCommDestroy(communicator), "ncclCommDestroy");
 }
 

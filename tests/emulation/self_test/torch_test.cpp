@@ -220,6 +220,17 @@ TEST_F(TorchTest, OperatorsGiveWhatTheyGiveOnTheCpu) {
   EXPECT_TRUE(values.to(at::kCUDA).equal(values.to(at::kCUDA)));
 }
 
+TEST_F(TorchTest, OperatorsCountNoCopies) {
+  const at::Tensor x = values.to(at::kCUDA);
+  attached()->reset_counters();
+  const at::Tensor narrow = (x + 1).to(at::kBFloat16);
+  const Counters counters = attached()->counters();
+  EXPECT_EQ(counters.h2d_calls + counters.d2h_calls + counters.d2d_calls, 0);
+  EXPECT_EQ(counters.kernel_launches, 1) << "the cast";
+  const at::Tensor back = narrow.cpu();
+  EXPECT_EQ(attached()->counters().d2h_bytes, back.nbytes());
+}
+
 TEST_F(TorchTest, GradientsFlow) {
   const at::Tensor x = values.to(at::kCUDA).requires_grad_();
   (x * x).sum().backward();
