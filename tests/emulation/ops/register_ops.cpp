@@ -91,13 +91,10 @@ void register_all(torch::Library& library) {
   }
 }
 
-/// Loaded with libtorch_cuda, and so initialised after it.
-const torch::Library* const registered = [] {
-  auto* library =
-      new torch::Library(torch::Library::IMPL, "aten", c10::DispatchKey::CUDA, __FILE__, __LINE__);
-  if (is_active()) register_all(*library);
-  return library;
-}();
-
 }  // namespace
 }  // namespace fakescore::emulation
+
+// Libraries are initialised after those they need, so libtorch_cuda has registered its kernels.
+TORCH_LIBRARY_IMPL(aten, CUDA, library) {
+  if (fakescore::emulation::is_active()) fakescore::emulation::register_all(library);
+}
