@@ -1,5 +1,5 @@
-# Helpers that register tests. Labels: cpu for all of them; unit, world, fault, launcher, install
-# for the kind; slow for what is slow for a good reason.
+# Helpers that register tests. Labels: cpu, or emulated for those on emulated devices; unit, world,
+# fault, launcher, install for the kind; slow for what is slow for a good reason.
 
 set(FAKESCORE_TEST_ENVIRONMENT "OMP_NUM_THREADS=1" "OMPI_ALLOW_RUN_AS_ROOT=1" "OMPI_ALLOW_RUN_AS_ROOT_CONFIRM=1"
     "ASAN_OPTIONS=detect_leaks=1:allocator_may_return_null=1"
