@@ -1,6 +1,7 @@
 #include <cuda_runtime_api.h>
 #include <gtest/gtest.h>
 
+#include <algorithm>
 #include <vector>
 
 #include "emulation.hpp"
@@ -74,9 +75,10 @@ TEST_F(MemoryTest, ADeviceHasNoMoreThanItsCapacity) {
 
 TEST_F(MemoryTest, ChosenAllocationsFail) {
   attached()->fail_allocations(2, 2);
-  std::vector<cudaError_t> results;
   std::vector<void*> buffers(4);
-  for (void*& buffer : buffers) results.push_back(cudaMalloc(&buffer, kBytes));
+  std::vector<cudaError_t> results(buffers.size());
+  std::transform(buffers.begin(), buffers.end(), results.begin(),
+                 [](void*& buffer) { return cudaMalloc(&buffer, kBytes); });
   EXPECT_EQ(results, (std::vector{cudaSuccess, cudaErrorMemoryAllocation, cudaErrorMemoryAllocation,
                                   cudaSuccess}));
   for (void* const buffer : buffers) EXPECT_EQ(cudaFree(buffer), cudaSuccess);

@@ -96,7 +96,8 @@ void grouped_broadcasts() {
   const ncclComm_t communicator = connect(false);
   const cudaStream_t stream = make_stream();
   std::vector<float*> buffers;
-  const auto count = [](int tensor) { return static_cast<size_t>(1 + 997 * tensor); };
+  const auto count = [](int tensor) { return 1 + 997 * static_cast<size_t>(tensor); };
+  buffers.reserve(kTensors);
   for (int i = 0; i < kTensors; ++i) buffers.push_back(upload(pattern(count(i), rank(), i)));
   attached()->reset_counters();
   require(ncclGroupStart(), "ncclGroupStart");
@@ -153,7 +154,7 @@ void order_across_streams() {
   float* const buffer = upload(pattern(1000, rank()));
   for (int i = 0; i < 30; ++i) {
     const auto stream = streams[static_cast<size_t>(i) % streams.size()];
-    const auto count = static_cast<size_t>(1 + i);
+    const size_t count = 1 + static_cast<size_t>(i);
     require(ncclBroadcast(buffer, buffer, count, ncclFloat32, i % size(), communicator, stream),
             "ncclBroadcast");
   }

@@ -21,6 +21,7 @@ std::vector<ProcessGroup::Outcome> run(const std::string& scenario, int started,
                                        const std::vector<size_t>& awaited = {}) {
   const testing::TempFolder folder;
   std::vector<std::vector<std::string>> environments;
+  environments.reserve(static_cast<size_t>(started));
   for (int rank = 0; rank < started; ++rank) {
     environments.push_back({"RANK=" + std::to_string(rank),
                             "WORLD_SIZE=" + std::to_string(world_size),

@@ -3,6 +3,8 @@
 
 #include <algorithm>
 #include <atomic>
+#include <cstdlib>
+#include <mutex>
 #include <set>
 #include <vector>
 
@@ -245,6 +247,16 @@ TEST_F(StreamTest, FreeingWaitsForTheDevice) {
   attached()->submit(one.get(), "work", [&] { is_done = true; });
   ASSERT_EQ(cudaFree(buffer), cudaSuccess);
   EXPECT_TRUE(is_done);
+}
+
+TEST_F(StreamTest, AProcessMayEndWithWorkLeft) {
+  GTEST_FLAG_SET(death_test_style, "threadsafe");
+  const auto leave = [&] {
+    const DeviceBuffer buffer(kBytes);
+    for (int i = 0; i < 10'000; ++i) cudaMemsetAsync(buffer.get(), i % 100, kBytes, one.get());
+    std::exit(0);
+  };
+  EXPECT_EXIT(leave(), ::testing::ExitedWithCode(0), "");
 }
 
 TEST_F(StreamTest, StreamsKnowWhatTheyAre) {
