@@ -1,5 +1,5 @@
-# Helpers that register tests. Labels: cpu for all of them; unit, world, fault, launcher, install
-# for the kind; slow for what is slow for a good reason.
+# Helpers that register tests. Labels: cpu, or emulated for those on emulated devices; unit, world,
+# fault, launcher, install for the kind; slow for what is slow for a good reason.
 
 set(FAKESCORE_TEST_ENVIRONMENT "OMP_NUM_THREADS=1" "OMPI_ALLOW_RUN_AS_ROOT=1" "OMPI_ALLOW_RUN_AS_ROOT_CONFIRM=1"
     "ASAN_OPTIONS=detect_leaks=1:allocator_may_return_null=1"
@@ -105,4 +105,44 @@ function(fakescore_add_world_entry test ranks backend)
     set_property(TEST ${test} PROPERTY
                  ENVIRONMENT_MODIFICATION ASAN_OPTIONS=string_append::fast_unwind_on_malloc=0)
   endif()
+endfunction()
+
+# Makes a registered test run on emulated CUDA devices (tests/emulation), with the label emulated in
+# place of cpu. fakescore_emulated_test(test [WITHOUT_TORCH] [LABELS ...] [TIMEOUT seconds])
+function(fakescore_emulated_test test)
+  cmake_parse_arguments(ARG "WITHOUT_TORCH" "TIMEOUT" "LABELS" ${ARGN})
+  if(NOT ARG_TIMEOUT)
+    set(ARG_TIMEOUT 120)
+  endif()
+  set_tests_properties(${test} PROPERTIES LABELS "emulated;${ARG_LABELS}" TIMEOUT ${ARG_TIMEOUT}
+                       ENVIRONMENT "${FAKESCORE_TEST_ENVIRONMENT}")
+  if(ARG_WITHOUT_TORCH)
+    fakescore_emulated_environment(${test} WITHOUT_TORCH)
+  else()
+    fakescore_emulated_environment(${test})
+  endif()
+endfunction()
+
+# The variables alone. What a test's own processes start inherits them. WITHOUT_TORCH spares programs
+# that do not use LibTorch the second that it takes to load.
+function(fakescore_emulated_environment test)
+  cmake_parse_arguments(ARG "WITHOUT_TORCH" "" "" ${ARGN})
+  fakescore_emulation_preload(preload)
+  if(ARG_WITHOUT_TORCH)
+    string(REPLACE :$<TARGET_FILE:fakescore_emulated_ops> "" preload ${preload})
+  endif()
+  set_property(TEST ${test} APPEND PROPERTY ENVIRONMENT
+               LD_PRELOAD=${preload} FAKESCORE_EMULATION_DEVICES=4)
+endfunction()
+
+# What LD_PRELOAD must hold, as a generator expression.
+function(fakescore_emulation_preload variable)
+  set(preload $<TARGET_FILE:fakescore_emulation>:$<TARGET_FILE:fakescore_emulated_ops>)
+  if(FAKESCORE_SANITIZE MATCHES "address")
+    # The sanitizer insists on being the first library.
+    execute_process(COMMAND ${CMAKE_CXX_COMPILER} -print-file-name=libasan.so
+                    OUTPUT_VARIABLE asan OUTPUT_STRIP_TRAILING_WHITESPACE)
+    string(PREPEND preload ${asan}:)
+  endif()
+  set(${variable} ${preload} PARENT_SCOPE)
 endfunction()

@@ -1,0 +1,88 @@
+#pragma once
+
+#include <cuda_runtime_api.h>
+#include <nccl.h>
+
+#include <atomic>
+#include <functional>
+#include <memory>
+#include <mutex>
+#include <optional>
+#include <string>
+#include <vector>
+
+#include "nccl/operation.hpp"
+#include "nccl/segment.hpp"
+#include "runtime/random.hpp"
+#include "runtime/stream.hpp"
+
+namespace fakescore::emulation {
+
+/// One rank of an emulated ncclComm_t. After an error what it runs hangs until abort, as NCCL's
+/// kernels do.
+class Communicator : public std::enable_shared_from_this<Communicator> {
+ public:
+  Communicator(ncclUniqueId id, int size, int rank, int device, bool is_blocking);
+  ~Communicator();
+  Communicator(const Communicator&) = delete;
+  Communicator& operator=(const Communicator&) = delete;
+
+  int size() const { return size_; }
+  int rank() const { return rank_; }
+  int device() const { return device_; }
+  bool is_blocking() const { return is_blocking_; }
+
+  /// ncclInProgress while a call of a communicator that does not block is under way.
+  ncclResult_t state() const { return state_; }
+
+  /// Joins the others; returns at once where the communicator does not block.
+  ncclResult_t init();
+  /// Puts the operations of one group on the stream, in the order of the calls.
+  ncclResult_t launch(const std::shared_ptr<Stream>& stream, std::vector<NcclOperation> operations);
+  ncclResult_t finalize();
+  /// Waits for all that was launched.
+  void destroy();
+  /// Lets go what hangs; what is launched still, ends without moving anything.
+  void abort();
+
+  Segment& segment() { return *segment_; }
+
+  /// Waits, on the thread of a stream, until `done` holds. `deadlock` is asked from time to time
+  /// whether the peers can ever make it hold: what it returns is the error where they cannot. False
+  /// once the communicator was aborted: the operation ends where it is.
+  bool wait_until(const std::function<bool()>& done,
+                  const std::function<std::optional<std::string>()>& deadlock = nullptr);
+
+  /// An error of this rank's use, which all ranks get. Returns false after abort.
+  bool fail_all_and_hang(const std::string& text);
+
+  uint64_t rounds = 0;  ///< of collectives that this rank has entered
+
+ private:
+  ncclResult_t join();
+  ncclResult_t check_devices();
+  void enqueue(const std::shared_ptr<Stream>& stream, std::vector<NcclOperation> operations);
+  void run(const std::vector<NcclOperation>& operations);
+  ncclResult_t in_background(std::function<ncclResult_t()> job);
+  Ticket last_launch();
+  ncclResult_t fail(ncclResult_t error, const std::string& text);
+  bool hang_until_abort() const;
+  std::string name_departed() const;
+  bool is_over() const { return aborted_ || is_process_ending(); }
+
+  const ncclUniqueId id_;
+  const int size_;
+  const int rank_;
+  const int device_;
+  const bool is_blocking_;
+  std::optional<Segment> segment_;
+  std::shared_ptr<Stream> helper_;  ///< runs the calls of a communicator that does not block
+  Delays delays_;                   ///< of those calls
+  std::atomic<ncclResult_t> state_{ncclSuccess};
+  std::atomic<bool> aborted_{false};
+  std::atomic<int> running_{0};
+  std::mutex mutex_;
+  Ticket last_launch_;
+};
+
+}  // namespace fakescore::emulation

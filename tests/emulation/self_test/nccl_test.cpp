@@ -1,0 +1,120 @@
+// Jobs of several processes on the emulated NCCL. What each rank checks is in the scenarios.
+#include <gtest/gtest.h>
+
+#include <chrono>
+#include <string>
+#include <utility>
+#include <vector>
+
+#include "support/process_group.hpp"
+#include "support/temp_folder.hpp"
+
+namespace fakescore::emulation {
+namespace {
+
+using testing::ProcessGroup;
+
+constexpr std::chrono::seconds kDeadline{90};
+
+/// Ends once the ranks in `awaited` have (all where it is empty).
+std::vector<ProcessGroup::Outcome> run(const std::string& scenario, int started, int world_size,
+                                       const std::vector<size_t>& awaited = {}) {
+  const testing::TempFolder folder;
+  std::vector<std::vector<std::string>> environments;
+  environments.reserve(static_cast<size_t>(started));
+  for (int rank = 0; rank < started; ++rank) {
+    environments.push_back({"RANK=" + std::to_string(rank),
+                            "WORLD_SIZE=" + std::to_string(world_size),
+                            "TEST_FOLDER=" + folder.path().string()});
+  }
+  ProcessGroup group(FAKESCORE_NCCL_RANK, {scenario}, environments);
+  return group.wait(kDeadline, awaited);
+}
+
+void expect_success(const ProcessGroup::Outcome& outcome) {
+  EXPECT_TRUE(outcome.ended);
+  EXPECT_EQ(outcome.exit_code, 0) << outcome.output;
+}
+
+class DataTest : public ::testing::TestWithParam<std::tuple<const char*, int>> {};
+
+TEST_P(DataTest, EveryRankHasWhatItMust) {
+  const auto [scenario, ranks] = GetParam();
+  for (const auto& outcome : run(scenario, ranks, ranks)) expect_success(outcome);
+}
+
+INSTANTIATE_TEST_SUITE_P(
+    Nccl, DataTest,
+    ::testing::Combine(::testing::Values("broadcast", "reduce_and_gather", "reductions_by_type",
+                                         "grouped_broadcasts", "ring", "order_across_streams",
+                                         "a_call_without_blocking_is_under_way", "nothing_leaks"),
+                       ::testing::Values(2, 4)),
+    [](const auto& info) {
+      return std::string(std::get<0>(info.param)) + "_" + std::to_string(std::get<1>(info.param));
+    });
+
+struct Mismatch {
+  const char* scenario;
+  const char* text;  ///< what some rank says of both sides
+};
+
+class MismatchTest : public ::testing::TestWithParam<Mismatch> {};
+
+TEST_P(MismatchTest, EveryRankHearsOfItAndBothSidesAreNamed) {
+  std::string output;
+  for (const auto& outcome : run(GetParam().scenario, 2, 2)) {
+    expect_success(outcome);
+    output += outcome.output;
+  }
+  EXPECT_NE(output.find(GetParam().text), std::string::npos) << output;
+}
+
+INSTANTIATE_TEST_SUITE_P(
+    Nccl, MismatchTest,
+    ::testing::Values(
+        Mismatch{"sizes_differ",
+                 "nccl rank 0: this rank called ncclBroadcast of 1000 ncclFloat32, root 0, rank 1 "
+                 "called ncclBroadcast of 500 ncclFloat32, root 0"},
+        Mismatch{"types_differ", "rank 1 called ncclBroadcast of 1000 ncclInt32, root 0"},
+        Mismatch{"roots_differ", "rank 1 called ncclBroadcast of 1000 ncclFloat32, root 1"},
+        Mismatch{"order_differs", "rank 1 called ncclAllReduce of 1000 ncclFloat32"},
+        Mismatch{"collective_against_message", "ncclRecv from"},
+        Mismatch{"message_sizes_differ",
+                 "nccl rank 1: this rank called ncclRecv of 500 ncclFloat32 from rank 0, which "
+                 "called ncclSend of 1000 ncclFloat32"},
+        Mismatch{"both_receive", "which called ncclRecv from this rank"},
+        Mismatch{"both_send", "which called ncclSend to this rank"}),
+    [](const auto& info) { return std::string(info.param.scenario); });
+
+TEST(NcclFaultTest, APeerThatNeverJoinsLeavesTheInitInProgressUntilAbort) {
+  expect_success(run("a_peer_never_joins", 1, 2).at(0));
+}
+
+TEST(NcclFaultTest, APeerThatDiesIsARemoteError) { expect_success(run("a_peer_dies", 2, 2).at(0)); }
+
+TEST(NcclFaultTest, ADeadPeerIsNamedOnEverySurvivor) {
+  const auto outcomes = run("a_peer_dies", 4, 4);
+  for (const size_t survivor : {0, 2, 3}) {
+    expect_success(outcomes.at(survivor));
+    EXPECT_NE(outcomes.at(survivor).output.find("rank 1 died"), std::string::npos);
+  }
+}
+
+TEST(NcclFaultTest, APeerThatStallsIsNoErrorAndHangsUntilAbort) {
+  expect_success(run("a_peer_stalls", 2, 2, {0}).at(0));
+}
+
+TEST(NcclFaultTest, APeerThatAbortsIsARemoteError) {
+  for (const auto& outcome : run("a_peer_aborts", 2, 2)) expect_success(outcome);
+}
+
+TEST(NcclFaultTest, BadArgumentsAreRefused) {
+  for (const auto& outcome : run("bad_arguments", 2, 2)) expect_success(outcome);
+}
+
+TEST(NcclFaultTest, RanksOnOneDeviceAreRefused) {
+  for (const auto& outcome : run("one_device_for_all", 2, 2)) expect_success(outcome);
+}
+
+}  // namespace
+}  // namespace fakescore::emulation
