@@ -23,6 +23,17 @@ class BaseCommunicator : public Communicator {
     if (failure_) throw CommError(*failure_);
   }
 
+  /// What a step that always throws a CommError says.
+  template <typename Step>
+  static ErrorInfo failure_of(Step step) {
+    try {
+      step();
+    } catch (const CommError& error) {
+      return error.info();
+    }
+    return {};
+  }
+
   /// Breaks the communicator; what broke it first is what every later call says.
   [[noreturn]] void fail(ErrorInfo info) {
     if (!failure_) failure_ = std::move(info);
@@ -37,12 +48,14 @@ class BaseCommunicator : public Communicator {
                        ""});
   }
 
-  void require_buffer(const at::Tensor& buffer, const std::string& what) const {
-    const bool fits = buffer.defined() && buffer.device().is_cpu() && buffer.dim() == 1 &&
+  void require_buffer(const at::Tensor& buffer, at::Device where, const std::string& what) const {
+    const bool fits = buffer.defined() && buffer.device() == where && buffer.dim() == 1 &&
                       buffer.scalar_type() == at::kByte && buffer.is_contiguous();
     if (fits) return;
-    throw ConfigError({ErrorCode::kConfig, -1, "", what,
-                       "a broadcast needs a contiguous 1-D uint8 tensor in host memory", ""});
+    throw ConfigError(
+        {ErrorCode::kConfig, -1, "", what,
+         "a broadcast over " + backend() + " needs a contiguous 1-D uint8 tensor on " + where.str(),
+         ""});
   }
 
  private:

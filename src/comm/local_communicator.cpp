@@ -43,14 +43,15 @@ class LocalCommunicator : public detail::BaseCommunicator {
  public:
   LocalCommunicator(std::shared_ptr<LocalWorld> world, int rank, int world_size,
                     std::chrono::milliseconds timeout)
-      : BaseCommunicator(rank, world_size, timeout), world_(std::move(world)) {}
+      : BaseCommunicator(rank, world_size, timeout, "local"), world_(std::move(world)) {}
 
-  const char* backend() const noexcept override { return "local"; }
   std::vector<std::string> all_gather(const std::string& message, const std::string& what) override;
   std::string broadcast_message(const std::string& message, int root,
                                 const std::string& what) override;
   std::unique_ptr<PendingBroadcast> start_broadcast(const at::Tensor& buffer, int root,
                                                     const std::string& what) override;
+  ErrorInfo abandon(const std::string& reason) override;
+  bool peer_abandoned() override;
   void finish_broadcast(uint64_t number, int root, const Step& step, at::Tensor& buffer);
 
  private:
@@ -120,6 +121,16 @@ void LocalCommunicator::leave(uint64_t number) {
   if (++world_->slots.at(number).left == world_size()) world_->slots.erase(number);
 }
 
+ErrorInfo LocalCommunicator::abandon(const std::string& reason) {
+  Lock lock(world_->mutex);
+  return failure_of([&] { take_census(lock, {CallKind::kFailure, -1, -1, reason}); });
+}
+
+bool LocalCommunicator::peer_abandoned() {
+  const Lock lock(world_->mutex);
+  return world_->census || world_->verdict;
+}
+
 void LocalCommunicator::take_census(Lock& lock, const Step& step) {
   world_->census = true;
   world_->answers[static_cast<size_t>(rank())] = step;
@@ -174,7 +185,7 @@ std::unique_ptr<PendingBroadcast> LocalCommunicator::start_broadcast(const at::T
                                                                      int root,
                                                                      const std::string& what) {
   require_root(root, what);
-  require_buffer(buffer, what);
+  require_buffer(buffer, device(), what);
   Step step{CallKind::kBroadcast, root, buffer.numel(), what};
   Lock lock(world_->mutex);
   const uint64_t number = enter(lock, {step, "", buffer});

@@ -72,15 +72,16 @@ class MpiCommunicator : public detail::BaseCommunicator {
  public:
   MpiCommunicator(std::shared_ptr<MpiGroup> group, int rank, int world_size,
                   std::chrono::milliseconds timeout)
-      : BaseCommunicator(rank, world_size, timeout), group_(std::move(group)) {}
+      : BaseCommunicator(rank, world_size, timeout, "mpi"), group_(std::move(group)) {}
   ~MpiCommunicator() override;
 
-  const char* backend() const noexcept override { return "mpi"; }
   std::vector<std::string> all_gather(const std::string& message, const std::string& what) override;
   std::string broadcast_message(const std::string& message, int root,
                                 const std::string& what) override;
   std::unique_ptr<PendingBroadcast> start_broadcast(const at::Tensor& buffer, int root,
                                                     const std::string& what) override;
+  ErrorInfo abandon(const std::string& reason) override;
+  bool peer_abandoned() override;
   /// Collective, once. Not in the constructor: where it throws, the destructor has to run, for MPI
   /// may still write to what was in flight.
   void count_ranks_of_host();
@@ -172,15 +173,26 @@ void MpiCommunicator::finish(const std::shared_ptr<Flight>& flight, const Step& 
                     step.what);
     if (done) break;
     if (polls % kPollsBetweenCensusLooks == 0) {
-      int called = 0;
-      MPI_Iprobe(MPI_ANY_SOURCE, kCensusTag, group_->census, &called, MPI_STATUS_IGNORE);
-      if (called || Clock::now() > deadline) take_census(step);
+      if (peer_abandoned() || Clock::now() > deadline) take_census(step);
     }
     if (polls > spins_) std::this_thread::sleep_for(kNap);
   }
   flight->requests.clear();
   flight->buffer.reset();
   flights_.remove(flight);
+}
+
+ErrorInfo MpiCommunicator::abandon(const std::string& reason) {
+  return failure_of([&] {
+    require_usable(reason);
+    take_census({CallKind::kFailure, -1, -1, reason});
+  });
+}
+
+bool MpiCommunicator::peer_abandoned() {
+  int called = 0;
+  MPI_Iprobe(MPI_ANY_SOURCE, kCensusTag, group_->census, &called, MPI_STATUS_IGNORE);
+  return called != 0;
 }
 
 void MpiCommunicator::listen(Answers& answers) {
@@ -302,7 +314,7 @@ std::unique_ptr<PendingBroadcast> MpiCommunicator::start_broadcast(const at::Ten
                                                                    const std::string& what) {
   require_usable(what);
   require_root(root, what);
-  require_buffer(buffer, what);
+  require_buffer(buffer, device(), what);
   Step step{CallKind::kBroadcast, root, buffer.numel(), what};
   const auto flight = take_off();
   flight->buffer = buffer;

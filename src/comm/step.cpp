@@ -46,6 +46,9 @@ std::string describe(const Step& step) {
       text << "broadcast \"" << step.what << "\" of " << step.bytes << " bytes from rank "
            << step.root;
       break;
+    case CallKind::kFailure:
+      text << step.what;
+      break;
   }
   return text.str();
 }
@@ -61,7 +64,7 @@ std::optional<Step> decode_step(const std::string& bytes) {
   try {
     const json fields = json::from_msgpack(bytes);
     const int kind = fields.at(0).get<int>();
-    if (kind < 0 || kind > static_cast<int>(CallKind::kBroadcast)) return std::nullopt;
+    if (kind < 0 || kind > static_cast<int>(CallKind::kFailure)) return std::nullopt;
     return Step{static_cast<CallKind>(kind), fields.at(1).get<int>(), fields.at(2).get<int64_t>(),
                 fields.at(3).get<std::string>()};
   } catch (const json::exception&) {
@@ -85,18 +88,31 @@ std::string name_ranks(const std::vector<int>& ranks) {
   return text.str();
 }
 
-ErrorInfo judge_census(const Answers& answers, const char* backend,
+ErrorInfo judge_census(const Answers& answers, const std::string& backend,
                        std::chrono::milliseconds timeout) {
   std::vector<int> lost;
+  std::optional<int> failed;
   std::string what;
   for (size_t rank = 0; rank < answers.size(); ++rank) {
     if (!answers[rank]) {
       lost.push_back(static_cast<int>(rank));
+    } else if (answers[rank]->kind == CallKind::kFailure && !failed) {
+      failed = static_cast<int>(rank);
+      what = answers[rank]->what;
     } else if (what.empty()) {
       what = answers[rank]->what;
     }
   }
   std::ostringstream message;
+  if (lost.empty() && failed) {
+    message << "rank " << *failed << " cannot go on; every rank still answers over " << backend;
+    return {ErrorCode::kPeerLost,
+            *failed,
+            "",
+            what,
+            message.str(),
+            "look at the logs of every rank and start the job again"};
+  }
   if (lost.empty()) {
     message << "no progress within " << in_seconds(timeout) << " over " << backend
             << ", yet every rank answered: a rank is slower than the timeout or ranks called "
@@ -116,7 +132,7 @@ ErrorInfo judge_census(const Answers& answers, const char* backend,
 }
 
 ErrorInfo different_steps(int first_rank, const Step& first, int second_rank, const Step& second,
-                          const char* backend) {
+                          const std::string& backend) {
   std::ostringstream message;
   message << "ranks called different steps over " << backend << ": rank " << first_rank
           << " called " << describe(first) << ", rank " << second_rank << " called "

@@ -10,7 +10,8 @@
 
 namespace fakescore::detail {
 
-enum class CallKind : int { kAllGather = 0, kBroadcastMessage = 1, kBroadcast = 2 };
+/// kFailure is no call: its rank cannot go on, and `what` says why.
+enum class CallKind : int { kAllGather = 0, kBroadcastMessage = 1, kBroadcast = 2, kFailure = 3 };
 
 /// One collective call as its caller sees it; ranks that differ in it called different steps.
 struct Step {
@@ -44,11 +45,11 @@ inline constexpr std::chrono::milliseconds kCensusListens{1500};
 
 /// The error of a deadline that passed, from what the census found. It depends on nothing that is
 /// one rank's own, so that every survivor raises the same text.
-ErrorInfo judge_census(const Answers& answers, const char* backend,
+ErrorInfo judge_census(const Answers& answers, const std::string& backend,
                        std::chrono::milliseconds timeout);
 
 /// The error of two ranks that called different steps.
 ErrorInfo different_steps(int first_rank, const Step& first, int second_rank, const Step& second,
-                          const char* backend);
+                          const std::string& backend);
 
 }  // namespace fakescore::detail

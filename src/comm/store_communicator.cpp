@@ -7,6 +7,7 @@
 #include <deque>
 
 #include "comm/base_communicator.hpp"
+#include "comm/store_bulk.hpp"
 #include "comm/store_frame.hpp"
 #include "comm/store_worker.hpp"
 #include "core/error_codec.hpp"
@@ -16,6 +17,7 @@ namespace fakescore {
 namespace {
 
 using detail::Answers;
+using detail::Bulk;
 using detail::CallKind;
 using detail::Clock;
 using detail::Frame;
@@ -26,7 +28,6 @@ using detail::unpack;
 using std::chrono::milliseconds;
 using Bytes = std::vector<uint8_t>;
 
-constexpr int64_t kChunk = 1 << 20;
 constexpr int64_t kUnread = 4;
 // A TCPStore server drops the connection of a client that sends more.
 constexpr size_t kMaxValue = size_t{8} << 20;
@@ -38,33 +39,11 @@ constexpr milliseconds kGoodbye{2000};
 
 Bytes to_bytes(const std::string& text) { return Bytes(text.begin(), text.end()); }
 
-/// A broadcast that this rank has begun.
-struct Bulk {
-  uint64_t number = 0;
-  Step step;
-  at::Tensor buffer;
-  int64_t next_chunk = 0;
-
-  int64_t chunks() const { return std::max<int64_t>(1, (step.bytes + kChunk - 1) / kChunk); }
-  bool finished() const { return next_chunk == chunks(); }
-  uint8_t* chunk_data() const {
-    return static_cast<uint8_t*>(buffer.mutable_data_ptr()) + next_chunk * kChunk;
-  }
-  size_t chunk_bytes() const {
-    return static_cast<size_t>(std::min(kChunk, step.bytes - next_chunk * kChunk));
-  }
-  std::string key() const {
-    std::string key = std::to_string(number) + "/" + std::to_string(step.root);
-    if (next_chunk > 0) key.append(".").append(std::to_string(next_chunk));
-    return key;
-  }
-};
-
 class StoreCommunicator : public detail::BaseCommunicator {
  public:
   StoreCommunicator(c10::intrusive_ptr<c10d::Store> store, int rank, int world_size,
                     const std::string& key_prefix, milliseconds timeout, StoreServer server)
-      : BaseCommunicator(rank, world_size, timeout),
+      : BaseCommunicator(rank, world_size, timeout, "store"),
         store_(std::move(store)),
         server_(std::move(server)),
         prefix_("fakescore/" + key_prefix + "/") {
@@ -76,12 +55,13 @@ class StoreCommunicator : public detail::BaseCommunicator {
   }
   ~StoreCommunicator() override { say_goodbye(); }
 
-  const char* backend() const noexcept override { return "store"; }
   std::vector<std::string> all_gather(const std::string& message, const std::string& what) override;
   std::string broadcast_message(const std::string& message, int root,
                                 const std::string& what) override;
   std::unique_ptr<PendingBroadcast> start_broadcast(const at::Tensor& buffer, int root,
                                                     const std::string& what) override;
+  ErrorInfo abandon(const std::string& reason) override;
+  bool peer_abandoned() override { return has("census") || has("verdict"); }
   /// Brings every broadcast up to and including `last` to its end on this rank.
   void finish(const std::shared_ptr<Bulk>& last);
 
@@ -182,7 +162,7 @@ std::vector<Bytes> StoreCommunicator::await(const std::vector<std::string>& keys
         },
         std::max(left, slice) + kStoreGrace);
     if (!values->empty()) return std::move(*values);
-    if (Clock::now() >= deadline || has("census") || has("verdict")) take_census(step);
+    if (Clock::now() >= deadline || peer_abandoned()) take_census(step);
   }
 }
 
@@ -213,6 +193,13 @@ void StoreCommunicator::publish(const ErrorInfo& info) {
   const Bytes winner =
       compute<Bytes>([key, mine](c10d::Store& s) { return s.compareSet(key, {}, mine); });
   fail(detail::decode_error(std::string(winner.begin(), winner.end())));
+}
+
+ErrorInfo StoreCommunicator::abandon(const std::string& reason) {
+  return failure_of([&] {
+    require_healthy();
+    take_census({CallKind::kFailure, -1, -1, reason});
+  });
 }
 
 void StoreCommunicator::take_census(const Step& step) {
@@ -284,7 +271,7 @@ std::unique_ptr<PendingBroadcast> StoreCommunicator::start_broadcast(const at::T
                                                                      const std::string& what) {
   require_healthy();
   require_root(root, what);
-  require_buffer(buffer, what);
+  require_buffer(buffer, device(), what);
   auto bulk = std::make_shared<Bulk>();
   bulk->number = next_++;
   bulk->step = {CallKind::kBroadcast, root, buffer.numel(), what};

@@ -22,11 +22,11 @@ struct Fault {
 class FaultyCommunicator : public Communicator {
  public:
   FaultyCommunicator(std::unique_ptr<Communicator> inner, Fault fault)
-      : Communicator(inner->rank(), inner->world_size(), inner->timeout()),
+      : Communicator(inner->rank(), inner->world_size(), inner->timeout(), inner->backend(),
+                     inner->device()),
         inner_(std::move(inner)),
         fault_(std::move(fault)) {}
 
-  const char* backend() const noexcept override { return inner_->backend(); }
   bool broken() const noexcept override { return inner_->broken(); }
 
   std::vector<std::string> all_gather(const std::string& message,
@@ -44,6 +44,14 @@ class FaultyCommunicator : public Communicator {
     strike_at("bulk");
     return inner_->start_broadcast(buffer, root, what);
   }
+  std::unique_ptr<PendingBroadcast> start_broadcast_group(const std::vector<at::Tensor>& buffers,
+                                                          int root,
+                                                          const std::string& what) override {
+    strike_at("bulk");
+    return inner_->start_broadcast_group(buffers, root, what);
+  }
+  ErrorInfo abandon(const std::string& reason) override { return inner_->abandon(reason); }
+  bool peer_abandoned() override { return inner_->peer_abandoned(); }
 
  private:
   void strike_at(const std::string& phase) {

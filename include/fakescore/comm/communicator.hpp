@@ -7,8 +7,10 @@
 #include <cstdint>
 #include <memory>
 #include <string>
+#include <utility>
 #include <vector>
 
+#include "fakescore/core/error.hpp"
 #include "fakescore/export.hpp"
 
 namespace fakescore {
@@ -17,12 +19,14 @@ namespace fakescore {
 class FAKESCORE_API PendingBroadcast {
  public:
   virtual ~PendingBroadcast() = default;
-  /// Returns when this rank's buffer may be used (receivers: filled; root: may be changed).
-  /// Throws CommError when the communicator's timeout passes without progress or a peer is lost.
+  /// Blocks the calling thread until this rank's buffers may be used, on any stream (receivers:
+  /// filled; root: may be changed). Throws CommError when the communicator's timeout passes without
+  /// progress or a peer is lost.
   virtual void wait() = 0;
 };
 
 /// A fixed group of ranks that exchange small host messages (control) and bulk tensors (data).
+/// Control always goes over the host; data lives on `device()`: the CPU, or this rank's GPU.
 ///
 /// Every wait has a deadline: `timeout()` after the call began. When it passes, or a peer is found
 /// lost, the call throws CommError naming the ranks that did not answer, and the communicator is
@@ -53,8 +57,10 @@ class FAKESCORE_API Communicator {
     timeout_ = std::min(timeout, kLongestTimeout);
   }
 
-  /// "local", "mpi" or "store": for reports and errors.
-  virtual const char* backend() const noexcept = 0;
+  /// "local", "mpi", "store", "nccl over mpi", ...: for reports and errors.
+  const std::string& backend() const noexcept { return backend_; }
+  /// Where buffers of broadcasts lie.
+  at::Device device() const noexcept { return device_; }
 
   /// Control: every rank's message, indexed by rank, on every rank. Lengths may differ.
   /// `what` names the step in errors.
@@ -65,23 +71,44 @@ class FAKESCORE_API Communicator {
   virtual std::string broadcast_message(const std::string& message, int root,
                                         const std::string& what) = 0;
 
-  /// Data: begins to broadcast root's `buffer`, a contiguous 1-D uint8 tensor in host memory of
-  /// the same length on every rank. Several may be in flight; they finish in the order begun.
-  /// `what` names the tensor in errors.
+  /// Data: begins to broadcast root's `buffer`, a contiguous 1-D uint8 tensor on `device()` or
+  /// in host memory, of the same length on every rank. Several may be in flight; they finish in the
+  /// order begun. On a GPU it is work on the calling thread's current stream, after what was put
+  /// there before. `what` names the tensor in errors.
   virtual std::unique_ptr<PendingBroadcast> start_broadcast(const at::Tensor& buffer, int root,
                                                             const std::string& what) = 0;
+
+  /// Data: several buffers as one operation, where the backend can (NCCL: one launch).
+  virtual std::unique_ptr<PendingBroadcast> start_broadcast_group(
+      const std::vector<at::Tensor>& buffers, int root, const std::string& what);
 
   /// Whether a peer was lost; every call but the destructor then throws.
   virtual bool broken() const noexcept = 0;
 
+  /// Control: tells the other ranks that this one cannot go on, finds out who still answers, and
+  /// returns what every rank then throws as a CommError; `reason` is part of it. The communicator
+  /// is broken afterwards.
+  virtual ErrorInfo abandon(const std::string& reason) = 0;
+
+  /// Control: whether another rank has abandoned the job or looks for lost peers. A rank that waits
+  /// for something else than this communicator polls it, and then calls `abandon` as well.
+  virtual bool peer_abandoned() = 0;
+
  protected:
-  Communicator(int rank, int world_size, std::chrono::milliseconds timeout)
-      : rank_(rank), world_size_(world_size), timeout_(std::min(timeout, kLongestTimeout)) {}
+  Communicator(int rank, int world_size, std::chrono::milliseconds timeout, std::string backend,
+               at::Device device = at::kCPU)
+      : rank_(rank),
+        world_size_(world_size),
+        timeout_(std::min(timeout, kLongestTimeout)),
+        backend_(std::move(backend)),
+        device_(device) {}
 
  private:
   int rank_;
   int world_size_;
   std::chrono::milliseconds timeout_;
+  std::string backend_;
+  at::Device device_;
 };
 
 inline constexpr std::chrono::milliseconds kDefaultTimeout{300'000};
