@@ -5,6 +5,7 @@
 #include "fakescore/comm/communicator.hpp"
 #include "fakescore/comm/launch_env.hpp"
 #include "fakescore/comm/make_communicator.hpp"
+#include "fakescore/core/cuda.hpp"
 #include "fakescore/core/digest.hpp"
 #include "fakescore/core/error.hpp"
 #include "fakescore/core/manifest.hpp"

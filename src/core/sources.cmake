@@ -20,3 +20,11 @@ target_sources(fakescore PRIVATE
   core/teacher/safetensors_writer.cpp
   core/teacher/teacher_source.cpp
 )
+if(FAKESCORE_HAVE_CUDA)
+  target_sources(fakescore PRIVATE core/cuda/device_digest.cpp core/cuda/load_cuda.cpp)
+  fakescore_target_cuda_sources(fakescore core/cuda/digest_kernel.cu)
+  target_link_libraries(fakescore PRIVATE
+    $<BUILD_INTERFACE:fakescore::c10_cuda> $<BUILD_INTERFACE:fakescore::nccl>)
+else()
+  target_sources(fakescore PRIVATE core/cuda/no_cuda.cpp)
+endif()

@@ -47,7 +47,7 @@ class FAKESCORE_API TeacherSource {
   /// A .safetensors file, a *.safetensors.index.json, or a folder that holds one index or one
   /// .safetensors file (diffusers' and transformers' names first). Nothing is opened here.
   static TeacherSource path(std::filesystem::path path);
-  /// Named tensors in memory.
+  /// Named tensors in memory, the CPU's or the root's GPU.
   static TeacherSource state_dict(std::vector<std::pair<std::string, at::Tensor>> tensors);
   /// A module in memory: its parameters and buffers under their names.
   static TeacherSource module(std::shared_ptr<torch::nn::Module> module);

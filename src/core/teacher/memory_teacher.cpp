@@ -18,9 +18,9 @@ class MemoryTeacher : public Teacher {
                      "is given twice, undefined or on the meta device",
                      "give each tensor once, with values"});
       }
-      if (!tensor.is_cpu()) {
+      if (!tensor.is_cpu() && !tensor.is_cuda()) {
         throw_error({ErrorCode::kTeacher, -1, "", "tensor " + name,
-                     "is on " + tensor.device().str() + ", not on the CPU",
+                     "is on " + tensor.device().str() + ", neither on the CPU nor on a GPU",
                      "move the teacher's tensors to the CPU first"});
       }
       tensors_.push_back({name, tensor.sizes().vec(), tensor.scalar_type(), ""});
