@@ -3,6 +3,7 @@
 #include <torch/csrc/distributed/c10d/TCPStore.hpp>
 
 #include "comm/store_communicator.hpp"
+#include "fakescore/core/cuda.hpp"
 #include "fakescore/core/error.hpp"
 
 namespace fakescore {
@@ -54,15 +55,24 @@ std::unique_ptr<Communicator> join_mpi(const LaunchEnv& env, std::chrono::millis
   return communicator;
 }
 
-}  // namespace
-
-std::unique_ptr<Communicator> make_communicator(const LaunchEnv& env,
-                                                std::chrono::milliseconds timeout) {
+std::unique_ptr<Communicator> make_host_communicator(const LaunchEnv& env,
+                                                     std::chrono::milliseconds timeout) {
   if (env.launcher == Launcher::kOpenMpi || env.launcher == Launcher::kPmi) {
     return join_mpi(env, timeout);
   }
   if (env.world_size == 1) return std::move(make_local_communicators(1, timeout).front());
   return join_store(env, timeout);
+}
+
+}  // namespace
+
+std::unique_ptr<Communicator> make_communicator(const LaunchEnv& env,
+                                                std::chrono::milliseconds timeout,
+                                                at::Device device) {
+  auto communicator = make_host_communicator(env, timeout);
+  if (device.is_cpu()) return communicator;
+  if (!device.has_index()) device = gpu_of_local_rank(env.local_rank);
+  return make_nccl_communicator(std::move(communicator), device);
 }
 
 }  // namespace fakescore

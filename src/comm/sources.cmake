@@ -1,7 +1,10 @@
 target_sources(fakescore PRIVATE
+  comm/communicator.cpp
   comm/launch_env.cpp
   comm/local_communicator.cpp
   comm/make_communicator.cpp
+  comm/process_group_communicator.cpp
+  comm/staged_communicator.cpp
   comm/step.cpp
   comm/store_communicator.cpp
   comm/store_frame.cpp
@@ -17,4 +20,14 @@ if(FAKESCORE_WITH_MPI)
   target_link_libraries(fakescore PRIVATE $<LINK_ONLY:MPI::MPI_CXX>)
 else()
   target_sources(fakescore PRIVATE comm/mpi_stub.cpp)
+endif()
+if(FAKESCORE_HAVE_CUDA)
+  target_sources(fakescore PRIVATE
+    comm/nccl/adopt_nccl.cpp
+    comm/nccl/nccl_communicator.cpp
+    comm/nccl/nccl_link.cpp
+    comm/nccl/nccl_setup.cpp
+  )
+else()
+  target_sources(fakescore PRIVATE comm/nccl/no_nccl.cpp)
 endif()

@@ -1,5 +1,6 @@
 #pragma once
 
+#include <c10/core/Device.h>
 #include <c10/util/intrusive_ptr.h>
 
 #include <chrono>
@@ -18,12 +19,27 @@ class Store;
 namespace fakescore {
 
 /// The communicator that fits how the process was started: MPI under mpirun and PMI launchers,
-/// the job's TCPStore under torchrun and Slurm, a local one of size 1 otherwise.
+/// the job's TCPStore under torchrun and Slurm, a local one of size 1 otherwise. Where `device` is
+/// a GPU, NCCL carries the bulk data, and that communicator the control messages; without an index
+/// it is the GPU of the process's local rank.
 /// Throws ConfigError where the launcher needs a backend that this build lacks, or where MPI was
 /// started with another world than the launcher's variables say; CommError where the store cannot
 /// be reached within the timeout.
 FAKESCORE_API std::unique_ptr<Communicator> make_communicator(
-    const LaunchEnv& env, std::chrono::milliseconds timeout = kDefaultTimeout);
+    const LaunchEnv& env, std::chrono::milliseconds timeout = kDefaultTimeout,
+    at::Device device = at::kCPU);
+
+/// Collective over `control`, which it takes: NCCL between one GPU a rank for bulk data, `control`
+/// for messages. `device` is this rank's GPU, with its index. Broadcasts are work on the calling
+/// thread's current stream. A thread of the communicator's own watches NCCL: where a broadcast
+/// makes no progress within timeout() or NCCL reports an error, it aborts NCCL, so that streams are
+/// free again, and the call that waits throws CommError, as do the other ranks' calls, naming the
+/// broadcast, NCCL's error and the ranks that do not answer over `control`.
+/// Throws, the same on every rank: ConfigError for a build or machine without CUDA, for a device
+/// that is not there, and where two ranks have one GPU; CommError where NCCL cannot be initialised
+/// within the timeout.
+FAKESCORE_API std::unique_ptr<Communicator> make_nccl_communicator(
+    std::unique_ptr<Communicator> control, at::Device device);
 
 /// `world_size` communicators for as many threads of this process; element i is rank i's. With
 /// world_size 1 this is the communicator of a single process.

@@ -1,0 +1,27 @@
+#pragma once
+
+#include <c10/util/intrusive_ptr.h>
+
+#include <memory>
+#include <torch/csrc/distributed/c10d/ProcessGroup.hpp>
+
+#include "fakescore/comm/adopt_options.hpp"
+#include "fakescore/comm/communicator.hpp"
+#include "fakescore/comm/make_communicator.hpp"
+#include "fakescore/export.hpp"
+
+namespace fakescore {
+
+/// Over a process group of the host job (NCCL, Gloo, ...), which is used and never owned. Bulk data
+/// of `device` goes over the group, host memory of a GPU job over `control`; messages over
+/// `control`, or, where that is null, over the group's own store under keys that start with
+/// "fakescore/". After a failure a group is of no more use to the host job either: Gloo's pairs are
+/// closed, and NCCL's kernels wait for ever unless options.abort_on_failure is set. Throws
+/// ConfigError for a null group (Python's None), one without NCCL where `device` is a GPU, and one
+/// that has no store.
+FAKESCORE_API std::unique_ptr<Communicator> adopt_process_group(
+    c10::intrusive_ptr<c10d::ProcessGroup> group, at::Device device,
+    std::unique_ptr<Communicator> control = nullptr,
+    std::chrono::milliseconds timeout = kDefaultTimeout, const AdoptOptions& options = {});
+
+}  // namespace fakescore

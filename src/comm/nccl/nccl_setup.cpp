@@ -1,0 +1,154 @@
+// Setting up NCCL: which GPU is whose, the id over the control plane, initialisation with a
+// deadline.
+#include <c10/cuda/CUDAException.h>
+#include <c10/cuda/CUDAFunctions.h>
+#include <c10/cuda/CUDAGuard.h>
+#include <unistd.h>
+
+#include <cstdlib>
+#include <cstring>
+#include <fstream>
+#include <map>
+#include <string>
+#include <thread>
+
+#include "comm/nccl/nccl_communicator.hpp"
+#include "core/error_codec.hpp"
+#include "fakescore/comm/make_communicator.hpp"
+#include "fakescore/core/cuda.hpp"
+#include "fakescore/core/error.hpp"
+
+namespace fakescore {
+namespace {
+
+using Clock = std::chrono::steady_clock;
+
+constexpr std::chrono::milliseconds kPoll{1};
+constexpr int kManyRanksOnOneGpu = 23000;  // the NCCL version, as NCCL writes it, that allows it
+
+/// A result or an error as a message between ranks.
+std::string success(const std::string& value) { return "+" + value; }
+std::string failure(const ErrorInfo& info) { return "-" + detail::encode_error(info); }
+
+/// Throws on every rank what failed on the lowest.
+void require_success(const std::vector<std::string>& messages) {
+  for (const std::string& message : messages) {
+    if (message.front() == '-') throw_error(detail::decode_error(message.substr(1)));
+  }
+}
+
+/// "host, GPU 0000:01:00.0": two ranks with the same seat share a GPU.
+std::string find_seat(at::Device device) {
+  load_cuda();
+  const int count = c10::cuda::device_count();
+  if (!device.is_cuda() || !device.has_index() || device.index() >= count) {
+    throw_error({ErrorCode::kConfig, -1, "", "device " + device.str(),
+                 "is none of the " + std::to_string(count) + " GPUs that this process sees",
+                 "start at most as many ranks a host as it has GPUs, or choose the device by its "
+                 "index"});
+  }
+  char host[256] = {};
+  ::gethostname(host, sizeof host - 1);
+  char bus[32] = {};
+  C10_CUDA_CHECK(cudaDeviceGetPCIBusId(bus, sizeof bus, device.index()));
+  // Containers may all have one host name; the kernel's boot id tells their machines apart.
+  std::string machine;
+  std::getline(std::ifstream("/proc/sys/kernel/random/boot_id"), machine);
+  return std::string(host) + ' ' + machine + ", GPU " + bus;
+}
+
+bool may_share_gpus() {
+  int version = 0;
+  const char* enabled = std::getenv("NCCL_MULTI_RANK_GPU_ENABLE");
+  return ncclGetVersion(&version) == ncclSuccess && version >= kManyRanksOnOneGpu &&
+         enabled != nullptr && std::strcmp(enabled, "1") == 0;
+}
+
+/// NCCL would fail in the middle of its initialisation, in other words on every rank.
+void require_own_gpus(const std::vector<std::string>& seats) {
+  if (may_share_gpus()) return;
+  std::map<std::string, size_t> taken;
+  for (size_t rank = 0; rank < seats.size(); ++rank) {
+    const auto [first, is_free] = taken.try_emplace(seats[rank], rank);
+    if (is_free) continue;
+    throw_error({ErrorCode::kConfig, static_cast<int>(rank), "", "device cuda",
+                 "ranks " + std::to_string(first->second) + " and " + std::to_string(rank) +
+                     " have the same GPU (" + seats[rank].substr(1) + ")",
+                 "start at most as many ranks a host as it has GPUs; NCCL 2.30 and later lets "
+                 "ranks share one where NCCL_MULTI_RANK_GPU_ENABLE=1"});
+  }
+}
+
+void agree_on_seats(Communicator& control, at::Device device) {
+  std::string mine;
+  try {
+    mine = success(find_seat(device));
+  } catch (...) {
+    mine = failure(describe_current_exception(control.rank(), "nccl", ErrorCode::kConfig));
+  }
+  const auto seats = control.all_gather(mine, "nccl seats");
+  require_success(seats);
+  require_own_gpus(seats);
+}
+
+ncclUniqueId share_id(Communicator& control) {
+  ncclUniqueId id;
+  std::string message;
+  if (control.rank() == 0) {
+    const ncclResult_t result = ncclGetUniqueId(&id);
+    message = result == ncclSuccess
+                  ? success(std::string(id.internal, sizeof id.internal))
+                  : failure({ErrorCode::kConfig, 0, "nccl", "ncclGetUniqueId",
+                             detail::describe_nccl(result, nullptr),
+                             "check NCCL_SOCKET_IFNAME and run with NCCL_DEBUG=INFO"});
+  }
+  message = control.broadcast_message(message, 0, "nccl id");
+  require_success({message});
+  std::memcpy(id.internal, message.data() + 1, sizeof id.internal);
+  return id;
+}
+
+/// Starts the initialisation, which goes on in the background, and polls it.
+ncclComm_t initialise(Communicator& control, const ncclUniqueId& id) {
+  const auto deadline = Clock::now() + control.timeout();
+  ncclComm_t comm = nullptr;
+  ncclConfig_t config = NCCL_CONFIG_INITIALIZER;
+  config.blocking = 0;
+  ncclResult_t state =
+      ncclCommInitRankConfig(&comm, control.world_size(), id, control.rank(), &config);
+  std::string reason;
+  while (state == ncclInProgress && reason.empty()) {
+    std::this_thread::sleep_for(kPoll);
+    const ncclResult_t asked = ncclCommGetAsyncError(comm, &state);
+    if (asked != ncclSuccess) state = asked;
+    if (Clock::now() > deadline) reason = "did not end in time";
+    try {
+      if (control.peer_abandoned()) reason = "a peer gave up";
+    } catch (const CommError& error) {
+      reason = error.info().message;
+    }
+  }
+  if (state == ncclSuccess) return comm;
+  if (reason.empty()) reason = detail::describe_nccl(state, comm);
+  // The census first: the abort may take longer than the others listen.
+  const ErrorInfo verdict = control.abandon("NCCL initialisation: " + reason);
+  if (comm != nullptr) ncclCommAbort(comm);
+  throw CommError(verdict);
+}
+
+}  // namespace
+
+std::unique_ptr<Communicator> make_nccl_communicator(std::unique_ptr<Communicator> control,
+                                                     at::Device device) {
+  agree_on_seats(*control, device);
+  const ncclUniqueId id = share_id(*control);
+  const c10::cuda::CUDAGuard guard(device);
+  const ncclComm_t comm = initialise(*control, id);
+  auto communicator =
+      detail::wrap_nccl(std::move(control), device, comm, detail::NcclLink::Ownership::kOwned);
+  // A rank whose initialisation failed says so here.
+  communicator->all_gather("", "nccl ready");
+  return communicator;
+}
+
+}  // namespace fakescore
