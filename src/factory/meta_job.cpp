@@ -23,9 +23,11 @@ double seconds_since(std::chrono::steady_clock::time_point begin) {
   return std::chrono::duration<double>(std::chrono::steady_clock::now() - begin).count();
 }
 
-std::string describe(const MetaOptions& options) {
-  return "root=" + std::to_string(options.root) +
-         " bucket_bytes=" + std::to_string(options.bucket_bytes) +
+std::string describe(const MetaOptions& options, at::Device device) {
+  // Ranks have GPUs of their own: the index may differ.
+  return "device=" + c10::DeviceTypeName(device.type(), /*lower_case=*/true) +
+         " root=" + std::to_string(options.root) +
+         " bucket_bytes=" + describe_bytes(options.bucket_bytes) +
          " strict=" + std::to_string(options.strict) + " verify=" + std::to_string(options.verify) +
          " dtype=" + (options.dtype ? c10::toString(*options.dtype) : "unchanged");
 }
@@ -49,6 +51,7 @@ std::vector<size_t> count_sharers(Communicator& communicator,
 
 void check_meta_options(const Communicator& communicator, const MetaOptions& options) {
   check_options(communicator, options.root, options.bucket_bytes);
+  check_pinned_bytes(options.pinned_bytes);
   if (options.dtype && !at::isFloatingType(*options.dtype)) {
     throw_error({ErrorCode::kConfig, -1, "", "option dtype",
                  std::string(c10::toString(*options.dtype)) + " is not a floating-point dtype",
@@ -63,9 +66,12 @@ void check_meta_options(const Communicator& communicator, const MetaOptions& opt
 
 MetaJob::MetaJob(const ModuleBuilder& build, const TeacherSource& teacher,
                  Communicator& communicator, const MetaOptions& options)
-    : build_(build), source_(teacher), communicator_(communicator), options_(options) {
+    : build_(build),
+      source_(teacher),
+      communicator_(communicator),
+      options_(options),
+      device_(options.device.value_or(communicator.device())) {
   report_.world_size = communicator.world_size();
-  report_.backend = communicator.backend();
 }
 
 MetaResult MetaJob::run() {
@@ -92,6 +98,8 @@ void MetaJob::phase(const std::string& name, const std::function<void()>& body) 
 void MetaJob::build() {
   run_agreed(communicator_, "build", ErrorCode::kBuild, [this] {
     check_meta_options(communicator_, options_);
+    data_plane_.emplace(communicator_, device_);
+    report_.backend = data_plane_->communicator().backend();
     const MetaInitGuard guard(options_.init);
     tape_ = guard.tape();
     module_ = build_ ? build_() : nullptr;
@@ -119,7 +127,7 @@ void MetaJob::add_unregistered_tensors() {
 }
 
 void MetaJob::agree_on_structure() {
-  agree_on_value(communicator_, "agree", "options", describe(options_));
+  agree_on_value(communicator_, "agree", "options", describe(options_, device_));
   agree_on_manifest(communicator_, manifest_, options_.root);
 }
 
@@ -146,7 +154,7 @@ void MetaJob::check_tied_values(const LoadPlan& plan) {
     std::optional<Digest> first;
     for (const auto& fill : group.fills) {
       if (!same_view(manifest_.specs()[fill.spec], reference)) continue;
-      const Digest digest = digest_tensor(teacher_->read(fill.teacher).to(reference.dtype));
+      const Digest digest = digest_tensor(read_teacher(fill.teacher).to(reference.dtype));
       if (first && *first != digest) {
         throw_error({ErrorCode::kTeacher, -1, "", manifest_.specs()[fill.spec].name,
                      "is tied to " + reference.name +
@@ -159,10 +167,10 @@ void MetaJob::check_tied_values(const LoadPlan& plan) {
 }
 
 void MetaJob::place() {
-  const auto limits = memory_limits();
+  const auto limits = device_.is_cpu() ? memory_limits() : std::vector<MemoryLimit>();
   const auto sharers = count_sharers(communicator_, limits);
   run_agreed(communicator_, "place", ErrorCode::kMemory, [&] {
-    placement_.emplace(manifest_);
+    placement_.emplace(manifest_, device_);
     placement_->check_fits(limits, sharers);
     for (const GroupPlan& group : plan_.groups) placement_->allocate(group.group);
   });
@@ -210,11 +218,19 @@ void MetaJob::broadcast(bool replayed, const std::string& phase) {
     if ((group.mode == FillMode::kReplay) != replayed) continue;
     transfers.push_back(make_transfer(group));
   }
-  const auto result = broadcast_transfers(
-      communicator_, transfers, {options_.root, options_.bucket_bytes, phase, options_.progress});
+  const auto result =
+      broadcast_transfers(data_plane_->communicator(), transfers,
+                          {options_.root, bucket_bytes_for(device_, options_.bucket_bytes),
+                           options_.pinned_bytes, phase, options_.progress});
   agree(communicator_, phase, result.failure);
   report_.phases.back().bytes = result.bytes;
   report_.bytes += result.bytes;
+}
+
+/// A teacher may lie on another GPU than the fake score, or on one while that is on the CPU.
+at::Tensor MetaJob::read_teacher(size_t index) {
+  const at::Tensor tensor = teacher_->read(index);
+  return tensor.is_cpu() || tensor.device() == device_ ? tensor : tensor.to(device_);
 }
 
 Transfer MetaJob::make_transfer(const GroupPlan& group) {
@@ -227,7 +243,7 @@ Transfer MetaJob::make_transfer(const GroupPlan& group) {
   if (!is_root() || group.fills.empty()) return transfer;
   if (group.mode == FillMode::kInPlace || group.mode == FillMode::kCast) {
     transfer.open_source = [this, index = group.fills.front().teacher] {
-      return element_bytes(teacher_->read(index).resolve_conj().resolve_neg().contiguous());
+      return element_bytes(read_teacher(index).resolve_conj().resolve_neg().contiguous());
     };
   } else {
     transfer.open_source = [this, &group] {
@@ -240,9 +256,9 @@ Transfer MetaJob::make_transfer(const GroupPlan& group) {
 
 void MetaJob::assemble(const GroupPlan& group) {
   const at::Tensor& storage = placement_->bytes(group.group);
-  populate_pages(storage.mutable_data_ptr(), storage.nbytes());
+  if (storage.is_cpu()) populate_pages(storage.mutable_data_ptr(), storage.nbytes());
   for (const auto& fill : group.fills) {
-    copy_once(placement_->tensor(fill.spec), teacher_->read(fill.teacher));
+    copy_once(placement_->tensor(fill.spec), read_teacher(fill.teacher));
   }
   check_overlaps(group);
 }
@@ -262,7 +278,7 @@ void MetaJob::check_overlaps(const GroupPlan& group) {
   if (filled == distinct) return;
   for (const auto& fill : group.fills) {
     const TensorSpec& spec = manifest_.specs()[fill.spec];
-    const at::Tensor wanted = teacher_->read(fill.teacher).to(spec.dtype);
+    const at::Tensor wanted = read_teacher(fill.teacher).to(spec.dtype);
     if (digest_tensor(placement_->tensor(fill.spec)) == digest_tensor(wanted)) continue;
     throw_error({ErrorCode::kTeacher, -1, "", spec.name,
                  "shares memory, within itself or with other tensors of the module, for which the "

@@ -14,6 +14,7 @@
 #include "fakescore/core/meta_init.hpp"
 #include "fakescore/factory/fake_score_meta.hpp"
 #include "sync/broadcast_pipeline.hpp"
+#include "sync/data_plane.hpp"
 
 namespace fakescore::detail {
 
@@ -46,6 +47,7 @@ class MetaJob {
   void add_unregistered_tensors();
   void fill_module();
   Transfer make_transfer(const GroupPlan& group);
+  at::Tensor read_teacher(size_t index);
   void assemble(const GroupPlan& group);
   void check_overlaps(const GroupPlan& group);
   void broadcast(bool replayed, const std::string& phase);
@@ -55,6 +57,7 @@ class MetaJob {
   const TeacherSource& source_;
   Communicator& communicator_;
   const MetaOptions& options_;
+  at::Device device_;
 
   std::shared_ptr<torch::nn::Module> module_;
   std::shared_ptr<InitTape> tape_;
@@ -64,6 +67,7 @@ class MetaJob {
   std::unique_ptr<Teacher> teacher_;  ///< root only
   LoadPlan plan_;
   std::optional<Placement> placement_;
+  std::optional<DataPlane> data_plane_;
   MetaReport report_;
 };
 

@@ -21,7 +21,7 @@ void Placement::allocate(int64_t group, at::Device device) {
     throw_error(
         {ErrorCode::kMemory, -1, "place", manifest_.first_of_group(group).name,
          std::to_string(bytes) + " bytes cannot be allocated: " + error.what_without_backtrace(),
-         "run on hosts with more memory, fewer ranks a host, or a smaller dtype"});
+         "run with more memory a rank, fewer ranks a host, or a smaller dtype"});
   }
 }
 
@@ -44,7 +44,13 @@ void Placement::check_fits(const std::vector<MemoryLimit>& limits,
 }
 
 void Placement::adopt(int64_t group, const at::Tensor& tensor) {
-  storages_[static_cast<size_t>(group)] = storage_bytes(tensor);
+  const at::Tensor values = storage_bytes(tensor);
+  if (device_.is_cpu()) {
+    storages_[static_cast<size_t>(group)] = values;
+  } else {
+    const at::Tensor& placed = bytes(group);
+    placed.copy_(values.narrow(0, 0, placed.numel()));
+  }
 }
 
 at::Tensor Placement::tensor(size_t spec_index) const {

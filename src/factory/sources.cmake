@@ -2,6 +2,7 @@ target_sources(fakescore PRIVATE
   factory/cast_module.cpp
   factory/create_fake_score.cpp
   factory/create_fake_score_meta.cpp
+  factory/device_memory.cpp
   factory/host_memory.cpp
   factory/load_plan.cpp
   factory/load_plan_codec.cpp

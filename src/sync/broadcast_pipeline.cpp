@@ -7,6 +7,7 @@
 #include <memory>
 
 #include "fakescore/sync/run_agreed.hpp"
+#include "sync/device_pipeline.hpp"
 #include "sync/populate.hpp"
 
 namespace fakescore::detail {
@@ -23,7 +24,7 @@ class Pipeline {
         transfers_(transfers),
         options_(options),
         is_root_(communicator.rank() == options.root),
-        buckets_(plan_buckets(layouts(transfers), options.bucket_bytes)),
+        buckets_(plan_buckets(layouts_of(transfers), options.bucket_bytes)),
         sources_(transfers.size()) {
     for (size_t i = 0; i < buckets_.size(); ++i) {
       for (const Piece& piece : buckets_[i].pieces) sources_[piece.transfer].last_bucket = i;
@@ -51,13 +52,6 @@ class Pipeline {
   }
 
  private:
-  static std::vector<TransferLayout> layouts(const std::vector<Transfer>& transfers) {
-    std::vector<TransferLayout> layouts;
-    layouts.reserve(transfers.size());
-    for (const Transfer& transfer : transfers) layouts.push_back(transfer.layout);
-    return layouts;
-  }
-
   /// Keeps the first failure and lets the stream go on.
   void guarded(const std::string& name, const std::function<void()>& step) {
     if (result_.failure) return;
@@ -189,9 +183,19 @@ class Pipeline {
 
 }  // namespace
 
+std::vector<TransferLayout> layouts_of(const std::vector<Transfer>& transfers) {
+  std::vector<TransferLayout> layouts;
+  layouts.reserve(transfers.size());
+  for (const Transfer& transfer : transfers) layouts.push_back(transfer.layout);
+  return layouts;
+}
+
 PipelineResult broadcast_transfers(Communicator& communicator,
                                    const std::vector<Transfer>& transfers,
                                    const PipelineOptions& options) {
+  if (!transfers.empty() && !transfers.front().destination.is_cpu()) {
+    return broadcast_to_device(communicator, transfers, options);
+  }
   const at::NoGradGuard no_grad;
   std::unique_ptr<Pipeline> pipeline;
   run_agreed(communicator, options.phase, ErrorCode::kMemory, [&] {

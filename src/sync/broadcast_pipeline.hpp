@@ -21,15 +21,17 @@ struct Transfer {
   at::Tensor destination;  ///< the storage as 1-D uint8
 
   /// Root only: called right before the first byte of this storage leaves. Returns the 1-D uint8
-  /// wire bytes of the layout's only range, from which the root sends and fills its own
-  /// destination; or an undefined tensor once the destination itself holds the values, as it does
-  /// where this is empty. What it returns is dropped as soon as its last byte has left.
+  /// wire bytes of the layout's only range, in host memory or on the destination's device, from
+  /// which the root sends and fills its own destination; or an undefined tensor once the
+  /// destination itself holds the values, as it does where this is empty. What it returns is
+  /// dropped as soon as its last byte has left.
   std::function<at::Tensor()> open_source;
 };
 
 struct PipelineOptions {
   int root = 0;
   size_t bucket_bytes = kDefaultBucketBytes;
+  size_t pinned_bytes = kDefaultPinnedBytes;
   std::string phase;
   ProgressCallback progress;
 };
@@ -41,8 +43,11 @@ struct PipelineResult {
   std::optional<ErrorInfo> failure;
 };
 
-/// Streams storages from the root to every rank in buckets, several in flight; destination pages
-/// are populated once, right before their bucket. Collective, with the same layouts everywhere.
+std::vector<TransferLayout> layouts_of(const std::vector<Transfer>& transfers);
+
+/// Streams storages from the root to every rank in buckets, several in flight. All destinations lie
+/// on one device: host memory, whose pages are populated once, right before their bucket, or the
+/// communicator's GPU (see device_pipeline.hpp). Collective, with the same layouts everywhere.
 /// Throws CommError for a lost peer.
 PipelineResult broadcast_transfers(Communicator& communicator,
                                    const std::vector<Transfer>& transfers,

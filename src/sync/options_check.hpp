@@ -1,28 +1,48 @@
 #pragma once
 
 #include <cstddef>
+#include <optional>
 #include <string>
 
 #include "fakescore/comm/communicator.hpp"
 #include "fakescore/core/error.hpp"
+#include "fakescore/sync/sync_module_states.hpp"
 
 namespace fakescore::detail {
 
 inline constexpr size_t kMinBucketBytes = 4096;
+inline constexpr size_t kMinPinnedBytes = size_t{64} << 10;
+
+inline size_t bucket_bytes_for(at::Device device, std::optional<size_t> chosen) {
+  return chosen.value_or(device.is_cpu() ? kDefaultBucketBytes : kDefaultDeviceBucketBytes);
+}
 
 /// Throws ConfigError for a root outside the communicator or buckets too small to be of use.
-inline void check_options(const Communicator& communicator, int root, size_t bucket_bytes) {
+inline void check_options(const Communicator& communicator, int root,
+                          std::optional<size_t> bucket_bytes) {
   if (root < 0 || root >= communicator.world_size()) {
     throw_error(
         {ErrorCode::kConfig, -1, "", "option root",
          std::to_string(root) + " is not a rank of " + std::to_string(communicator.world_size()),
          "give a rank from 0 to the world size less one"});
   }
-  if (bucket_bytes < kMinBucketBytes) {
+  if (bucket_bytes && *bucket_bytes < kMinBucketBytes) {
     throw_error({ErrorCode::kConfig, -1, "", "option bucket_bytes",
-                 std::to_string(bucket_bytes) + " is less than " + std::to_string(kMinBucketBytes),
-                 "1 MiB suits most jobs"});
+                 std::to_string(*bucket_bytes) + " is less than " + std::to_string(kMinBucketBytes),
+                 "leave it out: the default suits most jobs"});
   }
+}
+
+inline void check_pinned_bytes(size_t pinned_bytes) {
+  if (pinned_bytes >= kMinPinnedBytes) return;
+  throw_error({ErrorCode::kConfig, -1, "", "option pinned_bytes",
+               std::to_string(pinned_bytes) + " is less than " + std::to_string(kMinPinnedBytes),
+               "leave it out: the default suits most jobs"});
+}
+
+/// An option that ranks must agree on, in words.
+inline std::string describe_bytes(std::optional<size_t> bytes) {
+  return bytes ? std::to_string(*bytes) : "default";
 }
 
 }  // namespace fakescore::detail

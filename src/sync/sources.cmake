@@ -3,6 +3,9 @@ target_sources(fakescore PRIVATE
   sync/broadcast_pipeline.cpp
   sync/bucket_plan.cpp
   sync/byte_ranges.cpp
+  sync/device_pipeline.cpp
+  sync/flight_plan.cpp
+  sync/pinned_reader.cpp
   sync/populate.cpp
   sync/run_agreed.cpp
   sync/sync_module_states.cpp

@@ -3,13 +3,18 @@
 #include <ATen/EmptyTensor.h>
 #include <torch/nn/module.h>
 
+#include <algorithm>
 #include <chrono>
+#include <iterator>
+#include <optional>
+#include <utility>
 
 #include "fakescore/core/error.hpp"
 #include "fakescore/core/module_tensors.hpp"
 #include "fakescore/sync/run_agreed.hpp"
 #include "sync/agreement.hpp"
 #include "sync/broadcast_pipeline.hpp"
+#include "sync/data_plane.hpp"
 #include "sync/options_check.hpp"
 #include "sync/storage_bytes.hpp"
 #include "sync/verify.hpp"
@@ -25,34 +30,64 @@ bool lies_in_its_storage(const at::Tensor& tensor) {
   return tensor.numel() == 0 || needed <= tensor.storage().nbytes();
 }
 
-void check_tensors(const std::vector<ModuleTensor>& tensors) {
+void require_memory(const std::vector<ModuleTensor>& tensors) {
   for (const ModuleTensor& entry : tensors) {
-    if (entry.tensor.defined() && !entry.tensor.is_cpu()) {
-      throw_error({ErrorCode::kConfig, -1, "", entry.name,
-                   "is on " + entry.tensor.device().str() + ", not on the CPU",
-                   "materialise a meta module with create_fake_score_meta"});
-    }
-    if (entry.tensor.defined() && entry.tensor.has_storage() &&
-        !lies_in_its_storage(entry.tensor)) {
-      throw_error({ErrorCode::kConfig, -1, "", entry.name,
-                   "needs more memory than its storage of " +
-                       std::to_string(entry.tensor.storage().nbytes()) + " bytes has",
-                   "gather the module's full tensors first"});
-    }
+    if (!entry.tensor.defined() || !entry.tensor.has_storage()) continue;
+    if (lies_in_its_storage(entry.tensor)) continue;
+    throw_error({ErrorCode::kConfig, -1, "", entry.name,
+                 "needs more memory than its storage of " +
+                     std::to_string(entry.tensor.storage().nbytes()) + " bytes has",
+                 "gather the module's full tensors first"});
   }
 }
 
-std::vector<detail::Transfer> make_transfers(const std::vector<ModuleTensor>& tensors,
-                                             const Manifest& manifest) {
+/// The GPU of a module's tensors; nullopt where all are on the CPU.
+std::optional<at::Device> find_gpu(const std::vector<ModuleTensor>& tensors) {
+  std::optional<at::Device> gpu;
+  for (const ModuleTensor& entry : tensors) {
+    if (!entry.tensor.defined() || entry.tensor.is_cpu()) continue;
+    const at::Device device = entry.tensor.device();
+    if (!device.is_cuda()) {
+      throw_error({ErrorCode::kConfig, -1, "", entry.name,
+                   "is on " + device.str() + ", neither on the CPU nor on a GPU",
+                   "materialise a meta module with create_fake_score_meta"});
+    }
+    if (gpu && *gpu != device) {
+      throw_error({ErrorCode::kConfig, -1, "", entry.name,
+                   "is on " + device.str() + ", another tensor on " + gpu->str(),
+                   "keep a rank's module on one GPU"});
+    }
+    gpu = device;
+  }
+  return gpu;
+}
+
+/// One letter a tensor: ranks hold the same tensors on the same kind of device.
+std::string describe_devices(const std::vector<ModuleTensor>& tensors) {
+  std::string kinds;
+  for (const ModuleTensor& entry : tensors) kinds += entry.tensor.is_cpu() ? 'c' : 'g';
+  return kinds;
+}
+
+using Transfers = std::vector<detail::Transfer>;
+
+/// What lies in host memory, and what on the GPU.
+std::pair<Transfers, Transfers> make_transfers(const std::vector<ModuleTensor>& tensors,
+                                               const Manifest& manifest) {
   const auto ranges = detail::occupied_bytes_by_group(manifest);
-  std::vector<detail::Transfer> transfers(ranges.size());
+  Transfers transfers(ranges.size());
   for (size_t i = tensors.size(); i-- > 0;) {
     const auto group = static_cast<size_t>(manifest.specs()[i].alias_group);
     transfers[group].name = tensors[i].name;
     transfers[group].destination = detail::storage_bytes(tensors[i].tensor);
     transfers[group].layout.ranges = ranges[group];
   }
-  return transfers;
+  const auto gpu_begin =
+      std::stable_partition(transfers.begin(), transfers.end(),
+                            [](const detail::Transfer& t) { return t.destination.is_cpu(); });
+  Transfers on_gpu(std::make_move_iterator(gpu_begin), std::make_move_iterator(transfers.end()));
+  transfers.erase(gpu_begin, transfers.end());
+  return {std::move(transfers), std::move(on_gpu)};
 }
 
 }  // namespace
@@ -62,21 +97,34 @@ SyncReport sync_module_states(torch::nn::Module& module, Communicator& communica
   const auto begin = std::chrono::steady_clock::now();
   std::vector<ModuleTensor> tensors;
   Manifest manifest;
+  std::optional<detail::DataPlane> gpu_plane;
   run_agreed(communicator, "agree", ErrorCode::kConfig, [&] {
     detail::check_options(communicator, options.root, options.bucket_bytes);
     tensors = module_tensors(module);
-    check_tensors(tensors);
+    require_memory(tensors);
+    if (const auto gpu = find_gpu(tensors)) gpu_plane.emplace(communicator, *gpu);
     manifest = Manifest(tensors);
   });
   detail::agree_on_value(communicator, "agree", "options",
                          "root=" + std::to_string(options.root) +
-                             " bucket_bytes=" + std::to_string(options.bucket_bytes) +
+                             " bucket_bytes=" + detail::describe_bytes(options.bucket_bytes) +
                              " verify=" + std::to_string(options.verify));
   detail::agree_on_manifest(communicator, manifest, options.root);
+  detail::agree_on_value(communicator, "agree", "devices of the module's tensors",
+                         describe_devices(tensors));
 
-  const auto transfers = make_transfers(tensors, manifest);
-  const auto result = detail::broadcast_transfers(
-      communicator, transfers, {options.root, options.bucket_bytes, "move", options.progress});
+  auto [on_host, on_gpu] = make_transfers(tensors, manifest);
+  detail::PipelineOptions pipeline{options.root,
+                                   detail::bucket_bytes_for(at::kCPU, options.bucket_bytes),
+                                   kDefaultPinnedBytes, "move", options.progress};
+  auto result = detail::broadcast_transfers(communicator, on_host, pipeline);
+  if (!on_gpu.empty()) {
+    detail::agree(communicator, "move", result.failure);
+    const uint64_t host_bytes = result.bytes;
+    pipeline.bucket_bytes = detail::bucket_bytes_for(at::kCUDA, options.bucket_bytes);
+    result = detail::broadcast_transfers(gpu_plane->communicator(), on_gpu, pipeline);
+    result.bytes += host_bytes;
+  }
   detail::agree(communicator, "move", result.failure);
 
   SyncReport report;

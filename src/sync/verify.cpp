@@ -45,10 +45,11 @@ Digest verify_across_ranks(Communicator& communicator, const std::vector<ModuleT
   std::vector<Digest> digests;
   DigestSequence sequence;
   run_agreed(communicator, kPhase, ErrorCode::kMemory, [&] {
-    for (const ModuleTensor& entry : tensors) {
-      digests.push_back(digest_tensor(entry.tensor));
-      sequence.add(digests.back());
-    }
+    std::vector<at::Tensor> values;
+    values.reserve(tensors.size());
+    for (const ModuleTensor& entry : tensors) values.push_back(entry.tensor);
+    digests = digest_tensors(values);
+    for (const Digest& digest : digests) sequence.add(digest);
   });
   const Digest total = sequence.value();
   const auto totals = communicator.all_gather(to_string(total), kPhase);

@@ -22,8 +22,15 @@ struct MetaOptions {
   std::optional<at::ScalarType> dtype;
   /// The rank that opens the teacher.
   int root = 0;
-  /// Bytes of one broadcast; several are in flight.
-  size_t bucket_bytes = kDefaultBucketBytes;
+  /// Where the fake score lies: the CPU, or this rank's GPU, with its index (which may differ
+  /// between ranks); nullopt: the communicator's device. On a GPU the bytes go over NCCL where the
+  /// communicator has it, else through host memory.
+  std::optional<at::Device> device;
+  /// Bytes of one broadcast; several are in flight. nullopt: kDefaultBucketBytes for host memory,
+  /// kDefaultDeviceBucketBytes for a GPU's.
+  std::optional<size_t> bucket_bytes;
+  /// Pinned host memory through which the root fills its GPU, at most; only the root's matters.
+  size_t pinned_bytes = kDefaultPinnedBytes;
   /// Deadline of every wait for another rank, more than 0; nullopt keeps the communicator's.
   std::optional<std::chrono::milliseconds> timeout;
   /// Missing parameters or persistent buffers and unexpected keys are errors. Where false they are
@@ -61,7 +68,10 @@ struct MetaReport {
   uint64_t bytes = 0;                     ///< broadcast by the root, all phases
   double seconds = 0;                     ///< of the slowest rank
   std::vector<uint64_t> peak_host_bytes;  ///< peak resident set of the process, by rank
-  std::optional<Digest> digest;           ///< where `verify` was set
+  /// Peak of LibTorch's allocator on the rank's GPU since the process began, by rank; empty for
+  /// fake scores on the CPU.
+  std::vector<uint64_t> peak_device_bytes;
+  std::optional<Digest> digest;  ///< where `verify` was set
 };
 
 struct MetaResult {
@@ -74,11 +84,16 @@ struct MetaResult {
 /// Every rank calls `build` under a MetaInitGuard, so that nothing is allocated; the structures are
 /// compared; storage is made; the root reads the teacher and broadcasts it; what the teacher does
 /// not hold (missing keys, non-persistent buffers, plain tensor members) is replayed on the root
-/// from the record of `build` and broadcast too. The result is on the CPU, in training mode, and
-/// every floating-point or complex parameter requires gradients; all ranks hold the same bits.
-/// A tensor travels in the narrower of the teacher's dtype and the module's.
+/// from the record of `build` and broadcast too. The result is on `options.device`, in training
+/// mode, and every floating-point or complex parameter requires gradients; all ranks hold the same
+/// bits. A tensor travels in the narrower of the teacher's dtype and the module's.
 ///
-/// Memory: a rank holds the model and a few buckets; the root maps the teacher's file beside it.
+/// Memory: a rank holds the model and a few buckets; the root maps the teacher's file beside it,
+/// and pins options.pinned_bytes where the result is on a GPU.
+///
+/// GPU: work begins after what the calling thread's current stream was given before, runs on
+/// streams of its own, and has ended when the call returns: the result may be used on any stream.
+/// The tape is replayed on the CPU, and only what the teacher does not hold.
 ///
 /// Collective. On failure every rank throws the same error within the timeout: BuildError,
 /// MismatchError, TeacherError, MemoryError, ConfigError; after these the communicator is fine and

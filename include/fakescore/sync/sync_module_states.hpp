@@ -27,11 +27,14 @@ struct Progress {
 using ProgressCallback = std::function<void(const Progress&)>;
 
 inline constexpr size_t kDefaultBucketBytes = size_t{1} << 20;
+inline constexpr size_t kDefaultDeviceBucketBytes = size_t{32} << 20;
+inline constexpr size_t kDefaultPinnedBytes = size_t{64} << 20;
 
 struct SyncOptions {
   int root = 0;
-  /// Bytes of one broadcast; several are in flight. Must be the same on every rank.
-  size_t bucket_bytes = kDefaultBucketBytes;
+  /// Bytes of one broadcast; several are in flight. Must be the same on every rank. nullopt:
+  /// kDefaultBucketBytes for host memory, kDefaultDeviceBucketBytes for a GPU's.
+  std::optional<size_t> bucket_bytes;
   /// Compare a digest of every tensor across ranks afterwards.
   bool verify = false;
   ProgressCallback progress;
@@ -50,7 +53,11 @@ struct SyncReport {
 /// so parameters, views and ties stay what they are; a byte that several tensors share moves once.
 /// Beside the model a rank holds a few buckets of memory.
 ///
-/// Collective: every rank calls it, in the same order among its collective calls. CPU tensors.
+/// Tensors may lie on the CPU, and on one GPU a rank, whose bytes then go over the communicator's
+/// data plane (NCCL), or through host memory where it has none for GPUs. GPU work begins after what
+/// the calling thread's current stream was given before, and has ended when the call returns.
+///
+/// Collective: every rank calls it, in the same order among its collective calls.
 /// Throws, on every rank and with the same text: MismatchError naming the first tensor that
 /// differs, ConfigError for options that cannot work or a tensor without storage, CommError for a
 /// lost peer.
