@@ -41,6 +41,14 @@ bool is_folder_of(const fs::path& folder, const fs::path& teacher) {
   return is_same(folder, parent) || is_same(folder, real.parent_path());
 }
 
+/// Whether `file` is one of a teacher's that is given by its folder.
+bool is_checkpoint_file_of(const fs::path& file, const fs::path& teacher) {
+  const std::string name = file.filename().string();
+  const bool is_checkpoint_file = name.ends_with(".safetensors") || name.ends_with(".index.json");
+  const auto folder = file.has_parent_path() ? file.parent_path() : fs::path(".");
+  return is_checkpoint_file && is_same(folder, teacher);
+}
+
 /// Opens a file for writing without changing what it holds; one that was not there goes again.
 void try_to_write(const fs::path& file, const std::string& remedy) {
   std::error_code error;
@@ -67,7 +75,7 @@ void prepare_output(const fs::path& folder, const fs::path& teacher) {
 }
 
 void check_report_file(const fs::path& file, const fs::path& teacher, const fs::path& config) {
-  if (is_same(file, teacher) || is_same(file, config)) {
+  if (is_same(file, teacher) || is_same(file, config) || is_checkpoint_file_of(file, teacher)) {
     refuse(file, "is a file that the job reads", "give another file");
   }
   constexpr const char* kRemedy = "give a file in a folder that exists and can be written";

@@ -52,6 +52,16 @@ int end_parsing(const CLI::App& app, const CLI::ParseError& error) {
   ::_exit(code);
 }
 
+/// LibTorch looks for its CUDA library once, so before it is used. What is missing on this rank is
+/// said when the communicator is made, where every rank hears of it.
+void load_cuda_early() {
+  try {
+    load_cuda();
+  } catch (const ConfigError&) {
+    return;
+  }
+}
+
 int run_job(const RunOptions& options) {
   std::optional<int> rank;
   try {
@@ -59,7 +69,9 @@ int run_job(const RunOptions& options) {
     rank = env.rank;
     const auto timeout =
         std::chrono::milliseconds(static_cast<int64_t>(options.timeout_seconds * 1000));
-    const auto communicator = make_communicator(env, timeout);
+    const at::Device device(options.device);
+    if (device.is_cuda()) load_cuda_early();
+    const auto communicator = make_communicator(env, timeout, device);
     rank = communicator->rank();
     try {
       run(options, *communicator);

@@ -30,8 +30,17 @@ CLI::App* add_run_command(CLI::App& app, RunOptions& options) {
                   "diffusers config.json, read on rank 0; default: the one beside the teacher");
   run->add_option("--dtype", options.dtype, "cast floating-point parameters and buffers to this")
       ->check(CLI::IsMember(dtypes()));
-  run->add_option("--bucket-bytes", options.bucket_bytes, "bytes of one broadcast")
-      ->check(CLI::Range(size_t{4096}, size_t{1} << 30))
+  run->add_option("--device", options.device,
+                  "cpu, or cuda: the fake score on each rank's GPU, that of its local rank, over "
+                  "NCCL")
+      ->check(CLI::IsMember({"cpu", "cuda"}))
+      ->capture_default_str();
+  run->add_option("--bucket-bytes", options.bucket_bytes,
+                  "bytes of one broadcast; default: 1 MiB for cpu, 32 MiB for cuda")
+      ->check(CLI::Range(size_t{4096}, size_t{1} << 30));
+  run->add_option("--pinned-bytes", options.pinned_bytes,
+                  "pinned host memory through which rank 0 fills its GPU, at most")
+      ->check(CLI::Range(size_t{64} << 10, size_t{1} << 36))
       ->capture_default_str();
   run->add_option("--timeout", options.timeout_seconds,
                   "seconds to wait for another rank before it counts as lost")

@@ -16,7 +16,9 @@ struct RunOptions {
   std::filesystem::path teacher;
   std::filesystem::path config;  ///< empty: config.json beside the teacher, if there is one
   std::string dtype;             ///< empty: as the module is built
-  size_t bucket_bytes = kDefaultBucketBytes;
+  std::string device = "cpu";
+  std::optional<size_t> bucket_bytes;
+  size_t pinned_bytes = kDefaultPinnedBytes;
   double timeout_seconds = 300;
   bool strict = true;
   bool verify = true;

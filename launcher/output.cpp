@@ -41,7 +41,7 @@ void write_output(const std::filesystem::path& folder, const torch::nn::Module& 
     if (entry.kind == TensorKind::kNonPersistentBuffer) continue;
     const auto [first, is_new] = written.try_emplace(view_of(entry.tensor), entry.name);
     if (is_new || entry.tensor.numel() == 0) {
-      tensors.emplace_back(entry.name, entry.tensor.detach());
+      tensors.emplace_back(entry.name, entry.tensor.detach().cpu());
     } else {
       metadata.emplace(entry.name, first->second);
     }

@@ -47,6 +47,10 @@ void print_report(const MetaReport& report, const RunDescription& run) {
     fmt::print("peak host memory, rank {:<4} {:>12}\n", rank,
                format_bytes(report.peak_host_bytes[rank]));
   }
+  for (size_t rank = 0; rank < report.peak_device_bytes.size(); ++rank) {
+    fmt::print("peak GPU memory, rank {:<5} {:>12}\n", rank,
+               format_bytes(report.peak_device_bytes[rank]));
+  }
   fmt::print("digest      {}\n", report.digest
                                      ? to_string(*report.digest) + ", the same on every rank"
                                      : "not computed (--no-verify)");
@@ -68,6 +72,7 @@ void write_report(const std::filesystem::path& path, const MetaReport& report,
         {"name", phase.name}, {"seconds", phase.seconds}, {"bytes", phase.bytes}});
   }
   json["peak_host_bytes"] = report.peak_host_bytes;
+  json["peak_device_bytes"] = report.peak_device_bytes;
   if (report.digest) {
     json["digest"] = to_string(*report.digest);
   } else {

@@ -92,6 +92,7 @@ MetaOptions make_meta_options(const RunOptions& options, const Communicator& com
   meta.dtype = options.scalar_type();
   meta.root = kRoot;
   meta.bucket_bytes = options.bucket_bytes;
+  meta.pinned_bytes = options.pinned_bytes;
   meta.strict = options.strict;
   meta.verify = options.verify;
   if (communicator.rank() == kRoot && !options.quiet) {

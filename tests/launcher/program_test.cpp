@@ -38,8 +38,9 @@ TEST(Program, ExplainsItself) {
   EXPECT_THAT(help.output, AllOf(HasSubstr("run"), HasSubstr("inspect"), HasSubstr("Exit codes")));
   const auto run_help = program("run --help");
   EXPECT_EQ(run_help.exit_code, 0);
-  for (const char* text : {"--teacher", "--config", "--dtype", "--bucket-bytes", "--timeout",
-                           "--strict", "--verify", "--output", "--json", "--quiet", "Exit codes"}) {
+  for (const char* text :
+       {"--teacher", "--config", "--dtype", "--bucket-bytes", "--timeout", "--strict", "--verify",
+        "--output", "--json", "--quiet", "--device", "--pinned-bytes", "Exit codes"}) {
     EXPECT_THAT(run_help.output, HasSubstr(text));
   }
   const auto version = program("--version");
@@ -63,6 +64,14 @@ TEST(Program, AloneItWritesWhatItReceived) {
   EXPECT_EQ(report["digest"].get<std::string>().size(), 32U);
   // What it wrote is a teacher again.
   EXPECT_EQ(program("run --quiet --teacher " + shell_quoted(folder / "o")).output, "");
+}
+
+TEST(Program, SaysWhatIsMissingForAGpu) {
+  const auto result =
+      testing::run_shell("env CUDA_VISIBLE_DEVICES= " + shell_quoted(FAKESCORE_PROGRAM) + " " +
+                         run_of(kDigits) + " --device cuda");
+  EXPECT_EQ(result.exit_code, 2);
+  EXPECT_THAT(result.output, HasSubstr("device cuda"));
 }
 
 TEST(Program, CastsOnRequest) {
@@ -149,7 +158,9 @@ TEST_F(ProgramsDestinations, TheTeachersOwnFolderIsRefused) {
   const auto weights = teacher_ / "diffusion_pytorch_model.safetensors";
   const auto result = program(run_of(weights) + " --output " + shell_quoted(weights.parent_path()));
   EXPECT_EQ(result.exit_code, 2) << result.output;
-  expect_refused("--json " + shell_quoted(teacher_ / "config.json"), teacher_ / "config.json");
+  for (const char* name : {"config.json", "diffusion_pytorch_model.safetensors"}) {
+    expect_refused("--json " + shell_quoted(teacher_ / name), teacher_ / name);
+  }
 }
 
 TEST_F(ProgramsDestinations, WhatCannotBeWrittenIsFoundBeforeTheJob) {
