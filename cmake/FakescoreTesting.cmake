@@ -5,23 +5,18 @@ set(FAKESCORE_TEST_ENVIRONMENT "OMP_NUM_THREADS=1" "OMPI_ALLOW_RUN_AS_ROOT=1" "O
     "ASAN_OPTIONS=detect_leaks=1:allocator_may_return_null=1"
     "LSAN_OPTIONS=suppressions='${PROJECT_SOURCE_DIR}/tests/support/lsan.supp':print_suppressions=0")
 
-# What every target made of test sources needs, objects and executables alike.
-function(fakescore_configure_test_target target)
+# A test executable: fakescore_add_test_executable(name SOURCES ... [LIBRARIES ...])
+function(fakescore_add_test_executable target)
+  cmake_parse_arguments(ARG "" "" "SOURCES;LIBRARIES" ${ARGN})
+  add_executable(${target} ${ARG_SOURCES})
   fakescore_configure_target(${target})
   target_include_directories(${target} PRIVATE ${PROJECT_SOURCE_DIR}/tests
                                                ${PROJECT_SOURCE_DIR}/src)
   target_compile_definitions(${target} PRIVATE
     FAKESCORE_TEST_DATA="${PROJECT_SOURCE_DIR}/tests/data"
     FAKESCORE_SOURCE_DIR="${PROJECT_SOURCE_DIR}")
-  target_link_libraries(${target} PRIVATE fakescore::fakescore GTest::gmock ${ARGN})
+  target_link_libraries(${target} PRIVATE fakescore::fakescore GTest::gmock ${ARG_LIBRARIES})
   target_precompile_headers(${target} REUSE_FROM fakescore_test_pch)
-endfunction()
-
-# A test executable: fakescore_add_test_executable(name SOURCES ... [LIBRARIES ...])
-function(fakescore_add_test_executable target)
-  cmake_parse_arguments(ARG "" "" "SOURCES;LIBRARIES" ${ARGN})
-  add_executable(${target} ${ARG_SOURCES})
-  fakescore_configure_test_target(${target} ${ARG_LIBRARIES})
 endfunction()
 
 # A plain GoogleTest executable as one ctest entry.
@@ -66,16 +61,31 @@ endfunction()
 function(fakescore_add_world_test name)
   cmake_parse_arguments(ARG "" "" "SOURCES;LIBRARIES" ${ARGN})
   add_library(${name}_objects OBJECT ${ARG_SOURCES})
-  fakescore_configure_test_target(${name}_objects ${ARG_LIBRARIES})
+  fakescore_configure_target(${name}_objects)
+  target_include_directories(${name}_objects PRIVATE ${PROJECT_SOURCE_DIR}/tests
+                                                     ${PROJECT_SOURCE_DIR}/src)
+  target_compile_definitions(${name}_objects PRIVATE
+    FAKESCORE_TEST_DATA="${PROJECT_SOURCE_DIR}/tests/data"
+    FAKESCORE_SOURCE_DIR="${PROJECT_SOURCE_DIR}")
+  target_link_libraries(${name}_objects PRIVATE fakescore::fakescore GTest::gmock ${ARG_LIBRARIES})
+  target_precompile_headers(${name}_objects REUSE_FROM fakescore_test_pch)
   foreach(kind local process)
     if(NOT TARGET fakescore_${kind}_main)
       add_library(fakescore_${kind}_main OBJECT ${PROJECT_SOURCE_DIR}/tests/support/${kind}_main.cpp)
-      fakescore_configure_test_target(fakescore_${kind}_main)
+      fakescore_configure_target(fakescore_${kind}_main)
+      target_include_directories(fakescore_${kind}_main PRIVATE ${PROJECT_SOURCE_DIR}/tests
+                                                                ${PROJECT_SOURCE_DIR}/src)
+      target_link_libraries(fakescore_${kind}_main PRIVATE fakescore::fakescore GTest::gmock)
+      target_precompile_headers(fakescore_${kind}_main REUSE_FROM fakescore_test_pch)
     endif()
-    fakescore_add_test_executable(${name}_${kind}
-      SOURCES $<TARGET_OBJECTS:${name}_objects> $<TARGET_OBJECTS:fakescore_${kind}_main>
-      LIBRARIES ${ARG_LIBRARIES})
+    add_executable(${name}_${kind} $<TARGET_OBJECTS:${name}_objects>
+                                   $<TARGET_OBJECTS:fakescore_${kind}_main>)
     set_target_properties(${name}_${kind} PROPERTIES LINKER_LANGUAGE CXX)
+    target_link_libraries(${name}_${kind} PRIVATE fakescore::fakescore GTest::gmock
+                                                  ${ARG_LIBRARIES})
+    if(FAKESCORE_SANITIZE)
+      target_link_options(${name}_${kind} PRIVATE -fsanitize=${FAKESCORE_SANITIZE})
+    endif()
   endforeach()
   foreach(ranks 1 2 3 4)
     fakescore_add_world_entry(${name}.local.${ranks} ${ranks} local $<TARGET_FILE:${name}_local>)
@@ -138,6 +148,7 @@ endfunction()
 # What LD_PRELOAD must hold, as a generator expression.
 function(fakescore_emulation_preload variable)
   set(preload $<TARGET_FILE:fakescore_emulation>:$<TARGET_FILE:fakescore_emulated_ops>)
+  string(APPEND preload :$<TARGET_FILE:fakescore_emulated_kernels>)
   if(FAKESCORE_SANITIZE MATCHES "address")
     # The sanitizer insists on being the first library.
     execute_process(COMMAND ${CMAKE_CXX_COMPILER} -print-file-name=libasan.so

@@ -3,6 +3,8 @@
 // the error and how long it took to hear of it.
 //
 //   meta_fault_rank PHASE SIGNAL VICTIM TIMEOUT_MS
+//
+// FAKESCORE_TEST_DEVICE says where the fake score lies: cpu unless set.
 
 #include <unistd.h>
 
@@ -46,8 +48,10 @@ int main(int argc, char** argv) {
   const int signal = std::atoi(argv[2]);
   const int victim = std::atoi(argv[3]);
   const auto timeout = std::chrono::milliseconds(std::atoi(argv[4]));
+  const char* device = std::getenv("FAKESCORE_TEST_DEVICE");
   auto communicator =
-      fakescore::make_communicator(fakescore::detect_launch_env(), std::chrono::seconds(60));
+      fakescore::make_communicator(fakescore::detect_launch_env(), std::chrono::seconds(60),
+                                   at::Device(device != nullptr ? device : "cpu"));
   // Ranks start at different moments: the deadline under test counts from when all are there.
   communicator->all_gather("", "ready");
   communicator->set_timeout(timeout);

@@ -38,6 +38,9 @@ constexpr std::array kKept{"_local_scalar_dense",
                            "view_as_real",
                            "zero_"};
 
+/// What has a body of its own here.
+constexpr std::array kReplaced{"copy_", "_copy_from_and_resize", "_foreach_copy_"};
+
 class OperatorScope {
  public:
   explicit OperatorScope(std::string name) : before_(attached()->set_operator(std::move(name))) {}
@@ -60,6 +63,14 @@ at::Tensor copy_and_resize(const at::Tensor& from, const at::Tensor& to) {
   return to;
 }
 
+/// On a device one kernel copies many tensors; here each is a copy of its own on the stream.
+void copy_each(at::TensorList to, at::TensorList from, bool non_blocking) {
+  for (size_t i = 0; i < to.size(); ++i) {
+    at::Tensor target = to[i];
+    copy_on_stream(target, from[i], non_blocking);
+  }
+}
+
 bool returns_view(const c10::FunctionSchema& schema) {
   return std::any_of(schema.returns().begin(), schema.returns().end(), [](const auto& result) {
     return result.alias_info() != nullptr && !result.alias_info()->isWrite();
@@ -77,12 +88,13 @@ void register_all(torch::Library& library) {
   const c10::WarningUtils::WarningHandlerGuard guard(&no_warnings);
   library.impl("copy_", copy_on_stream);
   library.impl("_copy_from_and_resize", copy_and_resize);
+  library.impl("_foreach_copy_", copy_each);
   auto& dispatcher = c10::Dispatcher::singleton();
   for (const c10::OperatorName& op : dispatcher.getAllOpNames()) {
     if (!op.name.starts_with(kNamespace)) continue;
     const std::string name = op.name.substr(kNamespace.size()) +
                              (op.overload_name.empty() ? "" : "." + op.overload_name);
-    if (name == "copy_" || name == "_copy_from_and_resize") continue;
+    if (std::find(kReplaced.begin(), kReplaced.end(), name) != kReplaced.end()) continue;
     if (std::find(kKept.begin(), kKept.end(), name) != kKept.end()) continue;
     const auto handle = dispatcher.findSchema(op);
     if (!handle || !handle->hasKernelForDispatchKey(c10::DispatchKey::CUDA)) continue;

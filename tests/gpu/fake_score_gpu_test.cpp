@@ -1,0 +1,208 @@
+#include <gmock/gmock.h>
+#include <gtest/gtest.h>
+#include <torch/torch.h>
+
+#include "fakescore/core/error.hpp"
+#include "fakescore/core/module_tensors.hpp"
+#include "fakescore/factory/fake_score_meta.hpp"
+#include "fakescore/models/registry.hpp"
+#include "gpu/gpu_environment.hpp"
+#include "support/error_of.hpp"
+#include "support/rank_environment.hpp"
+#include "support/tensor_checks.hpp"
+#include "support/tiny_models.hpp"
+
+namespace fakescore {
+namespace {
+
+using testing::AwkwardModule;
+using testing::bit_equal;
+using ::testing::ElementsAre;
+using ::testing::HasSubstr;
+using testing::rank_device;
+using testing::run_on_every_rank;
+using NamedTensors = std::vector<std::pair<std::string, at::Tensor>>;
+
+const std::filesystem::path kData = FAKESCORE_TEST_DATA;
+
+std::shared_ptr<AwkwardModule> make_teacher() {
+  torch::manual_seed(11);
+  return std::make_shared<AwkwardModule>();
+}
+
+std::shared_ptr<torch::nn::Module> build_awkward() { return std::make_shared<AwkwardModule>(); }
+
+NamedTensors persistent_tensors(const torch::nn::Module& module) {
+  NamedTensors tensors;
+  for (const ModuleTensor& entry : module_tensors(module)) {
+    if (entry.kind != TensorKind::kNonPersistentBuffer) {
+      tensors.emplace_back(entry.name, entry.tensor.detach());
+    }
+  }
+  return tensors;
+}
+
+TeacherSource only_on_root(const Communicator& communicator, NamedTensors tensors) {
+  if (communicator.rank() != 0) return TeacherSource::path("/nonexistent/on/this/rank");
+  return TeacherSource::state_dict(std::move(tensors));
+}
+
+/// Small buckets and little pinned memory, so that every ring turns many times.
+MetaOptions tight_options() {
+  MetaOptions options;
+  options.verify = true;
+  options.bucket_bytes = 200'000;
+  options.pinned_bytes = 128 << 10;
+  return options;
+}
+
+void expect_values(const torch::nn::Module& expected, const torch::nn::Module& actual) {
+  const auto want = module_tensors(expected);
+  const auto got = module_tensors(actual);
+  ASSERT_EQ(want.size(), got.size());
+  for (size_t i = 0; i < want.size(); ++i) {
+    EXPECT_EQ(got[i].tensor.device(), rank_device()) << want[i].name;
+    EXPECT_EQ(got[i].tensor.strides(), want[i].tensor.strides()) << want[i].name;
+    // A copy to the host does not keep the strides of a view.
+    EXPECT_TRUE(bit_equal(want[i].tensor.cpu().contiguous(), got[i].tensor.cpu().contiguous()))
+        << want[i].name;
+  }
+}
+
+TEST(FakeScoreOnGpu, EveryTensorIsTheTeachersOnEveryRank) {
+  run_on_every_rank([](Communicator& communicator) {
+    const auto teacher = make_teacher();
+    const MetaResult result = create_fake_score_meta(
+        build_awkward, only_on_root(communicator, persistent_tensors(*teacher)), communicator,
+        tight_options());
+    const auto module = std::dynamic_pointer_cast<AwkwardModule>(result.module);
+    ASSERT_TRUE(module);
+    expect_values(*teacher, *module);
+    EXPECT_TRUE(bit_equal(module->hidden.cpu(), teacher->hidden));
+    EXPECT_EQ(module->named_parameters()["tied"].unsafeGetTensorImpl(),
+              module->weight.unsafeGetTensorImpl());
+    EXPECT_TRUE(module->named_buffers()["column"].is_alias_of(module->flat));
+    EXPECT_TRUE(module->weight.requires_grad() && module->weight.is_leaf());
+    EXPECT_THAT(result.report.replayed, ElementsAre("angles", "(unregistered 0)"));
+    EXPECT_THAT(result.report.backend, HasSubstr("nccl"));
+    EXPECT_EQ(result.report.peak_device_bytes.size(),
+              static_cast<size_t>(communicator.world_size()));
+  });
+}
+
+TEST(FakeScoreOnGpu, CanBeTrained) {
+  run_on_every_rank([](Communicator& communicator) {
+    const auto teacher = std::make_shared<testing::PlainModule>();
+    const MetaResult result = create_fake_score_meta(
+        [] { return std::make_shared<testing::PlainModule>(); },
+        only_on_root(communicator, persistent_tensors(*teacher)), communicator, tight_options());
+    const auto module = std::dynamic_pointer_cast<testing::PlainModule>(result.module);
+    const auto output = module->forward(torch::ones({2, 8}, torch::device(rank_device())));
+    output.sum().backward();
+    EXPECT_TRUE(module->first->weight.grad().defined());
+    EXPECT_EQ(module->first->weight.grad().device(), rank_device());
+  });
+}
+
+TEST(FakeScoreOnGpu, TravelsNarrowAndIsWidenedByEachRank) {
+  run_on_every_rank([](Communicator& communicator) {
+    NamedTensors tensors = persistent_tensors(*make_teacher());
+    for (auto& [name, tensor] : tensors) {
+      if (name == "big" || name == "channels_last") tensor = tensor.to(torch::kBFloat16);
+      if (name == "half") tensor = tensor.to(torch::kFloat) + 1e-4;
+    }
+    const MetaResult result = create_fake_score_meta(
+        build_awkward, only_on_root(communicator, tensors), communicator, tight_options());
+    const auto parameters = result.module->named_parameters();
+    for (const auto& [name, tensor] : tensors) {
+      if (name != "big" && name != "half" && name != "channels_last") continue;
+      const at::Tensor got = parameters[name].detach().cpu();
+      EXPECT_TRUE(torch::equal(got, tensor.to(got.scalar_type()))) << name;
+    }
+    EXPECT_LT(result.report.bytes, 300U * 1000 * 2 + 20'000);
+  });
+}
+
+TEST(FakeScoreOnGpu, ATeacherOnTheGpuGivesTheSame) {
+  run_on_every_rank([](Communicator& communicator) {
+    const auto teacher = make_teacher();
+    NamedTensors on_gpu;
+    for (const auto& [name, tensor] : persistent_tensors(*teacher)) {
+      on_gpu.emplace_back(name, tensor.to(rank_device()));
+    }
+    const MetaResult result = create_fake_score_meta(
+        build_awkward, only_on_root(communicator, on_gpu), communicator, tight_options());
+    expect_values(*teacher, *result.module);
+  });
+}
+
+TEST(FakeScoreOnGpu, MissingKeysAreInitialisedAlike) {
+  run_on_every_rank([](Communicator& communicator) {
+    NamedTensors some;
+    for (auto& entry : persistent_tensors(*make_teacher())) {
+      if (entry.first != "big" && entry.first != "half") some.push_back(entry);
+    }
+    MetaOptions options = tight_options();
+    options.strict = false;
+    const MetaResult result = create_fake_score_meta(
+        build_awkward, only_on_root(communicator, some), communicator, options);
+    EXPECT_THAT(result.report.missing, ElementsAre("half", "big"));
+    const float spread = result.module->named_parameters()["big"].std().item<float>();
+    EXPECT_GT(spread, 0.9F);
+    EXPECT_LT(spread, 1.1F);
+  });
+}
+
+TEST(FakeScoreOnGpu, CheckpointsArriveAsTheyAre) {
+  for (const char* name : {"wan", "wan_sharded", "wan_bf16", "qwen_image", "flux", "unet2d"}) {
+    run_on_every_rank([&](Communicator& communicator) {
+      const auto source = communicator.rank() == 0 ? TeacherSource::path(kData / "models" / name)
+                                                   : TeacherSource::path("/nonexistent");
+      const auto tensors = broadcast_teacher_tensors(source, communicator);
+      const MetaResult result = create_fake_score_meta(
+          [&] { return build_checkpoint_module(tensors); }, source, communicator, tight_options());
+      const auto teacher = TeacherSource::path(kData / "models" / name).open();
+      std::map<std::string, at::Tensor> got;
+      for (const auto& entry : module_tensors(*result.module)) got[entry.name] = entry.tensor;
+      ASSERT_EQ(got.size(), teacher->tensors().size());
+      for (size_t i = 0; i < teacher->tensors().size(); ++i) {
+        const std::string& key = teacher->tensors()[i].name;
+        EXPECT_TRUE(bit_equal(got.at(key).cpu(), teacher->read(i))) << name << " " << key;
+      }
+    });
+  }
+}
+
+TEST(FakeScoreOnGpu, ADtypeOfTheModulesOwn) {
+  run_on_every_rank([](Communicator& communicator) {
+    const auto path = kData / "models" / "wan_bf16";
+    const auto source =
+        communicator.rank() == 0 ? TeacherSource::path(path) : TeacherSource::path("/nonexistent");
+    const auto tensors = broadcast_teacher_tensors(source, communicator);
+    MetaOptions options = tight_options();
+    options.dtype = torch::kFloat;
+    const MetaResult result = create_fake_score_meta(
+        [&] { return build_checkpoint_module(tensors); }, source, communicator, options);
+    const auto teacher = TeacherSource::path(path).open();
+    const auto parameters = result.module->named_parameters();
+    for (size_t i = 0; i < teacher->tensors().size(); ++i) {
+      const at::Tensor* got = parameters.find(teacher->tensors()[i].name);
+      if (got == nullptr) continue;
+      EXPECT_TRUE(bit_equal(got->detach().cpu(), teacher->read(i).to(torch::kFloat)));
+    }
+  });
+}
+
+TEST(FakeScoreOnGpu, ARootThatCannotReadIsTheSameErrorEverywhere) {
+  run_on_every_rank([](Communicator& communicator) {
+    const std::string text = testing::error_of<TeacherError>([&] {
+      create_fake_score_meta(build_awkward, TeacherSource::path("/nonexistent/teacher"),
+                             communicator, {});
+    });
+    EXPECT_THAT(text, HasSubstr("/nonexistent/teacher"));
+    for (const auto& other : communicator.all_gather(text, "test")) EXPECT_EQ(other, text);
+  });
+}
+
+}  // namespace
+}  // namespace fakescore

@@ -1,0 +1,116 @@
+#include <gmock/gmock.h>
+#include <gtest/gtest.h>
+#include <torch/torch.h>
+
+#include "emulation/emulation.hpp"
+#include "fakescore/comm/make_communicator.hpp"
+#include "fakescore/core/error.hpp"
+#include "gpu/gpu_environment.hpp"
+#include "support/error_of.hpp"
+#include "support/rank_environment.hpp"
+
+namespace fakescore {
+namespace {
+
+using ::testing::AllOf;
+using testing::error_of;
+using ::testing::HasSubstr;
+using testing::rank_device;
+using testing::run_on_every_rank;
+
+at::Tensor filled(int64_t bytes, int value) {
+  return torch::full({bytes}, value, torch::dtype(torch::kUInt8).device(rank_device()));
+}
+
+bool all_equal(const at::Tensor& tensor, int value) {
+  return (tensor.cpu() == value).all().item<bool>();
+}
+
+TEST(NcclCommunicator, SaysWhatItIs) {
+  run_on_every_rank([](Communicator& communicator) {
+    EXPECT_THAT(communicator.backend(), HasSubstr("nccl over "));
+    EXPECT_TRUE(communicator.device().is_cuda());
+  });
+}
+
+TEST(NcclCommunicator, KeepsManyGroupsInFlight) {
+  run_on_every_rank([](Communicator& communicator) {
+    const std::vector<int64_t> lengths{0, 1, 1 << 20, (1 << 20) + 1, 17, 3 << 20};
+    std::vector<std::vector<at::Tensor>> groups;
+    std::vector<std::unique_ptr<PendingBroadcast>> pending;
+    for (int i = 0; i < 5; ++i) {
+      const int root = i % communicator.world_size();
+      const int fill = communicator.rank() == root ? i + 1 : 0;
+      groups.emplace_back();
+      for (const int64_t length : lengths) groups.back().push_back(filled(length, fill));
+      pending.push_back(communicator.start_broadcast_group(groups.back(), root, "group"));
+    }
+    for (const auto& broadcast : pending) broadcast->wait();
+    for (int i = 0; i < 5; ++i) {
+      for (const at::Tensor& buffer : groups[static_cast<size_t>(i)]) {
+        EXPECT_TRUE(all_equal(buffer, i + 1)) << "group " << i << " of " << buffer.numel();
+      }
+    }
+  });
+}
+
+TEST(NcclCommunicator, SendsHostBuffersOverTheControlPlane) {
+  run_on_every_rank([](Communicator& communicator) {
+    auto buffer = torch::full({100'000}, communicator.rank() == 0 ? 9 : 0, torch::kUInt8);
+    communicator.start_broadcast(buffer, 0, "host")->wait();
+    EXPECT_TRUE(all_equal(buffer, 9));
+  });
+}
+
+TEST(NcclCommunicator, RefusesBadRootsAndBuffers) {
+  run_on_every_rank([](Communicator& communicator) {
+    EXPECT_THROW(communicator.start_broadcast(filled(4, 0), communicator.world_size(), "x"),
+                 ConfigError);
+    const auto floats = torch::zeros({2}, torch::device(rank_device()));
+    EXPECT_THAT(error_of<ConfigError>([&] { communicator.start_broadcast(floats, 0, "x"); }),
+                AllOf(HasSubstr("uint8"), HasSubstr("cuda:")));
+    EXPECT_FALSE(communicator.broken());
+  });
+}
+
+TEST(NcclCommunicator, RefusesRanksThatShareAGpu) {
+  run_on_every_rank([](Communicator& communicator) {
+    if (communicator.world_size() == 1) GTEST_SKIP() << "needs a second rank";
+    EXPECT_THAT(error_of<ConfigError>([] {
+                  make_communicator(detect_launch_env(), std::chrono::seconds(30),
+                                    at::Device(at::kCUDA, 0));
+                }),
+                AllOf(HasSubstr("ranks 0 and 1 have the same GPU"), HasSubstr("rank 1")));
+  });
+}
+
+TEST(NcclCommunicator, RefusesADeviceThatIsNotThere) {
+  run_on_every_rank([](Communicator&) {
+    EXPECT_THAT(error_of<ConfigError>([] {
+                  make_communicator(detect_launch_env(), std::chrono::seconds(30),
+                                    at::Device(at::kCUDA, 100));
+                }),
+                HasSubstr("device cuda:100"));
+  });
+}
+
+TEST(NcclCommunicator, CreatingAndDestroyingLeavesNothing) {
+  auto* emulation = emulation::attached();
+  run_on_every_rank([&](Communicator& communicator) {
+    const auto before = emulation ? emulation->counters() : emulation::Counters{};
+    for (int i = 0; i < 5; ++i) {
+      auto other =
+          make_communicator(detect_launch_env(), std::chrono::seconds(30), communicator.device());
+      const auto buffer = filled(1000, other->rank() == 0 ? 7 : 0);
+      other->start_broadcast(buffer, 0, "buffer")->wait();
+      EXPECT_TRUE(all_equal(buffer, 7));
+    }
+    if (!emulation) return;  // a real device does not tell
+    const auto after = emulation->counters();
+    EXPECT_EQ(after.live_communicators, before.live_communicators);
+    EXPECT_EQ(after.live_events, before.live_events);
+  });
+}
+
+}  // namespace
+}  // namespace fakescore

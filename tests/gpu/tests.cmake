@@ -1,0 +1,34 @@
+# Preloaded beside the emulation: host bodies of the library's own kernels.
+add_library(fakescore_emulated_kernels SHARED gpu/emulated_kernels.cpp)
+fakescore_configure_target(fakescore_emulated_kernels)
+target_include_directories(fakescore_emulated_kernels PRIVATE
+  ${PROJECT_SOURCE_DIR}/include ${PROJECT_SOURCE_DIR}/src ${PROJECT_SOURCE_DIR}/tests/emulation)
+target_link_libraries(fakescore_emulated_kernels PRIVATE ${CMAKE_DL_LIBS})
+
+fakescore_add_gpu_test(nccl_communicator_test SOURCES gpu/nccl_communicator_test.cpp)
+fakescore_add_gpu_test(fake_score_gpu_test SOURCES gpu/fake_score_gpu_test.cpp)
+fakescore_add_gpu_test(gpu_memory_test SOURCES gpu/memory_bound_test.cpp gpu/digest_gpu_test.cpp)
+fakescore_add_gpu_test(sync_gpu_test SOURCES gpu/sync_gpu_test.cpp)
+fakescore_add_gpu_test(adopt_test SOURCES gpu/adopt_test.cpp
+                       LIBRARIES fakescore::nccl fakescore::torch_cuda)
+target_compile_definitions(adopt_test PRIVATE USE_C10D_NCCL)
+
+fakescore_add_test_executable(nccl_fault_test
+  SOURCES gpu/nccl_fault_test.cpp support/process_group.cpp LIBRARIES GTest::gtest_main)
+target_compile_definitions(nccl_fault_test PRIVATE
+  META_FAULT_RANK="$<TARGET_FILE:meta_fault_rank>"
+  FAKESCORE_TEST_EMULATE="${CMAKE_RUNTIME_OUTPUT_DIRECTORY}/emulate")
+add_dependencies(nccl_fault_test meta_fault_rank fakescore_emulation fakescore_emulated_ops
+                 fakescore_emulated_kernels)
+add_test(NAME nccl_fault_test COMMAND nccl_fault_test)
+set_tests_properties(nccl_fault_test PROPERTIES LABELS "emulated;fault;slow" TIMEOUT 900
+                     PROCESSORS 2 ENVIRONMENT "${FAKESCORE_TEST_ENVIRONMENT}")
+
+if(FAKESCORE_BUILD_TOOLS)
+  fakescore_add_launcher_test(program_gpu_test SOURCES gpu/program_gpu_test.cpp)
+  target_compile_definitions(program_gpu_test PRIVATE
+    FAKESCORE_TEST_EMULATE="${CMAKE_RUNTIME_OUTPUT_DIRECTORY}/emulate")
+  add_dependencies(program_gpu_test fakescore_emulation fakescore_emulated_ops
+                   fakescore_emulated_kernels)
+  set_tests_properties(program_gpu_test PROPERTIES LABELS "emulated;launcher" PROCESSORS 2)
+endif()
