@@ -4,12 +4,11 @@
 #include <string>
 #include <utility>
 
+#include "comm/deadline.hpp"
 #include "comm/step.hpp"
 #include "fakescore/comm/communicator.hpp"
 
 namespace fakescore::detail {
-
-using Clock = std::chrono::steady_clock;
 
 /// What every backend shares: the failure that broke it, and checks of arguments.
 class BaseCommunicator : public Communicator {

@@ -13,7 +13,11 @@ namespace {
 using detail::Answers;
 using detail::CallKind;
 using detail::Clock;
+using detail::Deadline;
 using detail::Step;
+
+// How often a thread that nobody wakes looks at its deadline.
+constexpr std::chrono::milliseconds kLook{100};
 
 struct Call {
   Step step;
@@ -65,9 +69,9 @@ class LocalCommunicator : public detail::BaseCommunicator {
   template <typename Done>
   Slot& await(Lock& lock, uint64_t number, const Step& step, Done done) {
     Slot& slot = world_->slots.at(number);
-    const auto deadline = Clock::now() + timeout();
-    world_->changed.wait_until(lock, deadline,
-                               [&] { return done(slot) || world_->census || world_->verdict; });
+    const auto over = [&] { return done(slot) || world_->census || world_->verdict; };
+    Deadline deadline(timeout());
+    while (!over() && !deadline.passed()) world_->changed.wait_for(lock, kLook);
     if (done(slot)) return slot;
     take_census(lock, step);
   }

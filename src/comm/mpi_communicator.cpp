@@ -21,6 +21,7 @@ using detail::Answers;
 using detail::CallKind;
 using detail::check_mpi;
 using detail::Clock;
+using detail::Deadline;
 using detail::MpiGroup;
 using detail::Step;
 
@@ -85,12 +86,12 @@ class MpiCommunicator : public detail::BaseCommunicator {
   /// Collective, once. Not in the constructor: where it throws, the destructor has to run, for MPI
   /// may still write to what was in flight.
   void count_ranks_of_host();
-  void finish(const std::shared_ptr<Flight>& flight, const Step& step, Clock::time_point deadline);
+  void finish(const std::shared_ptr<Flight>& flight, const Step& step, Deadline& deadline);
 
  private:
   void require_usable(const std::string& what);
   std::shared_ptr<Flight> take_off();
-  std::vector<Head> exchange_heads(const Step& step, size_t bytes, Clock::time_point deadline);
+  std::vector<Head> exchange_heads(const Step& step, size_t bytes, Deadline& deadline);
   [[noreturn]] void take_census(const Step& step);
   void listen(Answers& answers);
   [[noreturn]] void give_up(ErrorInfo info);
@@ -107,7 +108,8 @@ class MpiBroadcast : public PendingBroadcast {
       : communicator_(communicator), flight_(std::move(flight)), step_(std::move(step)) {}
   void wait() override {
     if (flight_->requests.empty()) return;
-    communicator_.finish(flight_, step_, Clock::now() + communicator_.timeout());
+    Deadline deadline(communicator_.timeout());
+    communicator_.finish(flight_, step_, deadline);
   }
 
  private:
@@ -164,7 +166,7 @@ std::shared_ptr<Flight> MpiCommunicator::take_off() {
 }
 
 void MpiCommunicator::finish(const std::shared_ptr<Flight>& flight, const Step& step,
-                             Clock::time_point deadline) {
+                             Deadline& deadline) {
   require_usable(step.what);
   for (int polls = 1;; ++polls) {
     int done = 0;
@@ -173,7 +175,7 @@ void MpiCommunicator::finish(const std::shared_ptr<Flight>& flight, const Step& 
                     step.what);
     if (done) break;
     if (polls % kPollsBetweenCensusLooks == 0) {
-      if (peer_abandoned() || Clock::now() > deadline) take_census(step);
+      if (peer_abandoned() || deadline.passed()) take_census(step);
     }
     if (polls > spins_) std::this_thread::sleep_for(kNap);
   }
@@ -232,7 +234,7 @@ void MpiCommunicator::take_census(const Step& step) {
 }
 
 std::vector<Head> MpiCommunicator::exchange_heads(const Step& step, size_t bytes,
-                                                  Clock::time_point deadline) {
+                                                  Deadline& deadline) {
   const auto flight = take_off();
   flight->heads.resize(static_cast<size_t>(world_size()) + 1);
   flight->heads.back() = make_head(step, bytes);
@@ -253,7 +255,7 @@ std::vector<Head> MpiCommunicator::exchange_heads(const Step& step, size_t bytes
 std::vector<std::string> MpiCommunicator::all_gather(const std::string& message,
                                                      const std::string& what) {
   require_usable(what);
-  const auto deadline = Clock::now() + timeout();
+  Deadline deadline(timeout());
   const Step step{CallKind::kAllGather, -1, -1, what};
   const std::vector<Head> heads = exchange_heads(step, message.size(), deadline);
   std::vector<std::string> messages(heads.size());
@@ -292,7 +294,7 @@ std::string MpiCommunicator::broadcast_message(const std::string& message, int r
                                                const std::string& what) {
   require_usable(what);
   require_root(root, what);
-  const auto deadline = Clock::now() + timeout();
+  Deadline deadline(timeout());
   const Step step{CallKind::kBroadcastMessage, root, -1, what};
   const std::vector<Head> heads = exchange_heads(step, message.size(), deadline);
   const auto flight = take_off();

@@ -4,6 +4,7 @@
 #include <cstdlib>
 #include <thread>
 
+#include "comm/deadline.hpp"
 #include "comm/mpi_check.hpp"
 
 namespace fakescore::detail {
@@ -48,8 +49,7 @@ int free_group(MPI_Comm, int, void* attribute, void*) {
   return MPI_SUCCESS;
 }
 
-MPI_Comm duplicate_world(std::chrono::steady_clock::time_point deadline,
-                         std::chrono::milliseconds timeout) {
+MPI_Comm duplicate_world(Deadline& deadline, std::chrono::milliseconds timeout) {
   // MPI writes the handle when the request ends, which may be after this gives up.
   auto copy = std::make_unique<MPI_Comm>(MPI_COMM_NULL);
   MPI_Request request = MPI_REQUEST_NULL;
@@ -57,7 +57,7 @@ MPI_Comm duplicate_world(std::chrono::steady_clock::time_point deadline,
   for (int done = 0; !done;) {
     check_mpi(MPI_Test(&request, &done, MPI_STATUS_IGNORE), "MPI_Comm_idup");
     if (done) break;
-    if (std::chrono::steady_clock::now() > deadline) {
+    if (deadline.passed()) {
       (void)copy.release();
       keep_mpi_initialised();
       throw CommError(
@@ -75,7 +75,7 @@ MPI_Comm duplicate_world(std::chrono::steady_clock::time_point deadline,
 
 std::shared_ptr<MpiGroup> open_group(std::chrono::milliseconds timeout) {
   ensure_initialised();
-  const auto deadline = std::chrono::steady_clock::now() + timeout;
+  Deadline deadline(timeout);
   auto group = std::make_shared<MpiGroup>();
   group->control = duplicate_world(deadline, timeout);
   group->bulk = duplicate_world(deadline, timeout);

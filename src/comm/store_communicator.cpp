@@ -20,6 +20,7 @@ using detail::Answers;
 using detail::Bulk;
 using detail::CallKind;
 using detail::Clock;
+using detail::Deadline;
 using detail::Frame;
 using detail::pack;
 using detail::Step;
@@ -78,14 +79,14 @@ class StoreCommunicator : public detail::BaseCommunicator {
   void set(const std::string& key, Bytes value);
   bool has(const std::string& key);
   std::vector<Bytes> await(const std::vector<std::string>& keys, const Step& step,
-                           Clock::time_point deadline);
+                           Deadline& deadline);
   void release(const std::vector<std::string>& keys, int readers, const std::string& then_set);
   void require_same(int other, const Step& theirs, const Step& mine);
   [[noreturn]] void take_census(const Step& step);
   [[noreturn]] void publish(const ErrorInfo& info);
   [[noreturn]] void lose_store();
-  bool send_chunk(Bulk& bulk, bool may_wait, Clock::time_point deadline);
-  void receive_chunk(Bulk& bulk, Clock::time_point deadline);
+  bool send_chunk(Bulk& bulk, bool may_wait, Deadline& deadline);
+  void receive_chunk(Bulk& bulk, Deadline& deadline);
   void say_goodbye() noexcept;
 
   c10::intrusive_ptr<c10d::Store> store_;
@@ -144,12 +145,12 @@ bool StoreCommunicator::has(const std::string& key) {
 }
 
 std::vector<Bytes> StoreCommunicator::await(const std::vector<std::string>& keys, const Step& step,
-                                            Clock::time_point deadline) {
+                                            Deadline& deadline) {
   std::vector<std::string> full;
   for (const std::string& key : keys) full.push_back(prefix_ + key);
   auto values = std::make_shared<std::vector<Bytes>>();
   for (;;) {
-    const auto left = std::chrono::duration_cast<milliseconds>(deadline - Clock::now());
+    const milliseconds left = deadline.left();
     const milliseconds slice = std::clamp(left, milliseconds(1), kSlice);
     operate(
         [full, values, slice](c10d::Store& s) {
@@ -162,7 +163,7 @@ std::vector<Bytes> StoreCommunicator::await(const std::vector<std::string>& keys
         },
         std::max(left, slice) + kStoreGrace);
     if (!values->empty()) return std::move(*values);
-    if (Clock::now() >= deadline || peer_abandoned()) take_census(step);
+    if (deadline.passed() || peer_abandoned()) take_census(step);
   }
 }
 
@@ -232,7 +233,7 @@ void StoreCommunicator::take_census(const Step& step) {
 std::vector<std::string> StoreCommunicator::all_gather(const std::string& message,
                                                        const std::string& what) {
   require_healthy();
-  const auto deadline = Clock::now() + timeout();
+  Deadline deadline(timeout());
   const Step step{CallKind::kAllGather, -1, -1, what};
   const std::string call = std::to_string(next_++) + "/";
   set(call + std::to_string(rank()), pack(step, message.data(), message.size()));
@@ -253,7 +254,7 @@ std::string StoreCommunicator::broadcast_message(const std::string& message, int
                                                  const std::string& what) {
   require_healthy();
   require_root(root, what);
-  const auto deadline = Clock::now() + timeout();
+  Deadline deadline(timeout());
   const Step step{CallKind::kBroadcastMessage, root, -1, what};
   const std::string key = std::to_string(next_++) + "/" + std::to_string(root);
   if (rank() == root) {
@@ -279,13 +280,13 @@ std::unique_ptr<PendingBroadcast> StoreCommunicator::start_broadcast(const at::T
   const bool first = pending_.empty();
   pending_.push_back(bulk);
   if (first && rank() == root) {
-    while (!bulk->finished() && send_chunk(*bulk, false, Clock::now() + timeout())) {
-    }
+    Deadline deadline(timeout());
+    while (!bulk->finished() && send_chunk(*bulk, false, deadline)) deadline.renew(timeout());
   }
   return std::make_unique<StoreBroadcast>(*this, bulk);
 }
 
-bool StoreCommunicator::send_chunk(Bulk& bulk, bool may_wait, Clock::time_point deadline) {
+bool StoreCommunicator::send_chunk(Bulk& bulk, bool may_wait, Deadline& deadline) {
   if (world_size() > 1) {
     const std::string base = "read/" + std::to_string(rank()) + "/";
     const std::string oldest = base + std::to_string(sent_ - kUnread);
@@ -305,7 +306,7 @@ bool StoreCommunicator::send_chunk(Bulk& bulk, bool may_wait, Clock::time_point 
   return true;
 }
 
-void StoreCommunicator::receive_chunk(Bulk& bulk, Clock::time_point deadline) {
+void StoreCommunicator::receive_chunk(Bulk& bulk, Deadline& deadline) {
   const std::string key = bulk.key();
   const Frame frame = unpack(await({key}, bulk.step, deadline).front());
   require_same(bulk.step.root, frame.step, bulk.step);
@@ -321,7 +322,7 @@ void StoreCommunicator::receive_chunk(Bulk& bulk, Clock::time_point deadline) {
 
 void StoreCommunicator::finish(const std::shared_ptr<Bulk>& last) {
   require_healthy();
-  auto deadline = Clock::now() + timeout();
+  Deadline deadline(timeout());
   while (!last->finished()) {
     Bulk& bulk = *pending_.front();
     while (!bulk.finished()) {
@@ -330,7 +331,7 @@ void StoreCommunicator::finish(const std::shared_ptr<Bulk>& last) {
       } else {
         receive_chunk(bulk, deadline);
       }
-      deadline = Clock::now() + timeout();  // a chunk that moved is progress
+      deadline.renew(timeout());  // a chunk that moved is progress
     }
     pending_.pop_front();
   }

@@ -1,8 +1,16 @@
 #include "comm/store_worker.hpp"
 
+#include <algorithm>
 #include <utility>
 
+#include "comm/deadline.hpp"
+
 namespace fakescore::detail {
+namespace {
+
+constexpr std::chrono::milliseconds kLook{100};
+
+}  // namespace
 
 StoreWorker::StoreWorker() : shared_(std::make_shared<Shared>()) {
   thread_ = std::thread([shared = shared_] {
@@ -38,7 +46,9 @@ bool StoreWorker::run(std::function<void()> job, std::chrono::milliseconds limit
     shared_->job = std::move(task);
   }
   shared_->changed.notify_all();
-  if (done.wait_for(limit) != std::future_status::ready) {
+  Deadline deadline(limit);
+  while (done.wait_for(std::min(limit, kLook)) != std::future_status::ready) {
+    if (!deadline.passed()) continue;
     stuck_ = true;
     return false;
   }
