@@ -1,18 +1,13 @@
 // Bulk data over a c10d process group of the host job; control messages over a host communicator.
-#include <algorithm>
 #include <list>
-#include <thread>
 
-#include "comm/base_communicator.hpp"
+#include "comm/controlled_communicator.hpp"
 #include "fakescore/comm/adopt_c10d.hpp"
 
 namespace fakescore {
 namespace {
 
-using detail::Clock;
-
-constexpr std::chrono::microseconds kNap{50};
-constexpr std::chrono::milliseconds kControlInterval{100};
+using detail::Deadline;
 
 /// A broadcast that the group has begun.
 struct Bulk {
@@ -21,57 +16,28 @@ struct Bulk {
   c10::intrusive_ptr<c10d::Work> work;
 };
 
-class ProcessGroupCommunicator : public detail::BaseCommunicator {
+class ProcessGroupCommunicator : public detail::ControlledCommunicator {
  public:
   ProcessGroupCommunicator(c10::intrusive_ptr<c10d::ProcessGroup> group, at::Device device,
-                           std::unique_ptr<Communicator> control, const AdoptOptions& options)
-      : BaseCommunicator(control->rank(), control->world_size(), control->timeout(),
-                         "process group over " + control->backend(), device),
+                           std::shared_ptr<Communicator> control, const AdoptOptions& options)
+      : ControlledCommunicator(control, "process group over " + control->backend(), device,
+                               "process group"),
         group_(std::move(group)),
-        control_(std::move(control)),
         options_(options) {}
   ~ProcessGroupCommunicator() override {
+    if (!broken()) return;
     // The group may still read and write them.
-    if (broken()) new std::list<std::shared_ptr<Bulk>>(std::move(in_flight_));
-  }
-
-  std::vector<std::string> all_gather(const std::string& message,
-                                      const std::string& what) override {
-    return on_control([&] { return control_->all_gather(message, what); });
-  }
-  std::string broadcast_message(const std::string& message, int root,
-                                const std::string& what) override {
-    return on_control([&] { return control_->broadcast_message(message, root, what); });
-  }
-  std::unique_ptr<PendingBroadcast> start_broadcast(const at::Tensor& buffer, int root,
-                                                    const std::string& what) override;
-  ErrorInfo abandon(const std::string& reason) override;
-  bool peer_abandoned() override {
-    return on_control([&] { return control_->peer_abandoned(); });
+    static_cast<void>(std::make_unique<decltype(in_flight_)>(std::move(in_flight_)).release());
   }
 
   void finish(const std::shared_ptr<Bulk>& bulk);
 
  private:
-  /// What breaks the control plane breaks this communicator.
-  template <typename Call>
-  auto on_control(Call call) -> decltype(call()) {
-    require_healthy();
-    control_->set_timeout(timeout());
-    try {
-      return call();
-    } catch (const CommError& error) {
-      abort_group();
-      fail(error.info());
-    }
-  }
-  void abort_group() noexcept;
-  [[noreturn]] void lose(const std::string& what, const std::string& reason) {
-    throw CommError(abandon("process group broadcast of " + what + ": " + reason));
-  }
+  std::unique_ptr<PendingBroadcast> start_bulk(const at::Tensor& buffer, int root,
+                                               const std::string& what) override;
+  void break_data_plane(const std::string& reason) noexcept override;
 
   c10::intrusive_ptr<c10d::ProcessGroup> group_;
-  std::unique_ptr<Communicator> control_;
   AdoptOptions options_;
   std::list<std::shared_ptr<Bulk>> in_flight_;
 };
@@ -90,15 +56,9 @@ class ProcessGroupBroadcast : public PendingBroadcast {
   std::shared_ptr<Bulk> bulk_;
 };
 
-std::unique_ptr<PendingBroadcast> ProcessGroupCommunicator::start_broadcast(
-    const at::Tensor& buffer, int root, const std::string& what) {
-  require_healthy();
-  require_root(root, what);
-  // A group of GPUs need not have a backend for host memory.
-  if (buffer.defined() && buffer.is_cpu() && !device().is_cpu()) {
-    return on_control([&] { return control_->start_broadcast(buffer, root, what); });
-  }
-  require_buffer(buffer, device(), what);
+std::unique_ptr<PendingBroadcast> ProcessGroupCommunicator::start_bulk(const at::Tensor& buffer,
+                                                                       int root,
+                                                                       const std::string& what) {
   if (buffer.numel() == 0) return std::make_unique<ProcessGroupBroadcast>(*this, nullptr);
   auto bulk = std::make_shared<Bulk>(Bulk{what, {buffer}, {}});
   c10d::BroadcastOptions options;
@@ -117,17 +77,15 @@ std::unique_ptr<PendingBroadcast> ProcessGroupCommunicator::start_broadcast(
 
 void ProcessGroupCommunicator::finish(const std::shared_ptr<Bulk>& bulk) {
   require_healthy();
-  const auto deadline = Clock::now() + timeout();
-  auto next_look = Clock::now() + kControlInterval;
+  Deadline deadline(timeout());
   try {
-    while (!bulk->work->isCompleted()) {
-      if (Clock::now() > deadline) lose(bulk->what, "no progress in time");
-      if (Clock::now() > next_look) {
-        if (peer_abandoned()) lose(bulk->what, "a peer gave up");
-        next_look = Clock::now() + kControlInterval;
-      }
-      std::this_thread::sleep_for(kNap);
-    }
+    poll_until(
+        [&] {
+          if (bulk->work->isCompleted()) return true;
+          if (deadline.passed()) lose(bulk->what, "no progress in time");
+          return false;
+        },
+        bulk->what);
     if (const auto failure = bulk->work->exception()) std::rethrow_exception(failure);
   } catch (const CommError&) {
     throw;
@@ -137,16 +95,7 @@ void ProcessGroupCommunicator::finish(const std::shared_ptr<Bulk>& bulk) {
   in_flight_.remove(bulk);
 }
 
-ErrorInfo ProcessGroupCommunicator::abandon(const std::string& reason) {
-  return failure_of([&] {
-    // The census first: the abort may take longer than the others listen.
-    const ErrorInfo verdict = control_->abandon(reason);
-    abort_group();
-    fail(verdict);
-  });
-}
-
-void ProcessGroupCommunicator::abort_group() noexcept {
+void ProcessGroupCommunicator::break_data_plane(const std::string&) noexcept {
   if (!options_.abort_on_failure) return;
   try {
     group_->abort();

@@ -1,5 +1,6 @@
 target_sources(fakescore PRIVATE
   comm/communicator.cpp
+  comm/controlled_communicator.cpp
   comm/launch_env.cpp
   comm/local_communicator.cpp
   comm/make_communicator.cpp
@@ -27,6 +28,7 @@ if(FAKESCORE_HAVE_CUDA)
     comm/nccl/nccl_communicator.cpp
     comm/nccl/nccl_link.cpp
     comm/nccl/nccl_setup.cpp
+    comm/nccl/nccl_watch.cpp
   )
 else()
   target_sources(fakescore PRIVATE comm/nccl/no_nccl.cpp)

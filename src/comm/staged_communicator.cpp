@@ -4,7 +4,7 @@
 
 #include <algorithm>
 
-#include "comm/base_communicator.hpp"
+#include "comm/controlled_communicator.hpp"
 
 namespace fakescore::detail {
 namespace {
@@ -17,29 +17,18 @@ class FinishedBroadcast : public PendingBroadcast {
   void wait() override {}
 };
 
-class StagedCommunicator : public BaseCommunicator {
+class StagedCommunicator : public ControlledCommunicator {
  public:
   StagedCommunicator(Communicator& host, at::Device device)
-      : BaseCommunicator(host.rank(), host.world_size(), host.timeout(),
-                         host.backend() + ", staged through host memory", device),
+      : ControlledCommunicator({std::shared_ptr<void>(), &host},
+                               host.backend() + ", staged through host memory", device, "staged"),
         host_(host),
         staging_(
             at::empty({kStagingBytes}, at::TensorOptions().dtype(at::kByte).pinned_memory(true))) {}
 
-  std::vector<std::string> all_gather(const std::string& message,
-                                      const std::string& what) override {
-    host_.set_timeout(timeout());
-    return host_.all_gather(message, what);
-  }
-  std::string broadcast_message(const std::string& message, int root,
-                                const std::string& what) override {
-    host_.set_timeout(timeout());
-    return host_.broadcast_message(message, root, what);
-  }
-  std::unique_ptr<PendingBroadcast> start_broadcast(const at::Tensor& buffer, int root,
-                                                    const std::string& what) override {
-    require_root(root, what);
-    require_buffer(buffer, device(), what);
+ private:
+  std::unique_ptr<PendingBroadcast> start_bulk(const at::Tensor& buffer, int root,
+                                               const std::string& what) override {
     host_.set_timeout(timeout());
     for (int64_t begin = 0; begin < buffer.numel(); begin += kStagingBytes) {
       const int64_t bytes = std::min(buffer.numel() - begin, kStagingBytes);
@@ -52,11 +41,8 @@ class StagedCommunicator : public BaseCommunicator {
     }
     return std::make_unique<FinishedBroadcast>();
   }
-  bool broken() const noexcept override { return host_.broken(); }
-  ErrorInfo abandon(const std::string& reason) override { return host_.abandon(reason); }
-  bool peer_abandoned() override { return host_.peer_abandoned(); }
+  void break_data_plane(const std::string&) noexcept override {}
 
- private:
   Communicator& host_;
   at::Tensor staging_;
 };

@@ -46,8 +46,8 @@ std::unique_ptr<Communicator> adopt_nccl_communicator(ncclComm_t comm, cudaStrea
   }
   const auto lane = c10::cuda::getStreamFromExternal(stream, device.index()).unwrap();
   return detail::wrap_nccl(std::move(control), device, comm,
-                           options.abort_on_failure ? detail::NcclLink::Ownership::kAdoptedAborted
-                                                    : detail::NcclLink::Ownership::kAdopted,
+                           options.abort_on_failure ? detail::NcclOwnership::kAdoptedAborted
+                                                    : detail::NcclOwnership::kAdopted,
                            lane);
 }
 

@@ -13,6 +13,7 @@
 #include <thread>
 
 #include "comm/nccl/nccl_communicator.hpp"
+#include "comm/periodic.hpp"
 #include "core/error_codec.hpp"
 #include "fakescore/comm/make_communicator.hpp"
 #include "fakescore/core/cuda.hpp"
@@ -20,8 +21,6 @@
 
 namespace fakescore {
 namespace {
-
-using Clock = std::chrono::steady_clock;
 
 constexpr std::chrono::milliseconds kPoll{1};
 constexpr int kManyRanksOnOneGpu = 23000;  // the NCCL version, as NCCL writes it, that allows it
@@ -41,7 +40,7 @@ void require_success(const std::vector<std::string>& messages) {
 std::string find_seat(at::Device device) {
   load_cuda();
   const int count = c10::cuda::device_count();
-  if (!device.is_cuda() || !device.has_index() || device.index() >= count) {
+  if (!device.is_cuda() || !device.has_index() || static_cast<int>(device.index()) >= count) {
     throw_error({ErrorCode::kConfig, -1, "", "device " + device.str(),
                  "is none of the " + std::to_string(count) + " GPUs that this process sees",
                  "start at most as many ranks a host as it has GPUs, or choose the device by its "
@@ -64,31 +63,41 @@ bool may_share_gpus() {
          enabled != nullptr && std::strcmp(enabled, "1") == 0;
 }
 
+/// What a rank says of itself: kShares or kOwn, and its seat.
+constexpr char kShares = 's';
+constexpr char kOwn = 'o';
+
+std::string describe_seat(at::Device device) {
+  return (may_share_gpus() ? kShares : kOwn) + find_seat(device);
+}
+
 /// NCCL would fail in the middle of its initialisation, in other words on every rank.
-void require_own_gpus(const std::vector<std::string>& seats) {
-  if (may_share_gpus()) return;
+void require_own_gpus(const std::vector<std::string>& ranks) {
   std::map<std::string, size_t> taken;
-  for (size_t rank = 0; rank < seats.size(); ++rank) {
-    const auto [first, is_free] = taken.try_emplace(seats[rank], rank);
-    if (is_free) continue;
+  for (size_t rank = 0; rank < ranks.size(); ++rank) {
+    const std::string seat = ranks[rank].substr(1);
+    const auto [first, is_free] = taken.try_emplace(seat, rank);
+    const bool both_share = ranks[first->second].front() == kShares && ranks[rank][0] == kShares;
+    if (is_free || both_share) continue;
     throw_error({ErrorCode::kConfig, static_cast<int>(rank), "", "device cuda",
                  "ranks " + std::to_string(first->second) + " and " + std::to_string(rank) +
-                     " have the same GPU (" + seats[rank].substr(1) + ")",
+                     " have the same GPU (" + seat + ")",
                  "start at most as many ranks a host as it has GPUs; NCCL 2.30 and later lets "
-                 "ranks share one where NCCL_MULTI_RANK_GPU_ENABLE=1"});
+                 "ranks share one where NCCL_MULTI_RANK_GPU_ENABLE=1 on all of them"});
   }
 }
 
 void agree_on_seats(Communicator& control, at::Device device) {
   std::string mine;
   try {
-    mine = success(find_seat(device));
+    mine = success(describe_seat(device));
   } catch (...) {
     mine = failure(describe_current_exception(control.rank(), "nccl", ErrorCode::kConfig));
   }
-  const auto seats = control.all_gather(mine, "nccl seats");
-  require_success(seats);
-  require_own_gpus(seats);
+  auto ranks = control.all_gather(mine, "nccl seats");
+  require_success(ranks);
+  for (std::string& rank : ranks) rank.erase(0, 1);
+  require_own_gpus(ranks);
 }
 
 ncclUniqueId share_id(Communicator& control) {
@@ -110,20 +119,21 @@ ncclUniqueId share_id(Communicator& control) {
 
 /// Starts the initialisation, which goes on in the background, and polls it.
 ncclComm_t initialise(Communicator& control, const ncclUniqueId& id) {
-  const auto deadline = Clock::now() + control.timeout();
+  detail::Deadline deadline(control.timeout());
   ncclComm_t comm = nullptr;
   ncclConfig_t config = NCCL_CONFIG_INITIALIZER;
   config.blocking = 0;
   ncclResult_t state =
       ncclCommInitRankConfig(&comm, control.world_size(), id, control.rank(), &config);
   std::string reason;
+  detail::Periodic control_look;
   while (state == ncclInProgress && reason.empty()) {
     std::this_thread::sleep_for(kPoll);
     const ncclResult_t asked = ncclCommGetAsyncError(comm, &state);
     if (asked != ncclSuccess) state = asked;
-    if (Clock::now() > deadline) reason = "did not end in time";
+    if (deadline.passed()) reason = "did not end in time";
     try {
-      if (control.peer_abandoned()) reason = "a peer gave up";
+      if (control_look.is_due() && control.peer_abandoned()) reason = "a peer gave up";
     } catch (const CommError& error) {
       reason = error.info().message;
     }
@@ -145,7 +155,7 @@ std::unique_ptr<Communicator> make_nccl_communicator(std::unique_ptr<Communicato
   const c10::cuda::CUDAGuard guard(device);
   const ncclComm_t comm = initialise(*control, id);
   auto communicator =
-      detail::wrap_nccl(std::move(control), device, comm, detail::NcclLink::Ownership::kOwned);
+      detail::wrap_nccl(std::move(control), device, comm, detail::NcclOwnership::kOwned);
   // A rank whose initialisation failed says so here.
   communicator->all_gather("", "nccl ready");
   return communicator;
