@@ -45,14 +45,12 @@ ncclResult_t Communicator::init() {
 ncclResult_t Communicator::launch(const std::shared_ptr<Stream>& stream,
                                   std::vector<NcclOperation> operations) {
   live_counters().nccl_launches += 1;
-  if (is_blocking_) {
-    enqueue(stream, std::move(operations));
-    return state_;
-  }
-  return in_background([this, stream, operations = std::move(operations)] {
-    enqueue(stream, operations);
-    return ncclSuccess;
-  });
+  auto job = [this, stream, operations = std::move(operations)] {
+    const ncclResult_t connected = connect(operations);
+    if (connected == ncclSuccess) enqueue(stream, operations);
+    return connected;
+  };
+  return is_blocking_ ? job() : in_background(std::move(job));
 }
 
 void Communicator::enqueue(const std::shared_ptr<Stream>& stream,
@@ -113,12 +111,19 @@ void Communicator::abort() {
 
 bool Communicator::wait_until(const std::function<bool()>& done,
                               const std::function<std::optional<std::string>()>& deadlock) {
+  const Outcome outcome = wait_for(done, deadlock);
+  return outcome == Outcome::kError ? hang_until_abort() : outcome == Outcome::kDone;
+}
+
+Communicator::Outcome Communicator::wait_for(
+    const std::function<bool()>& done,
+    const std::function<std::optional<std::string>()>& deadlock) {
   constexpr int kYields = 200;
   constexpr int kNapsBetweenChecks = 200;
   for (int tries = 0;; ++tries) {
-    if (is_over()) return false;
-    if (state_ != ncclSuccess && state_ != ncclInProgress) return hang_until_abort();
-    if (done()) return true;
+    if (is_over()) return Outcome::kOver;
+    if (state_ != ncclSuccess && state_ != ncclInProgress) return Outcome::kError;
+    if (done()) return Outcome::kDone;
     if (tries < kYields) {
       ::sched_yield();
       continue;
@@ -128,7 +133,7 @@ bool Communicator::wait_until(const std::function<bool()>& done,
     if (const int32_t fault = (*segment_)->fault; fault != ncclSuccess) {
       fail(static_cast<ncclResult_t>(fault), "a peer reported an error of the group");
     } else if (const auto error = deadlock ? deadlock() : std::nullopt) {
-      return fail_all_and_hang(*error);
+      fail_all(*error);
     } else if (const auto departed = name_departed(); !departed.empty() && !done()) {
       fail(ncclRemoteError, departed);
     }
@@ -150,9 +155,13 @@ std::string Communicator::name_departed() const {
 }
 
 bool Communicator::fail_all_and_hang(const std::string& text) {
+  fail_all(text);
+  return hang_until_abort();
+}
+
+void Communicator::fail_all(const std::string& text) {
   (*segment_)->fault = ncclInvalidUsage;
   fail(ncclInvalidUsage, text);
-  return hang_until_abort();
 }
 
 ncclResult_t Communicator::fail(ncclResult_t error, const std::string& text) {

@@ -37,7 +37,11 @@ class Communicator : public std::enable_shared_from_this<Communicator> {
 
   /// Joins the others; returns at once where the communicator does not block.
   ncclResult_t init();
-  /// Puts the operations of one group on the stream, in the order of the calls.
+  /// Lets the peers know that the launch of these operations has come.
+  void announce(const std::vector<NcclOperation>& operations);
+  /// Puts the operations of one group on the stream, in the order of the calls, once all who take
+  /// part have announced theirs: with NCCL the first launch connects them. Whoever blocks waits
+  /// here, and gets the error where a peer never comes; then nothing is launched.
   ncclResult_t launch(const std::shared_ptr<Stream>& stream, std::vector<NcclOperation> operations);
   ncclResult_t finalize();
   /// Waits for all that was launched.
@@ -61,10 +65,16 @@ class Communicator : public std::enable_shared_from_this<Communicator> {
  private:
   ncclResult_t join();
   ncclResult_t check_devices();
+  uint32_t partners(const std::vector<NcclOperation>& operations) const;
+  ncclResult_t connect(const std::vector<NcclOperation>& operations);
   void enqueue(const std::shared_ptr<Stream>& stream, std::vector<NcclOperation> operations);
   void run(const std::vector<NcclOperation>& operations);
+  enum class Outcome { kDone, kError, kOver };
+  Outcome wait_for(const std::function<bool()>& done,
+                   const std::function<std::optional<std::string>()>& deadlock = nullptr);
   ncclResult_t in_background(std::function<ncclResult_t()> job);
   Ticket last_launch();
+  void fail_all(const std::string& text);
   ncclResult_t fail(ncclResult_t error, const std::string& text);
   bool hang_until_abort() const;
   std::string name_departed() const;
@@ -80,7 +90,7 @@ class Communicator : public std::enable_shared_from_this<Communicator> {
   Delays delays_;                   ///< of those calls
   std::atomic<ncclResult_t> state_{ncclSuccess};
   std::atomic<bool> aborted_{false};
-  std::atomic<int> running_{0};
+  std::atomic<int> running_{0};  ///< threads that use the segment
   std::mutex mutex_;
   Ticket last_launch_;
 };

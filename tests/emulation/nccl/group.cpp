@@ -106,23 +106,43 @@ std::shared_ptr<Stream> stream_of(const Communicator& communicator, cudaStream_t
   return stream == nullptr || stream->device() != communicator.device() ? nullptr : stream;
 }
 
-/// One launch for each communicator, in the order of their first calls.
-ncclResult_t launch(std::vector<Call> calls) {
-  ncclResult_t result = ncclSuccess;
+struct Launch {
+  std::shared_ptr<Communicator> communicator;
+  std::shared_ptr<Stream> stream;
+  std::vector<NcclOperation> operations;
+};
+
+/// One for each communicator, in the order of their first calls.
+std::vector<Launch> launches_of(std::vector<Call> calls) {
+  std::vector<Launch> launches;
   while (!calls.empty()) {
-    const auto communicator = calls.front().communicator;
-    const auto stream = calls.front().stream;
+    Launch launch{calls.front().communicator, calls.front().stream, {}};
     const auto rest = std::stable_partition(calls.begin(), calls.end(), [&](const Call& call) {
-      return call.communicator == communicator;
+      return call.communicator == launch.communicator;
     });
-    std::vector<NcclOperation> operations;
     for (auto call = calls.begin(); call != rest; ++call) {
-      if (call->stream != stream) not_emulated("a group with several streams of one communicator");
-      operations.push_back(call->operation);
+      if (call->stream != launch.stream) {
+        not_emulated("a group with several streams of one communicator");
+      }
+      launch.operations.push_back(call->operation);
     }
-    const ncclResult_t launched = communicator->launch(stream, std::move(operations));
-    if (result == ncclSuccess) result = launched;
     calls.erase(calls.begin(), rest);
+    launches.push_back(std::move(launch));
+  }
+  return launches;
+}
+
+ncclResult_t launch(std::vector<Call> calls) {
+  std::vector<Launch> launches = launches_of(std::move(calls));
+  // All before any: a launch waits for its peers, which may be in this group as well, or wait for
+  // another launch of it.
+  for (const Launch& launch : launches) launch.communicator->announce(launch.operations);
+  ncclResult_t result = ncclSuccess;
+  for (Launch& launch : launches) {
+    const ncclResult_t launched =
+        launch.communicator->launch(launch.stream, std::move(launch.operations));
+    if (launched != ncclSuccess && launched != ncclInProgress) return launched;
+    if (result == ncclSuccess) result = launched;
   }
   return result;
 }

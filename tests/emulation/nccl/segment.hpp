@@ -34,6 +34,8 @@ struct RankRecord {
   int32_t device;                ///< its number on that host
   std::atomic<uint64_t> rounds;  ///< of collectives that it has entered
   Signature signatures[2];       ///< of the rounds of even and of odd number
+  /// Bit r: it has launched something in which rank r takes part.
+  std::atomic<uint32_t> launched_with;
   /// Bit r: it waits for a message of rank r. Bit kMaxRanks + r: it waits for rank r to take one.
   std::atomic<uint32_t> waits_for;
 };

@@ -15,12 +15,6 @@ namespace {
 
 constexpr size_t kCount = 1000;
 
-ncclResult_t state_of(ncclComm_t communicator) {
-  ncclResult_t state = ncclSuccess;
-  require(ncclCommGetAsyncError(communicator, &state), "ncclCommGetAsyncError");
-  return state;
-}
-
 /// The stream hangs until the communicator is aborted; then it goes on.
 void abort_frees(ncclComm_t communicator, cudaStream_t stream) {
   require(cudaStreamQuery(stream) == cudaErrorNotReady, "the stream hangs");
@@ -28,6 +22,15 @@ void abort_frees(ncclComm_t communicator, cudaStream_t stream) {
   require(cudaStreamSynchronize(stream), "the stream is free again");
   require(eventually([] { return attached()->counters().live_communicators == 0; }),
           "no communicator is left");
+}
+
+/// After it the ranks are connected, and what goes wrong goes wrong on the stream.
+void connect_peers(float* buffer, ncclComm_t communicator, cudaStream_t stream) {
+  const ncclResult_t result =
+      ncclBroadcast(buffer, buffer, kCount, ncclFloat32, 0, communicator, stream);
+  require(result == ncclSuccess || result == ncclInProgress, "the first call");
+  require(settle(communicator), "the first call is launched");
+  require(cudaStreamSynchronize(stream), "the first call is done");
 }
 
 /// All ranks get the error, and then abort.
@@ -138,6 +141,7 @@ void a_peer_dies() {
   const ncclComm_t communicator = connect(false);
   const cudaStream_t stream = make_stream();
   float* const buffer = upload(pattern(kCount, rank()));
+  connect_peers(buffer, communicator, stream);
   if (rank() == 1) ::raise(SIGKILL);
   require(
       ncclBroadcast(buffer, buffer, kCount, ncclFloat32, 0, communicator, stream) == ncclInProgress,
@@ -151,6 +155,7 @@ void a_peer_stalls() {
   const ncclComm_t communicator = connect(false);
   const cudaStream_t stream = make_stream();
   float* const buffer = upload(pattern(kCount, rank()));
+  connect_peers(buffer, communicator, stream);
   if (rank() == 1) ::raise(SIGSTOP);
   ncclBroadcast(buffer, buffer, kCount, ncclFloat32, 0, communicator, stream);
   require(settle(communicator), "the call is launched");
@@ -166,6 +171,7 @@ void a_peer_aborts() {
   const ncclComm_t communicator = connect(true);
   const cudaStream_t stream = make_stream();
   float* const buffer = upload(pattern(kCount, rank()));
+  connect_peers(buffer, communicator, stream);
   if (rank() == 1) {
     require(ncclCommAbort(communicator), "ncclCommAbort");
     return;

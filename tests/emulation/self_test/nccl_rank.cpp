@@ -54,6 +54,16 @@ ncclUniqueId exchange_id() {
   return id;
 }
 
+void tell(const std::string& what) {
+  std::ofstream told(environment("TEST_FOLDER") + "/" + what);
+  require(told.good(), "the others hear of " + what);
+}
+
+void await(const std::string& what) {
+  const std::string path = environment("TEST_FOLDER") + "/" + what;
+  require(eventually([&] { return std::filesystem::exists(path); }), "somebody tells " + what);
+}
+
 ncclComm_t connect(bool is_blocking) {
   require(cudaSetDevice(rank()), "cudaSetDevice");
   const ncclUniqueId id = exchange_id();
@@ -66,10 +76,16 @@ ncclComm_t connect(bool is_blocking) {
   return communicator;
 }
 
+ncclResult_t state_of(ncclComm_t communicator) {
+  ncclResult_t state = ncclSuccess;
+  require(ncclCommGetAsyncError(communicator, &state), "ncclCommGetAsyncError");
+  return state;
+}
+
 ncclResult_t settle(ncclComm_t communicator) {
   ncclResult_t state = ncclInProgress;
   const bool is_settled = eventually([&] {
-    require(ncclCommGetAsyncError(communicator, &state), "ncclCommGetAsyncError");
+    state = state_of(communicator);
     return state != ncclInProgress;
   });
   require(is_settled, "the call came to an end");
@@ -96,7 +112,7 @@ std::vector<float> pattern(size_t count, int from_rank, int tensor) {
 int main(int count, char** arguments) {
   using namespace fakescore::emulation;  // NOLINT: a program's main
   require(count == 2, "one scenario is given");
-  for (const auto* scenarios : {&kDataScenarios, &kFaultScenarios}) {
+  for (const auto* scenarios : {&kDataScenarios, &kFaultScenarios, &kConnectScenarios}) {
     for (const NamedScenario& scenario : *scenarios) {
       if (std::string(scenario.name) != arguments[1]) continue;
       scenario.run();

@@ -22,9 +22,15 @@ void require(cudaError_t result, const std::string& what);
 /// The same id in every process: rank 0 makes it and leaves it in a file of the test's folder.
 ncclUniqueId exchange_id();
 
+/// Lets the ranks that await `what` go on.
+void tell(const std::string& what);
+void await(const std::string& what);
+
 /// A communicator of all ranks that is usable when this returns.
 ncclComm_t connect(bool is_blocking);
 
+/// What ncclCommGetAsyncError says now.
+ncclResult_t state_of(ncclComm_t communicator);
 /// Polls until no call is under way; the state then.
 ncclResult_t settle(ncclComm_t communicator);
 
@@ -68,5 +74,6 @@ struct NamedScenario {
 };
 extern const std::vector<NamedScenario> kDataScenarios;
 extern const std::vector<NamedScenario> kFaultScenarios;
+extern const std::vector<NamedScenario> kConnectScenarios;
 
 }  // namespace fakescore::emulation

@@ -1,40 +1,13 @@
 // Jobs of several processes on the emulated NCCL. What each rank checks is in the scenarios.
 #include <gtest/gtest.h>
 
-#include <chrono>
 #include <string>
-#include <utility>
-#include <vector>
+#include <tuple>
 
-#include "support/process_group.hpp"
-#include "support/temp_folder.hpp"
+#include "self_test/nccl_job.hpp"
 
 namespace fakescore::emulation {
 namespace {
-
-using testing::ProcessGroup;
-
-constexpr std::chrono::seconds kDeadline{90};
-
-/// Ends once the ranks in `awaited` have (all where it is empty).
-std::vector<ProcessGroup::Outcome> run(const std::string& scenario, int started, int world_size,
-                                       const std::vector<size_t>& awaited = {}) {
-  const testing::TempFolder folder;
-  std::vector<std::vector<std::string>> environments;
-  environments.reserve(static_cast<size_t>(started));
-  for (int rank = 0; rank < started; ++rank) {
-    environments.push_back({"RANK=" + std::to_string(rank),
-                            "WORLD_SIZE=" + std::to_string(world_size),
-                            "TEST_FOLDER=" + folder.path().string()});
-  }
-  ProcessGroup group(FAKESCORE_NCCL_RANK, {scenario}, environments);
-  return group.wait(kDeadline, awaited);
-}
-
-void expect_success(const ProcessGroup::Outcome& outcome) {
-  EXPECT_TRUE(outcome.ended);
-  EXPECT_EQ(outcome.exit_code, 0) << outcome.output;
-}
 
 class DataTest : public ::testing::TestWithParam<std::tuple<const char*, int>> {};
 
