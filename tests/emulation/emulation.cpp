@@ -1,8 +1,10 @@
 #include "emulation.hpp"
 
+#include <chrono>
 #include <string>
 #include <utility>
 
+#include "nccl/abort_delay.hpp"
 #include "runtime/allocation_failures.hpp"
 #include "runtime/counters.hpp"
 #include "runtime/current_operator.hpp"
@@ -41,6 +43,8 @@ class ThisProcess final : public Emulation {
   void fail_allocations(unsigned nth, unsigned count) override {
     allocation_failures().plan(nth, count);
   }
+
+  void set_abort_delay(std::chrono::milliseconds delay) override { abort_delay() = delay; }
 
   Counters counters() const override { return live_counters().snapshot(); }
   void reset_counters() override { live_counters().reset(); }

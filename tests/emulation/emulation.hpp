@@ -2,6 +2,7 @@
 
 #include <dlfcn.h>
 
+#include <chrono>
 #include <cstddef>
 #include <cstdint>
 #include <functional>
@@ -82,6 +83,10 @@ class Emulation {
   /// device were full. LibTorch's allocator frees its cache and tries again, so it takes 2 in a row
   /// to be seen.
   virtual void fail_allocations(unsigned nth, unsigned count) = 0;
+
+  /// From now on each ncclCommAbort of this process takes that much longer. What hangs is let go
+  /// first, and the peers hear of it: the streams are free while the call still goes on.
+  virtual void set_abort_delay(std::chrono::milliseconds delay) = 0;
 
   virtual Counters counters() const = 0;
   /// Sets calls and bytes to zero, peaks to what is held now.

@@ -3,7 +3,9 @@
 
 #include <array>
 #include <memory>
+#include <thread>
 
+#include "nccl/abort_delay.hpp"
 #include "nccl/communicator_table.hpp"
 #include "nccl/group.hpp"
 #include "nccl/segment.hpp"
@@ -106,6 +108,7 @@ ncclResult_t ncclCommAbort(ncclComm_t handle) {
   const auto communicator = take_communicator(handle);
   if (communicator == nullptr) return ncclInvalidArgument;
   communicator->abort();
+  std::this_thread::sleep_for(abort_delay().load());
   return ncclSuccess;
 }
 

@@ -2,6 +2,7 @@
 #include <signal.h>
 #include <unistd.h>
 
+#include <atomic>
 #include <chrono>
 #include <functional>
 #include <string>
@@ -182,6 +183,28 @@ void a_peer_aborts() {
   abort_frees(communicator, stream);
 }
 
+/// The stream is free long before the call returns.
+void abort_takes_its_time() {
+  using Clock = std::chrono::steady_clock;
+  constexpr std::chrono::seconds kDelay{1};
+  const ncclComm_t communicator = connect(true);
+  const cudaStream_t stream = make_stream();
+  float* const buffer = upload(pattern(kCount, rank()));
+  connect_peers(buffer, communicator, stream);
+  if (rank() == 1) return await("rank 0 is done");
+  require(ncclBroadcast(buffer, buffer, kCount, ncclFloat32, 0, communicator, stream), "broadcast");
+  std::atomic<Clock::duration> freed{Clock::duration(0)};
+  attached()->submit(stream, "note", [&] { freed = Clock::now().time_since_epoch(); });
+  attached()->set_abort_delay(kDelay);
+  const auto called = Clock::now().time_since_epoch();
+  require(ncclCommAbort(communicator), "ncclCommAbort");
+  const auto returned = Clock::now().time_since_epoch();
+  require(cudaStreamSynchronize(stream), "the stream is free");
+  require(returned - called >= kDelay, "the call took as long as it was told");
+  require(freed.load() < returned, "the stream was free before");
+  tell("rank 0 is done");
+}
+
 void bad_arguments() {
   const ncclComm_t communicator = connect(true);
   float* const good = upload(pattern(kCount, rank()));
@@ -236,6 +259,7 @@ const std::vector<NamedScenario> kFaultScenarios{
     {"a_peer_dies", a_peer_dies},
     {"a_peer_stalls", a_peer_stalls},
     {"a_peer_aborts", a_peer_aborts},
+    {"abort_takes_its_time", abort_takes_its_time},
     {"bad_arguments", bad_arguments},
     {"one_device_for_all", one_device_for_all},
 };
