@@ -6,6 +6,7 @@
 
 #include "nccl/abort_delay.hpp"
 #include "runtime/allocation_failures.hpp"
+#include "runtime/broken_device.hpp"
 #include "runtime/counters.hpp"
 #include "runtime/current_operator.hpp"
 #include "runtime/device.hpp"
@@ -44,6 +45,7 @@ class ThisProcess final : public Emulation {
     allocation_failures().plan(nth, count);
   }
 
+  void break_device() override { device_is_broken() = true; }
   void set_abort_delay(std::chrono::milliseconds delay) override { abort_delay() = delay; }
 
   Counters counters() const override { return live_counters().snapshot(); }

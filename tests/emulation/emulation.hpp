@@ -84,6 +84,11 @@ class Emulation {
   /// to be seen.
   virtual void fail_allocations(unsigned nth, unsigned count) = 0;
 
+  /// From now on, and for good, the devices of this process are as after an illegal access: all
+  /// runtime calls but those that only look something up return cudaErrorIllegalAddress, NCCL's
+  /// launches ncclUnhandledCudaError. What is on the streams is lost, and what runs of NCCL stops.
+  virtual void break_device() = 0;
+
   /// From now on each ncclCommAbort of this process takes that much longer. What hangs is let go
   /// first, and the peers hear of it: the streams are free while the call still goes on.
   virtual void set_abort_delay(std::chrono::milliseconds delay) = 0;

@@ -86,7 +86,7 @@ ncclResult_t Communicator::finalize() {
   const auto wait = [this] {
     const Ticket last = last_launch();
     while (!last.is_reached() && !is_over()) nap();
-    return ncclSuccess;
+    return is_over() ? why_over() : ncclSuccess;
   };
   return is_blocking_ ? wait() : in_background(wait);
 }
@@ -175,6 +175,11 @@ ncclResult_t Communicator::fail(ncclResult_t error, const std::string& text) {
 bool Communicator::hang_until_abort() const {
   while (!is_over()) nap();
   return false;
+}
+
+/// Where another thread aborts, NCCL calls it an internal error.
+ncclResult_t Communicator::why_over() const {
+  return device_is_broken() ? ncclUnhandledCudaError : ncclInternalError;
 }
 
 /// The state says that the call is under way until the helper has done it, as with NCCL: what the

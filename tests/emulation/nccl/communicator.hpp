@@ -13,6 +13,7 @@
 
 #include "nccl/operation.hpp"
 #include "nccl/segment.hpp"
+#include "runtime/broken_device.hpp"
 #include "runtime/random.hpp"
 #include "runtime/stream.hpp"
 
@@ -53,7 +54,7 @@ class Communicator : public std::enable_shared_from_this<Communicator> {
 
   /// Waits, on the thread of a stream, until `done` holds. `deadlock` is asked from time to time
   /// whether the peers can ever make it hold: what it returns is the error where they cannot. False
-  /// once the communicator was aborted: the operation ends where it is.
+  /// once the communicator was aborted, or the device is broken: the operation ends where it is.
   bool wait_until(const std::function<bool()>& done,
                   const std::function<std::optional<std::string>()>& deadlock = nullptr);
 
@@ -78,7 +79,8 @@ class Communicator : public std::enable_shared_from_this<Communicator> {
   ncclResult_t fail(ncclResult_t error, const std::string& text);
   bool hang_until_abort() const;
   std::string name_departed() const;
-  bool is_over() const { return aborted_ || is_process_ending(); }
+  bool is_over() const { return aborted_ || device_is_broken() || is_process_ending(); }
+  ncclResult_t why_over() const;
 
   const ncclUniqueId id_;
   const int size_;

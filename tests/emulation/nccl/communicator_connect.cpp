@@ -38,7 +38,7 @@ ncclResult_t Communicator::connect(const std::vector<NcclOperation>& operations)
     case Outcome::kOver:
       break;
   }
-  return ncclInternalError;  // as NCCL calls it when another thread aborts
+  return why_over();
 }
 
 }  // namespace fakescore::emulation

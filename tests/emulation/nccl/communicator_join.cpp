@@ -47,7 +47,7 @@ ncclResult_t Communicator::join() {
   record.device = emulation::device(device_).on_host();
   record.joined = true;
   segment->joined += 1;
-  if (!wait_until([&] { return segment->joined >= size_; })) return ncclInternalError;
+  if (!wait_until([&] { return segment->joined >= size_; })) return why_over();
   Segment::forget(id_);
   return check_devices();
 }

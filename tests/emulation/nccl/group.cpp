@@ -9,6 +9,7 @@
 #include <vector>
 
 #include "nccl/communicator_table.hpp"
+#include "runtime/broken_device.hpp"
 #include "runtime/counters.hpp"
 #include "runtime/device.hpp"
 #include "runtime/fatal.hpp"
@@ -72,6 +73,7 @@ Extent extent_of(const NcclOperation& operation, const Communicator& communicato
 }
 
 ncclResult_t check_state(const NcclOperation& operation, const Communicator& communicator) {
+  if (device_is_broken()) return refuse(ncclUnhandledCudaError, operation, "the device is broken");
   const ncclResult_t state = communicator.state();
   if (state == ncclInProgress) {
     return refuse(ncclInvalidArgument, operation,

@@ -9,6 +9,7 @@
 #include "nccl/communicator_table.hpp"
 #include "nccl/group.hpp"
 #include "nccl/segment.hpp"
+#include "runtime/broken_device.hpp"
 #include "runtime/device.hpp"
 #include "runtime/fatal.hpp"
 
@@ -23,6 +24,7 @@ ncclResult_t create(ncclComm_t* handle, int size, const ncclUniqueId& id, int ra
                     const ncclConfig_t* config) {
   if (is_in_group()) not_emulated("making a communicator inside a group");
   *handle = nullptr;
+  if (device_is_broken()) return ncclUnhandledCudaError;
   if (size < 1 || rank < 0 || rank >= size) return ncclInvalidArgument;
   if (size > kMaxRanks) fatal("more than " + std::to_string(kMaxRanks) + " ranks");
   auto communicator =

@@ -6,7 +6,7 @@
 #include <cstring>
 
 #include "runtime/device.hpp"
-#include "runtime/last_error.hpp"
+#include "runtime/entry_point.hpp"
 
 namespace fakescore::emulation {
 namespace {
@@ -59,7 +59,7 @@ extern "C" {
 
 cudaError_t cudaGetDeviceCount(int* count) {
   *count = device_count();
-  return finish(*count == 0 ? cudaErrorNoDevice : cudaSuccess);
+  return *count == 0 ? finish(cudaErrorNoDevice) : cudaSuccess;
 }
 
 cudaError_t cudaGetDevice(int* index) {
@@ -70,12 +70,14 @@ cudaError_t cudaGetDevice(int* index) {
 cudaError_t cudaSetDevice(int index) {
   if (!exists(index)) return finish(cudaErrorInvalidDevice);
   current_device() = index;
-  return cudaSuccess;
+  return finish(cudaSuccess);
 }
 
 cudaError_t cudaDeviceSynchronize() {
-  device(current_device()).synchronize();
-  return cudaSuccess;
+  return enter([] {
+    device(current_device()).synchronize();
+    return cudaSuccess;
+  });
 }
 
 cudaError_t cudaGetDeviceProperties(cudaDeviceProp* properties, int index) {
@@ -123,7 +125,9 @@ cudaError_t cudaDeviceCanAccessPeer(int* can, int from, int to) {
   return cudaSuccess;
 }
 
-cudaError_t cudaDeviceEnablePeerAccess(int, unsigned) { return cudaSuccess; }
+cudaError_t cudaDeviceEnablePeerAccess(int peer, unsigned) {
+  return enter([&] { return exists(peer) ? cudaSuccess : cudaErrorInvalidDevice; });
+}
 
 cudaError_t cudaDeviceGetStreamPriorityRange(int* least, int* greatest) {
   *least = 0;
@@ -142,12 +146,12 @@ cudaError_t cudaRuntimeGetVersion(int* version) {
 }
 
 cudaError_t cudaGetLastError() {
-  const cudaError_t error = last_error();
+  const cudaError_t error = cudaPeekAtLastError();
   last_error() = cudaSuccess;
   return error;
 }
 
-cudaError_t cudaPeekAtLastError() { return last_error(); }
+cudaError_t cudaPeekAtLastError() { return device_is_broken() ? kBrokenDevice : last_error(); }
 
 cudaError_t cudaProfilerStart() { return cudaSuccess; }
 cudaError_t cudaProfilerStop() { return cudaSuccess; }

@@ -2,8 +2,8 @@
 #include <cuda_runtime_api.h>
 
 #include "runtime/device.hpp"
+#include "runtime/entry_point.hpp"
 #include "runtime/event.hpp"
-#include "runtime/last_error.hpp"
 
 namespace fakescore::emulation {
 namespace {
@@ -11,13 +11,22 @@ namespace {
 /// Does `use(event)` where the handle is one.
 template <class Use>
 cudaError_t with_event(cudaEvent_t handle, Use use) {
-  const auto event = find_event(handle);
-  if (event == nullptr) return finish(cudaErrorInvalidResourceHandle);
-  return finish(use(*event));
+  return enter([&] {
+    const auto event = find_event(handle);
+    return event == nullptr ? cudaErrorInvalidResourceHandle : use(*event);
+  });
 }
 
 bool has_time(const std::shared_ptr<Event>& event) {
   return event != nullptr && event->has_time() && event->is_recorded();
+}
+
+cudaError_t elapsed(float* milliseconds, const std::shared_ptr<Event>& first,
+                    const std::shared_ptr<Event>& last) {
+  if (!has_time(first) || !has_time(last)) return cudaErrorInvalidResourceHandle;
+  if (!first->place().is_reached() || !last->place().is_reached()) return cudaErrorNotReady;
+  *milliseconds = static_cast<float>(static_cast<double>(last->time_ns() - first->time_ns()) / 1e6);
+  return cudaSuccess;
 }
 
 }  // namespace
@@ -28,9 +37,11 @@ using namespace fakescore::emulation;  // NOLINT: this file defines C functions
 extern "C" {
 
 cudaError_t cudaEventCreateWithFlags(cudaEvent_t* handle, unsigned flags) {
-  const bool has_time = (flags & cudaEventDisableTiming) == 0;
-  *handle = add_event(std::make_shared<Event>(current_device(), has_time));
-  return cudaSuccess;
+  return enter([&] {
+    const bool has_time = (flags & cudaEventDisableTiming) == 0;
+    *handle = add_event(std::make_shared<Event>(current_device(), has_time));
+    return cudaSuccess;
+  });
 }
 
 cudaError_t cudaEventCreate(cudaEvent_t* handle) {
@@ -73,12 +84,7 @@ cudaError_t cudaEventSynchronize(cudaEvent_t handle) {
 }
 
 cudaError_t cudaEventElapsedTime(float* milliseconds, cudaEvent_t from, cudaEvent_t to) {
-  const auto first = find_event(from);
-  const auto last = find_event(to);
-  if (!has_time(first) || !has_time(last)) return finish(cudaErrorInvalidResourceHandle);
-  if (!first->place().is_reached() || !last->place().is_reached()) return cudaErrorNotReady;
-  *milliseconds = static_cast<float>(static_cast<double>(last->time_ns() - first->time_ns()) / 1e6);
-  return cudaSuccess;
+  return enter([&] { return elapsed(milliseconds, find_event(from), find_event(to)); });
 }
 
 }  // extern "C"

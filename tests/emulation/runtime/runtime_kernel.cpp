@@ -6,9 +6,9 @@
 
 #include "runtime/counters.hpp"
 #include "runtime/device.hpp"
+#include "runtime/entry_point.hpp"
 #include "runtime/fatal.hpp"
 #include "runtime/kernel_registry.hpp"
-#include "runtime/last_error.hpp"
 
 namespace fakescore::emulation {
 namespace {
@@ -26,19 +26,31 @@ std::vector<Configuration>& configurations() {
   return pushed;
 }
 
-cudaError_t launch(const void* stub, dim3 grid, dim3 block, void** arguments, cudaStream_t handle) {
+cudaError_t submit_kernel(const void* stub, dim3 grid, dim3 block, void** arguments,
+                          cudaStream_t handle) {
   const auto stream = find_stream(handle);
-  if (stream == nullptr) return finish(cudaErrorInvalidResourceHandle);
+  if (stream == nullptr) return cudaErrorInvalidResourceHandle;
   const std::string name = kernel_registry().name_of(stub);
   const KernelBody body = kernel_registry().body_of(stub);
   if (!body) {
     complain("kernel " + name + " has no host body");
-    return finish(cudaErrorNoKernelImageForDevice);
+    return cudaErrorNoKernelImageForDevice;
   }
   const LaunchShape shape{{grid.x, grid.y, grid.z}, {block.x, block.y, block.z}};
   live_counters().kernel_launches += 1;
   submit(stream, {name, 0, body(shape, arguments), {}});
   return cudaSuccess;
+}
+
+cudaError_t launch(const void* stub, dim3 grid, dim3 block, void** arguments, cudaStream_t handle) {
+  return enter([&] { return submit_kernel(stub, grid, block, arguments, handle); });
+}
+
+cudaError_t give_one(int* blocks) {
+  return enter([&] {
+    *blocks = 1;
+    return cudaSuccess;
+  });
 }
 
 }  // namespace
@@ -105,24 +117,26 @@ cudaError_t cudaLaunchKernelExC(const cudaLaunchConfig_t* configuration, const v
 }
 
 cudaError_t cudaFuncGetAttributes(cudaFuncAttributes* attributes, const void*) {
-  std::memset(attributes, 0, sizeof *attributes);
-  attributes->maxThreadsPerBlock = 1024;
-  attributes->numRegs = 32;
-  attributes->binaryVersion = attributes->ptxVersion = 80;
-  return cudaSuccess;
+  return enter([&] {
+    std::memset(attributes, 0, sizeof *attributes);
+    attributes->maxThreadsPerBlock = 1024;
+    attributes->numRegs = 32;
+    attributes->binaryVersion = attributes->ptxVersion = 80;
+    return cudaSuccess;
+  });
 }
 
-cudaError_t cudaFuncSetAttribute(const void*, cudaFuncAttribute, int) { return cudaSuccess; }
+cudaError_t cudaFuncSetAttribute(const void*, cudaFuncAttribute, int) {
+  return enter([] { return cudaSuccess; });
+}
 
 cudaError_t cudaOccupancyMaxActiveBlocksPerMultiprocessor(int* blocks, const void*, int, size_t) {
-  *blocks = 1;
-  return cudaSuccess;
+  return give_one(blocks);
 }
 
 cudaError_t cudaOccupancyMaxActiveBlocksPerMultiprocessorWithFlags(int* blocks, const void*, int,
                                                                    size_t, unsigned) {
-  *blocks = 1;
-  return cudaSuccess;
+  return give_one(blocks);
 }
 
 }  // extern "C"

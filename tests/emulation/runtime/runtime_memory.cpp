@@ -5,8 +5,40 @@
 
 #include "runtime/allocation_failures.hpp"
 #include "runtime/device.hpp"
-#include "runtime/last_error.hpp"
+#include "runtime/entry_point.hpp"
 #include "runtime/pinned_memory.hpp"
+
+namespace fakescore::emulation {
+namespace {
+
+cudaError_t allocate(void** address, size_t bytes) {
+  if (bytes == 0) return cudaSuccess;
+  if (allocation_failures().next_fails()) return cudaErrorMemoryAllocation;
+  *address = device(current_device()).memory().allocate(bytes);
+  return *address == nullptr ? cudaErrorMemoryAllocation : cudaSuccess;
+}
+
+cudaError_t release(void* address) {
+  if (address == nullptr) return cudaSuccess;
+  Device* const owner = device_of(address);
+  if (owner == nullptr) return cudaErrorInvalidValue;
+  owner->synchronize();
+  return owner->memory().release(address) ? cudaSuccess : cudaErrorInvalidValue;
+}
+
+cudaError_t release_pinned(void* address) {
+  if (address == nullptr) return cudaSuccess;
+  for (int index = 0; index < device_count(); ++index) device(index).synchronize();
+  return pinned_memory().free(address) ? cudaSuccess : cudaErrorInvalidValue;
+}
+
+cudaError_t pin(void* address, size_t bytes) {
+  if (address == nullptr || bytes == 0) return cudaErrorInvalidValue;
+  return pinned_memory().add(address, bytes) ? cudaSuccess : cudaErrorHostMemoryAlreadyRegistered;
+}
+
+}  // namespace
+}  // namespace fakescore::emulation
 
 using namespace fakescore::emulation;  // NOLINT: this file defines C functions
 
@@ -14,30 +46,28 @@ extern "C" {
 
 cudaError_t cudaMalloc(void** address, size_t bytes) {
   *address = nullptr;
-  if (bytes == 0) return cudaSuccess;
-  if (allocation_failures().next_fails()) return finish(cudaErrorMemoryAllocation);
-  *address = device(current_device()).memory().allocate(bytes);
-  return finish(*address == nullptr ? cudaErrorMemoryAllocation : cudaSuccess);
+  return enter([&] { return allocate(address, bytes); });
 }
 
 cudaError_t cudaFree(void* address) {
-  if (address == nullptr) return cudaSuccess;
-  Device* const owner = device_of(address);
-  if (owner == nullptr) return finish(cudaErrorInvalidValue);
-  owner->synchronize();
-  return finish(owner->memory().release(address) ? cudaSuccess : cudaErrorInvalidValue);
+  return enter([&] { return release(address); });
 }
 
 cudaError_t cudaMemGetInfo(size_t* free_bytes, size_t* total_bytes) {
-  const DeviceMemory& memory = device(current_device()).memory();
-  *free_bytes = memory.free_bytes();
-  *total_bytes = memory.capacity();
-  return cudaSuccess;
+  return enter([&] {
+    const DeviceMemory& memory = device(current_device()).memory();
+    *free_bytes = memory.free_bytes();
+    *total_bytes = memory.capacity();
+    return cudaSuccess;
+  });
 }
 
 cudaError_t cudaHostAlloc(void** address, size_t bytes, unsigned) {
-  *address = pinned_memory().allocate(bytes);
-  return finish(*address == nullptr ? cudaErrorMemoryAllocation : cudaSuccess);
+  *address = nullptr;
+  return enter([&] {
+    *address = pinned_memory().allocate(bytes);
+    return *address == nullptr ? cudaErrorMemoryAllocation : cudaSuccess;
+  });
 }
 
 cudaError_t cudaMallocHost(void** address, size_t bytes) {
@@ -45,24 +75,24 @@ cudaError_t cudaMallocHost(void** address, size_t bytes) {
 }
 
 cudaError_t cudaFreeHost(void* address) {
-  if (address == nullptr) return cudaSuccess;
-  for (int index = 0; index < device_count(); ++index) device(index).synchronize();
-  return finish(pinned_memory().free(address) ? cudaSuccess : cudaErrorInvalidValue);
+  return enter([&] { return release_pinned(address); });
 }
 
 cudaError_t cudaHostRegister(void* address, size_t bytes, unsigned) {
-  if (address == nullptr || bytes == 0) return finish(cudaErrorInvalidValue);
-  return finish(pinned_memory().add(address, bytes) ? cudaSuccess
-                                                    : cudaErrorHostMemoryAlreadyRegistered);
+  return enter([&] { return pin(address, bytes); });
 }
 
 cudaError_t cudaHostUnregister(void* address) {
-  return finish(pinned_memory().remove(address) ? cudaSuccess : cudaErrorHostMemoryNotRegistered);
+  return enter([&] {
+    return pinned_memory().remove(address) ? cudaSuccess : cudaErrorHostMemoryNotRegistered;
+  });
 }
 
 cudaError_t cudaHostGetDevicePointer(void** for_device, void* for_host, unsigned) {
-  *for_device = for_host;
-  return cudaSuccess;
+  return enter([&] {
+    *for_device = for_host;
+    return cudaSuccess;
+  });
 }
 
 cudaError_t cudaPointerGetAttributes(cudaPointerAttributes* attributes, const void* address) {

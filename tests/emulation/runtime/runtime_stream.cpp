@@ -2,8 +2,8 @@
 #include <cuda_runtime_api.h>
 
 #include "runtime/device.hpp"
+#include "runtime/entry_point.hpp"
 #include "runtime/event.hpp"
-#include "runtime/last_error.hpp"
 
 namespace fakescore::emulation {
 namespace {
@@ -11,16 +11,19 @@ namespace {
 cudaError_t create(cudaStream_t* handle, unsigned flags, int priority) {
   const auto kind =
       flags == cudaStreamNonBlocking ? Stream::Kind::kNonBlocking : Stream::Kind::kBlocking;
-  *handle = add_stream(device(current_device()).create_stream(kind, priority));
-  return cudaSuccess;
+  return enter([&] {
+    *handle = add_stream(device(current_device()).create_stream(kind, priority));
+    return cudaSuccess;
+  });
 }
 
 /// Does `use(stream)` where the handle is one.
 template <class Use>
 cudaError_t with_stream(cudaStream_t handle, Use use) {
-  const auto stream = find_stream(handle);
-  if (stream == nullptr) return finish(cudaErrorInvalidResourceHandle);
-  return finish(use(stream));
+  return enter([&] {
+    const auto stream = find_stream(handle);
+    return stream == nullptr ? cudaErrorInvalidResourceHandle : use(stream);
+  });
 }
 
 }  // namespace
@@ -104,19 +107,25 @@ cudaError_t cudaStreamGetFlags(cudaStream_t handle, unsigned* flags) {
 // Nothing is ever captured: cudaStreamBeginCapture is not emulated.
 
 cudaError_t cudaStreamIsCapturing(cudaStream_t, cudaStreamCaptureStatus* status) {
-  *status = cudaStreamCaptureStatusNone;
-  return cudaSuccess;
+  return enter([&] {
+    *status = cudaStreamCaptureStatusNone;
+    return cudaSuccess;
+  });
 }
 
 cudaError_t cudaStreamGetCaptureInfo(cudaStream_t, cudaStreamCaptureStatus* status,
                                      unsigned long long* id, cudaGraph_t*, const cudaGraphNode_t**,
                                      const cudaGraphEdgeData**, size_t* dependencies) {
-  *status = cudaStreamCaptureStatusNone;
-  if (id != nullptr) *id = 0;
-  if (dependencies != nullptr) *dependencies = 0;
-  return cudaSuccess;
+  return enter([&] {
+    *status = cudaStreamCaptureStatusNone;
+    if (id != nullptr) *id = 0;
+    if (dependencies != nullptr) *dependencies = 0;
+    return cudaSuccess;
+  });
 }
 
-cudaError_t cudaThreadExchangeStreamCaptureMode(cudaStreamCaptureMode*) { return cudaSuccess; }
+cudaError_t cudaThreadExchangeStreamCaptureMode(cudaStreamCaptureMode*) {
+  return enter([] { return cudaSuccess; });
+}
 
 }  // extern "C"

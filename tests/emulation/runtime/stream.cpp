@@ -8,6 +8,7 @@
 #include <thread>
 #include <utility>
 
+#include "runtime/broken_device.hpp"
 #include "runtime/counters.hpp"
 #include "runtime/device.hpp"
 #include "runtime/settings.hpp"
@@ -123,8 +124,9 @@ void Stream::run_one(Work work) {
     for (;;) ::pause();
   }
   const int64_t begin = monotonic_ns();
-  if (work.run) work.run();
-  if (!work.name.empty()) {
+  const bool is_lost = device_is_broken() && !work.name.empty();
+  if (work.run && !is_lost) work.run();
+  if (!work.name.empty() && !is_lost) {
     timeline().add({device_, number_, std::move(work.name), work.bytes, begin, monotonic_ns()});
   }
   work.run = nullptr;  // what it holds is free before anybody hears that it is done

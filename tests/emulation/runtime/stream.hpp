@@ -26,7 +26,9 @@ struct Ticket {
 };
 
 struct Work {
-  std::string name;  ///< as the timeline shows it; work without a name is not shown, nor delayed
+  /// As the timeline shows it. Work without a name is none of the device: it is not shown, nor
+  /// delayed, and a broken device does not lose it.
+  std::string name;
   uint64_t bytes = 0;
   Task run;
   std::vector<Ticket> after;

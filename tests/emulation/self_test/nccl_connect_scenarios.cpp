@@ -123,6 +123,19 @@ void abort_frees_a_blocked_call() {
   tell("it is over");
 }
 
+void a_broken_device_frees_a_blocked_call() {
+  const ncclComm_t communicator = connect(true);
+  const cudaStream_t stream = make_stream();
+  float* const buffer = upload(pattern(kCount, rank()));
+  if (rank() == size() - 1) return await("it is over");
+  BlockingCall call([&] { return broadcast(buffer, communicator, stream); });
+  call.expect_blocked();
+  attached()->break_device();
+  require(call.result() == ncclUnhandledCudaError, "the blocked call says so");
+  require(ncclCommAbort(communicator), "ncclCommAbort");
+  if (rank() == 0) tell("it is over");
+}
+
 void a_peer_dies_before_its_first_call() {
   const ncclComm_t communicator = connect(true);
   const cudaStream_t stream = make_stream();
@@ -219,6 +232,7 @@ const std::vector<NamedScenario> kConnectScenarios{
     {"a_blocking_call_waits", a_blocking_call_waits},
     {"a_call_without_blocking_stays_in_progress", a_call_without_blocking_stays_in_progress},
     {"abort_frees_a_blocked_call", abort_frees_a_blocked_call},
+    {"a_broken_device_frees_a_blocked_call", a_broken_device_frees_a_blocked_call},
     {"a_peer_dies_before_its_first_call", a_peer_dies_before_its_first_call},
     {"a_peer_dies_while_a_call_is_in_progress", a_peer_dies_while_a_call_is_in_progress},
     {"a_group_announces_all_of_its_launches", a_group_announces_all_of_its_launches},

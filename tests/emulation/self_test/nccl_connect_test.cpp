@@ -21,6 +21,7 @@ INSTANTIATE_TEST_SUITE_P(
     ::testing::Combine(::testing::Values("a_blocking_call_waits",
                                          "a_call_without_blocking_stays_in_progress",
                                          "abort_frees_a_blocked_call",
+                                         "a_broken_device_frees_a_blocked_call",
                                          "a_group_announces_all_of_its_launches"),
                        ::testing::Values(2, 4)),
     [](const auto& info) {

@@ -183,6 +183,40 @@ void a_peer_aborts() {
   abort_frees(communicator, stream);
 }
 
+/// Rank 0's device breaks while it waits for a message. Rank 1 only hears of it when rank 0 aborts.
+void a_device_breaks() {
+  const ncclComm_t communicator = connect(true);
+  const cudaStream_t stream = make_stream();
+  float* const buffer = upload(pattern(kCount, rank()));
+  connect_peers(buffer, communicator, stream);
+  if (rank() == 1) {
+    await("the device is broken");
+    require(ncclSend(buffer, kCount, ncclFloat32, 0, communicator, stream), "ncclSend");
+    for (int i = 0; i < 100; ++i) {
+      require(state_of(communicator) == ncclSuccess, "a peer with a broken device is no error");
+      std::this_thread::sleep_for(std::chrono::milliseconds(1));
+    }
+    tell("rank 1 waits");
+    require(eventually([&] { return state_of(communicator) == ncclRemoteError; }), "rank 0 aborts");
+    return abort_frees(communicator, stream);
+  }
+  require(ncclRecv(buffer, kCount, ncclFloat32, 1, communicator, stream), "ncclRecv");
+  std::thread waiting([&] {
+    require(cudaStreamSynchronize(stream) == cudaErrorIllegalAddress, "who waits is let go");
+  });
+  std::this_thread::sleep_for(std::chrono::milliseconds(50));
+  attached()->break_device();
+  waiting.join();
+  tell("the device is broken");
+  require(ncclBroadcast(buffer, buffer, kCount, ncclFloat32, 0, communicator, stream) ==
+              ncclUnhandledCudaError,
+          "the next call is refused");
+  ncclComm_t other = nullptr;
+  require(ncclCommInitRank(&other, 1, exchange_id(), 0) == ncclUnhandledCudaError, "so is an init");
+  await("rank 1 waits");
+  require(ncclCommAbort(communicator), "ncclCommAbort");
+}
+
 /// The stream is free long before the call returns.
 void abort_takes_its_time() {
   using Clock = std::chrono::steady_clock;
@@ -259,6 +293,7 @@ const std::vector<NamedScenario> kFaultScenarios{
     {"a_peer_dies", a_peer_dies},
     {"a_peer_stalls", a_peer_stalls},
     {"a_peer_aborts", a_peer_aborts},
+    {"a_device_breaks", a_device_breaks},
     {"abort_takes_its_time", abort_takes_its_time},
     {"bad_arguments", bad_arguments},
     {"one_device_for_all", one_device_for_all},

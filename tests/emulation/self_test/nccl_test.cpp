@@ -86,6 +86,10 @@ TEST(NcclFaultTest, APeerThatAbortsIsARemoteError) {
   for (const auto& outcome : run("a_peer_aborts", 2, 2)) expect_success(outcome);
 }
 
+TEST(NcclFaultTest, ABrokenDeviceLetsGoOfItsStreamAndIsNoErrorToItsPeer) {
+  for (const auto& outcome : run("a_device_breaks", 2, 2)) expect_success(outcome);
+}
+
 TEST(NcclFaultTest, AbortTakesAsLongAsATestWants) {
   for (const auto& outcome : run("abort_takes_its_time", 2, 2)) expect_success(outcome);
 }
