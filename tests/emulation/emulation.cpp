@@ -7,6 +7,7 @@
 #include "nccl/abort_delay.hpp"
 #include "runtime/allocation_failures.hpp"
 #include "runtime/broken_device.hpp"
+#include "runtime/context.hpp"
 #include "runtime/counters.hpp"
 #include "runtime/current_operator.hpp"
 #include "runtime/device.hpp"
@@ -31,6 +32,7 @@ class ThisProcess final : public Emulation {
   }
 
   void submit(CUstream_st* handle, std::string name, Task task) override {
+    if (!device_is_broken()) make_context(current_device());
     const auto stream = find_stream(handle);
     if (stream == nullptr) fatal(name + " was submitted to a stream that does not exist");
     live_counters().kernel_launches += 1;

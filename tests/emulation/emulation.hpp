@@ -46,6 +46,9 @@ struct Counters {
   uint64_t nccl_broadcast_calls = 0, nccl_broadcast_bytes = 0;
   uint64_t nccl_other_calls = 0, nccl_other_bytes = 0;
   uint64_t live_streams = 0, live_events = 0, live_communicators = 0;
+  /// Devices of which this process has a primary context, hundreds of megabytes of each: CUDA makes
+  /// it with the first call that needs one, on the device that is current.
+  uint64_t contexts = 0;
 };
 
 /// One finished operation. Times are nanoseconds of CLOCK_MONOTONIC, which all processes of a host

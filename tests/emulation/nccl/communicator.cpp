@@ -9,6 +9,7 @@
 #include "nccl/collectives.hpp"
 #include "nccl/communicator_table.hpp"
 #include "nccl/messages.hpp"
+#include "runtime/context.hpp"
 #include "runtime/counters.hpp"
 #include "runtime/device.hpp"
 #include "runtime/fatal.hpp"
@@ -50,7 +51,10 @@ ncclResult_t Communicator::launch(const std::shared_ptr<Stream>& stream,
     if (connected == ncclSuccess) enqueue(stream, operations);
     return connected;
   };
-  return is_blocking_ ? job() : in_background(std::move(job));
+  if (!is_blocking_) return in_background(std::move(job));
+  // NCCL makes the communicator's device current, and afterwards the one that was.
+  make_context(current_device());
+  return job();
 }
 
 void Communicator::enqueue(const std::shared_ptr<Stream>& stream,

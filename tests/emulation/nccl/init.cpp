@@ -10,6 +10,7 @@
 #include "nccl/group.hpp"
 #include "nccl/segment.hpp"
 #include "runtime/broken_device.hpp"
+#include "runtime/context.hpp"
 #include "runtime/device.hpp"
 #include "runtime/fatal.hpp"
 
@@ -27,6 +28,7 @@ ncclResult_t create(ncclComm_t* handle, int size, const ncclUniqueId& id, int ra
   if (device_is_broken()) return ncclUnhandledCudaError;
   if (size < 1 || rank < 0 || rank >= size) return ncclInvalidArgument;
   if (size > kMaxRanks) fatal("more than " + std::to_string(kMaxRanks) + " ranks");
+  make_context(current_device());
   auto communicator =
       std::make_shared<Communicator>(id, size, rank, current_device(), is_blocking(config));
   const ncclResult_t result = communicator->init();
@@ -34,6 +36,12 @@ ncclResult_t create(ncclComm_t* handle, int size, const ncclUniqueId& id, int ra
     *handle = add_communicator(std::move(communicator));
   }
   return result;
+}
+
+/// NCCL works on the communicator's device in the caller's thread, and then makes the one current
+/// that was before, which makes a context of it.
+void come_back() {
+  if (!device_is_broken()) make_context(current_device());
 }
 
 /// Does `use(communicator)` where the handle is one.
@@ -102,6 +110,7 @@ ncclResult_t ncclCommFinalize(ncclComm_t handle) {
 ncclResult_t ncclCommDestroy(ncclComm_t handle) {
   const auto communicator = take_communicator(handle);
   if (communicator == nullptr) return ncclInvalidArgument;
+  come_back();
   communicator->destroy();
   return ncclSuccess;
 }
@@ -109,6 +118,7 @@ ncclResult_t ncclCommDestroy(ncclComm_t handle) {
 ncclResult_t ncclCommAbort(ncclComm_t handle) {
   const auto communicator = take_communicator(handle);
   if (communicator == nullptr) return ncclInvalidArgument;
+  come_back();
   communicator->abort();
   std::this_thread::sleep_for(abort_delay().load());
   return ncclSuccess;

@@ -27,6 +27,7 @@ Counters LiveCounters::snapshot() const {
   now.live_streams = streams;
   now.live_events = events;
   now.live_communicators = communicators;
+  now.contexts = contexts;
   return now;
 }
 

@@ -54,7 +54,7 @@ struct LiveCounters {
   Traffic h2d, d2h, d2d, memset, nccl_broadcast, nccl_other;
   Held device, pinned;
   std::atomic<uint64_t> kernel_launches{0}, nccl_launches{0};
-  std::atomic<uint64_t> streams{0}, events{0}, communicators{0};
+  std::atomic<uint64_t> streams{0}, events{0}, communicators{0}, contexts{0};
 
   Counters snapshot() const;
   void reset();

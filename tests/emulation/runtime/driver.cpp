@@ -8,6 +8,7 @@
 #include <string>
 #include <utility>
 
+#include "runtime/context.hpp"
 #include "runtime/device.hpp"
 #include "runtime/fatal.hpp"
 
@@ -56,7 +57,7 @@ using namespace fakescore::emulation;  // NOLINT: this file defines C functions
 extern "C" {
 
 CUresult cuCtxGetCurrent(CUcontext* context) {
-  *context = context_of(current_device());
+  *context = has_context(current_device()) ? context_of(current_device()) : nullptr;
   return CUDA_SUCCESS;
 }
 
@@ -67,13 +68,16 @@ CUresult cuDeviceGet(CUdevice* found, int index) {
   return index >= 0 && index < device_count() ? CUDA_SUCCESS : CUDA_ERROR_INVALID_DEVICE;
 }
 
-CUresult cuDevicePrimaryCtxGetState(CUdevice, unsigned* flags, int* is_active) {
+CUresult cuDevicePrimaryCtxGetState(CUdevice device, unsigned* flags, int* is_active) {
+  if (device < 0 || device >= device_count()) return CUDA_ERROR_INVALID_DEVICE;
   *flags = 0;
-  *is_active = 1;
+  *is_active = has_context(device) ? 1 : 0;
   return CUDA_SUCCESS;
 }
 
 CUresult cuDevicePrimaryCtxRetain(CUcontext* context, CUdevice device) {
+  if (device < 0 || device >= device_count()) return CUDA_ERROR_INVALID_DEVICE;
+  make_context(device);
   *context = context_of(device);
   return CUDA_SUCCESS;
 }

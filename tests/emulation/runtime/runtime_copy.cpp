@@ -8,6 +8,7 @@
 #include <sstream>
 #include <vector>
 
+#include "runtime/context.hpp"
 #include "runtime/counters.hpp"
 #include "runtime/current_operator.hpp"
 #include "runtime/device.hpp"
@@ -164,24 +165,25 @@ extern "C" {
 
 cudaError_t cudaMemcpyAsync(void* to, const void* from, size_t bytes, cudaMemcpyKind kind,
                             cudaStream_t stream) {
-  return enter([&] { return copy_async(to, from, bytes, kind, stream); });
+  return enter_context([&] { return copy_async(to, from, bytes, kind, stream); });
 }
 
 cudaError_t cudaMemcpy(void* to, const void* from, size_t bytes, cudaMemcpyKind kind) {
-  return enter([&] { return copy_and_wait(to, from, bytes, kind); });
+  return enter_context([&] { return copy_and_wait(to, from, bytes, kind); });
 }
 
 cudaError_t cudaMemcpyPeerAsync(void* to, int, const void* from, int, size_t bytes,
                                 cudaStream_t stream) {
-  return enter([&] { return copy_async(to, from, bytes, cudaMemcpyDeviceToDevice, stream); });
+  return enter_context(
+      [&] { return copy_async(to, from, bytes, cudaMemcpyDeviceToDevice, stream); });
 }
 
 cudaError_t cudaMemsetAsync(void* to, int value, size_t bytes, cudaStream_t stream) {
-  return enter([&] { return fill_async(to, value, bytes, stream); });
+  return enter_context([&] { return fill_async(to, value, bytes, stream); });
 }
 
 cudaError_t cudaMemset(void* to, int value, size_t bytes) {
-  return enter([&] { return fill_async(to, value, bytes, nullptr); });
+  return enter_context([&] { return fill_async(to, value, bytes, nullptr); });
 }
 
 }  // extern "C"

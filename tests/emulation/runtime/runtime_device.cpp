@@ -5,6 +5,7 @@
 #include <cstdio>
 #include <cstring>
 
+#include "runtime/context.hpp"
 #include "runtime/device.hpp"
 #include "runtime/entry_point.hpp"
 
@@ -70,11 +71,11 @@ cudaError_t cudaGetDevice(int* index) {
 cudaError_t cudaSetDevice(int index) {
   if (!exists(index)) return finish(cudaErrorInvalidDevice);
   current_device() = index;
-  return finish(cudaSuccess);
+  return enter_context([] { return cudaSuccess; });
 }
 
 cudaError_t cudaDeviceSynchronize() {
-  return enter([] {
+  return enter_context([] {
     device(current_device()).synchronize();
     return cudaSuccess;
   });
@@ -126,7 +127,11 @@ cudaError_t cudaDeviceCanAccessPeer(int* can, int from, int to) {
 }
 
 cudaError_t cudaDeviceEnablePeerAccess(int peer, unsigned) {
-  return enter([&] { return exists(peer) ? cudaSuccess : cudaErrorInvalidDevice; });
+  return enter_context([&] {
+    if (!exists(peer)) return cudaErrorInvalidDevice;
+    make_context(peer);  // what it maps is the peer's context
+    return cudaSuccess;
+  });
 }
 
 cudaError_t cudaDeviceGetStreamPriorityRange(int* least, int* greatest) {

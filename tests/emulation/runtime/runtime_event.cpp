@@ -1,6 +1,7 @@
 // Entry points of the CUDA runtime: events.
 #include <cuda_runtime_api.h>
 
+#include "runtime/context.hpp"
 #include "runtime/device.hpp"
 #include "runtime/entry_point.hpp"
 #include "runtime/event.hpp"
@@ -10,11 +11,20 @@ namespace {
 
 /// Does `use(event)` where the handle is one.
 template <class Use>
+cudaError_t use_event(cudaEvent_t handle, Use use) {
+  const auto event = find_event(handle);
+  return event == nullptr ? cudaErrorInvalidResourceHandle : use(*event);
+}
+
+/// To ask an event needs no context of the current device.
+template <class Use>
+cudaError_t ask_event(cudaEvent_t handle, Use use) {
+  return enter([&] { return use_event(handle, use); });
+}
+
+template <class Use>
 cudaError_t with_event(cudaEvent_t handle, Use use) {
-  return enter([&] {
-    const auto event = find_event(handle);
-    return event == nullptr ? cudaErrorInvalidResourceHandle : use(*event);
-  });
+  return enter_context([&] { return use_event(handle, use); });
 }
 
 bool has_time(const std::shared_ptr<Event>& event) {
@@ -37,7 +47,7 @@ using namespace fakescore::emulation;  // NOLINT: this file defines C functions
 extern "C" {
 
 cudaError_t cudaEventCreateWithFlags(cudaEvent_t* handle, unsigned flags) {
-  return enter([&] {
+  return enter_context([&] {
     const bool has_time = (flags & cudaEventDisableTiming) == 0;
     *handle = add_event(std::make_shared<Event>(current_device(), has_time));
     return cudaSuccess;
@@ -71,13 +81,13 @@ cudaError_t cudaEventRecordWithFlags(cudaEvent_t handle, cudaStream_t stream, un
 }
 
 cudaError_t cudaEventQuery(cudaEvent_t handle) {
-  return with_event(handle, [](Event& event) {
+  return ask_event(handle, [](Event& event) {
     return event.place().is_reached() ? cudaSuccess : cudaErrorNotReady;
   });
 }
 
 cudaError_t cudaEventSynchronize(cudaEvent_t handle) {
-  return with_event(handle, [](Event& event) {
+  return ask_event(handle, [](Event& event) {
     event.place().wait();
     return cudaSuccess;
   });

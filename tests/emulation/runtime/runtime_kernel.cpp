@@ -4,6 +4,7 @@
 #include <cstring>
 #include <vector>
 
+#include "runtime/context.hpp"
 #include "runtime/counters.hpp"
 #include "runtime/device.hpp"
 #include "runtime/entry_point.hpp"
@@ -43,11 +44,11 @@ cudaError_t submit_kernel(const void* stub, dim3 grid, dim3 block, void** argume
 }
 
 cudaError_t launch(const void* stub, dim3 grid, dim3 block, void** arguments, cudaStream_t handle) {
-  return enter([&] { return submit_kernel(stub, grid, block, arguments, handle); });
+  return enter_context([&] { return submit_kernel(stub, grid, block, arguments, handle); });
 }
 
 cudaError_t give_one(int* blocks) {
-  return enter([&] {
+  return enter_context([&] {
     *blocks = 1;
     return cudaSuccess;
   });
@@ -117,7 +118,7 @@ cudaError_t cudaLaunchKernelExC(const cudaLaunchConfig_t* configuration, const v
 }
 
 cudaError_t cudaFuncGetAttributes(cudaFuncAttributes* attributes, const void*) {
-  return enter([&] {
+  return enter_context([&] {
     std::memset(attributes, 0, sizeof *attributes);
     attributes->maxThreadsPerBlock = 1024;
     attributes->numRegs = 32;
@@ -127,7 +128,7 @@ cudaError_t cudaFuncGetAttributes(cudaFuncAttributes* attributes, const void*) {
 }
 
 cudaError_t cudaFuncSetAttribute(const void*, cudaFuncAttribute, int) {
-  return enter([] { return cudaSuccess; });
+  return enter_context([] { return cudaSuccess; });
 }
 
 cudaError_t cudaOccupancyMaxActiveBlocksPerMultiprocessor(int* blocks, const void*, int, size_t) {

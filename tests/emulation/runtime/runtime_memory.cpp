@@ -4,6 +4,7 @@
 #include <cstring>
 
 #include "runtime/allocation_failures.hpp"
+#include "runtime/context.hpp"
 #include "runtime/device.hpp"
 #include "runtime/entry_point.hpp"
 #include "runtime/pinned_memory.hpp"
@@ -46,15 +47,15 @@ extern "C" {
 
 cudaError_t cudaMalloc(void** address, size_t bytes) {
   *address = nullptr;
-  return enter([&] { return allocate(address, bytes); });
+  return enter_context([&] { return allocate(address, bytes); });
 }
 
 cudaError_t cudaFree(void* address) {
-  return enter([&] { return release(address); });
+  return enter_context([&] { return release(address); });
 }
 
 cudaError_t cudaMemGetInfo(size_t* free_bytes, size_t* total_bytes) {
-  return enter([&] {
+  return enter_context([&] {
     const DeviceMemory& memory = device(current_device()).memory();
     *free_bytes = memory.free_bytes();
     *total_bytes = memory.capacity();
@@ -64,7 +65,7 @@ cudaError_t cudaMemGetInfo(size_t* free_bytes, size_t* total_bytes) {
 
 cudaError_t cudaHostAlloc(void** address, size_t bytes, unsigned) {
   *address = nullptr;
-  return enter([&] {
+  return enter_context([&] {
     *address = pinned_memory().allocate(bytes);
     return *address == nullptr ? cudaErrorMemoryAllocation : cudaSuccess;
   });
@@ -79,7 +80,7 @@ cudaError_t cudaFreeHost(void* address) {
 }
 
 cudaError_t cudaHostRegister(void* address, size_t bytes, unsigned) {
-  return enter([&] { return pin(address, bytes); });
+  return enter_context([&] { return pin(address, bytes); });
 }
 
 cudaError_t cudaHostUnregister(void* address) {
@@ -96,6 +97,7 @@ cudaError_t cudaHostGetDevicePointer(void** for_device, void* for_host, unsigned
 }
 
 cudaError_t cudaPointerGetAttributes(cudaPointerAttributes* attributes, const void* address) {
+  if (!device_is_broken()) make_context(current_device());
   std::memset(attributes, 0, sizeof *attributes);
   void* const pointer = const_cast<void*>(address);
   const int index = device_index_of(address);

@@ -1,6 +1,7 @@
 // Entry points of the CUDA runtime: streams.
 #include <cuda_runtime_api.h>
 
+#include "runtime/context.hpp"
 #include "runtime/device.hpp"
 #include "runtime/entry_point.hpp"
 #include "runtime/event.hpp"
@@ -11,16 +12,22 @@ namespace {
 cudaError_t create(cudaStream_t* handle, unsigned flags, int priority) {
   const auto kind =
       flags == cudaStreamNonBlocking ? Stream::Kind::kNonBlocking : Stream::Kind::kBlocking;
-  return enter([&] {
+  return enter_context([&] {
     *handle = add_stream(device(current_device()).create_stream(kind, priority));
     return cudaSuccess;
   });
+}
+
+/// The default stream is a part of the current device's context.
+void make_context_of_default(cudaStream_t handle) {
+  if (handle == nullptr || handle == cudaStreamLegacy) make_context(current_device());
 }
 
 /// Does `use(stream)` where the handle is one.
 template <class Use>
 cudaError_t with_stream(cudaStream_t handle, Use use) {
   return enter([&] {
+    make_context_of_default(handle);
     const auto stream = find_stream(handle);
     return stream == nullptr ? cudaErrorInvalidResourceHandle : use(stream);
   });
@@ -107,7 +114,7 @@ cudaError_t cudaStreamGetFlags(cudaStream_t handle, unsigned* flags) {
 // Nothing is ever captured: cudaStreamBeginCapture is not emulated.
 
 cudaError_t cudaStreamIsCapturing(cudaStream_t, cudaStreamCaptureStatus* status) {
-  return enter([&] {
+  return enter_context([&] {
     *status = cudaStreamCaptureStatusNone;
     return cudaSuccess;
   });
@@ -125,7 +132,7 @@ cudaError_t cudaStreamGetCaptureInfo(cudaStream_t, cudaStreamCaptureStatus* stat
 }
 
 cudaError_t cudaThreadExchangeStreamCaptureMode(cudaStreamCaptureMode*) {
-  return enter([] { return cudaSuccess; });
+  return enter_context([] { return cudaSuccess; });
 }
 
 }  // extern "C"

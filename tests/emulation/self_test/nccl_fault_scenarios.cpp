@@ -217,6 +217,30 @@ void a_device_breaks() {
   require(ncclCommAbort(communicator), "ncclCommAbort");
 }
 
+/// From a thread whose current device is another one: a call that does not block leaves it alone.
+void calls_from_another_device() {
+  const auto contexts = [] { return attached()->counters().contexts; };
+  const auto elsewhere = [](const std::function<ncclResult_t()>& call) {
+    std::thread([&] {
+      const ncclResult_t result = call();
+      require(result == ncclSuccess || result == ncclInProgress, "the call");
+    }).join();
+  };
+  for (const bool is_blocking : {false, true}) {
+    const ncclComm_t communicator = connect(is_blocking);
+    const cudaStream_t stream = make_stream();
+    float* const buffer = upload(pattern(kCount, rank()));
+    if (!is_blocking) require(contexts() == 1, "the rank's own device has a context");
+    elsewhere([&] {
+      return ncclBroadcast(buffer, buffer, kCount, ncclFloat32, 0, communicator, stream);
+    });
+    require(settle(communicator), "the call is launched");
+    require(cudaStreamSynchronize(stream), "the call is done");
+    require(contexts() == (is_blocking && rank() > 0 ? 2 : 1), "what blocks makes the other");
+    require(ncclCommDestroy(communicator), "ncclCommDestroy");
+  }
+}
+
 /// The stream is free long before the call returns.
 void abort_takes_its_time() {
   using Clock = std::chrono::steady_clock;
@@ -294,6 +318,7 @@ const std::vector<NamedScenario> kFaultScenarios{
     {"a_peer_stalls", a_peer_stalls},
     {"a_peer_aborts", a_peer_aborts},
     {"a_device_breaks", a_device_breaks},
+    {"calls_from_another_device", calls_from_another_device},
     {"abort_takes_its_time", abort_takes_its_time},
     {"bad_arguments", bad_arguments},
     {"one_device_for_all", one_device_for_all},

@@ -90,6 +90,10 @@ TEST(NcclFaultTest, ABrokenDeviceLetsGoOfItsStreamAndIsNoErrorToItsPeer) {
   for (const auto& outcome : run("a_device_breaks", 2, 2)) expect_success(outcome);
 }
 
+TEST(NcclFaultTest, ABlockingCallMakesAContextOfTheCallersDevice) {
+  for (const auto& outcome : run("calls_from_another_device", 2, 2)) expect_success(outcome);
+}
+
 TEST(NcclFaultTest, AbortTakesAsLongAsATestWants) {
   for (const auto& outcome : run("abort_takes_its_time", 2, 2)) expect_success(outcome);
 }

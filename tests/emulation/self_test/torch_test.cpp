@@ -7,6 +7,8 @@
 #include <c10/util/Exception.h>
 #include <gtest/gtest.h>
 
+#include <cstdio>
+#include <cstdlib>
 #include <string>
 #include <vector>
 
@@ -248,6 +250,34 @@ TEST_F(TorchTest, OperatorsKeepTheirPlaceInTheCurrentStream) {
     on_device.mul_(on_device);
     EXPECT_TRUE(on_device.cpu().equal((values + 1) * (values + 1)));
   }
+}
+
+/// In a process of its own, since contexts stay. LibTorch takes care to make no other.
+void use_device_one_alone() {
+  const at::Device device(at::kCUDA, 1);
+  const at::Tensor values = at::arange(100, at::kFloat);
+  // First of all: pinning uses a context that is there, and else makes one of the current device.
+  at::Tensor on_device = values.to(device);
+  on_device = values.pin_memory().to(device, /*non_blocking=*/true);
+  on_device = (on_device + 1).to(at::kBFloat16);
+  const auto stream = c10::cuda::getStreamFromPool(/*isHighPriority=*/false, device.index());
+  {
+    at::cuda::CUDAEvent event;
+    event.record(stream);
+    event.synchronize();
+  }
+  const bool is_right = on_device.cpu().equal((values + 1).to(at::kBFloat16));
+  on_device = at::Tensor();
+  allocator::emptyCache();
+  const bool is_known = c10::cuda::hasPrimaryContext(1) && !c10::cuda::hasPrimaryContext(0);
+  std::fprintf(stderr, "right %d, known %d, contexts %d\n", is_right, is_known,
+               static_cast<int>(attached()->counters().contexts));
+  std::_Exit(is_right && is_known && attached()->counters().contexts == 1 ? 0 : 1);
+}
+
+TEST_F(TorchTest, OneDeviceAloneHasOneContext) {
+  GTEST_FLAG_SET(death_test_style, "threadsafe");
+  EXPECT_EXIT(use_device_one_alone(), ::testing::ExitedWithCode(0), "");
 }
 
 TEST_F(TorchTest, DevicesWorkTogether) {
