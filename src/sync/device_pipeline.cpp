@@ -1,6 +1,7 @@
 #include "sync/device_pipeline.hpp"
 
 #include <ATen/Functions.h>
+#include <ATen/record_function.h>
 #include <c10/core/StreamGuard.h>
 #include <c10/core/impl/VirtualGuardImpl.h>
 
@@ -183,6 +184,7 @@ class DevicePipeline {
       const size_t end = std::min(begin + reader_->slot_bytes(), bucket.bytes);
       reader_->submit([reads = reads_within(bucket, begin, end)](std::byte* slot) {
         for (const Read& read : reads) {
+          RECORD_USER_SCOPE_WITH_INPUTS("fakescore::read", std::vector<c10::IValue>{read.source});
           std::memcpy(slot + read.offset, read.source.const_data_ptr(), read.source.nbytes());
         }
       });
