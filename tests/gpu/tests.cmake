@@ -32,3 +32,15 @@ if(FAKESCORE_BUILD_TOOLS)
                    fakescore_emulated_kernels)
   set_tests_properties(program_gpu_test PROPERTIES LABELS "emulated;launcher" PROCESSORS 2)
 endif()
+if(TARGET load_benchmark)
+  find_package(Python3 REQUIRED COMPONENTS Interpreter)
+  fakescore_add_launcher_test(load_benchmark_test
+    SOURCES gpu/load_benchmark_test.cpp LIBRARIES nlohmann_json::nlohmann_json)
+  target_compile_definitions(load_benchmark_test PRIVATE
+    FAKESCORE_LOAD_BENCHMARK="$<TARGET_FILE:load_benchmark>"
+    FAKESCORE_TEST_PYTHON="${Python3_EXECUTABLE}"
+    FAKESCORE_TEST_EMULATE="${CMAKE_RUNTIME_OUTPUT_DIRECTORY}/emulate")
+  add_dependencies(load_benchmark_test load_benchmark fakescore_emulation fakescore_emulated_ops
+                   fakescore_emulated_kernels)
+  set_tests_properties(load_benchmark_test PROPERTIES LABELS "emulated;launcher" PROCESSORS 2)
+endif()
