@@ -39,7 +39,8 @@ def wan_block(prefix: str, width: int, hidden: int) -> Shapes:
 
 def wan(blocks: int, width: int) -> Shapes:
     hidden = width * 35 // 6
-    shapes: Shapes = {"patch_embedding.weight": [width, 16, 1, 2, 2], "patch_embedding.bias": [width]}
+    shapes: Shapes = {"patch_embedding.weight": [width, 16, 1, 2, 2],
+                      "patch_embedding.bias": [width]}
     linear = {"text_embedder.linear_1": (width, 4096), "text_embedder.linear_2": (width, width),
               "time_embedder.linear_1": (width, 256), "time_embedder.linear_2": (width, width),
               "time_proj": (6 * width, width)}
@@ -80,10 +81,11 @@ def write(path: pathlib.Path, shapes: Shapes, dtype: str, seed: int) -> int:
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawTextHelpFormatter)
+    parser = argparse.ArgumentParser(description=__doc__,
+                                     formatter_class=argparse.RawTextHelpFormatter)
     parser.add_argument("path", type=pathlib.Path)
     parser.add_argument("--kind", choices=("wan", "small"), default="wan")
-    parser.add_argument("--blocks", type=int, default=30, help="of wan (default 30: 2.8 GB in BF16)")
+    parser.add_argument("--blocks", type=int, default=30, help="of wan (default 30: 2.8 GB)")
     parser.add_argument("--width", type=int, default=1536, help="of wan (default 1536)")
     parser.add_argument("--small", type=int, default=5000, help="tensors of 4 KiB (default 5000)")
     parser.add_argument("--large", type=int, default=4, help="tensors of 8 MiB (default 4)")

@@ -12,7 +12,8 @@ import pathlib
 from collections.abc import Callable, Hashable
 from dataclasses import dataclass, replace
 
-STEPS = {"read": "read", "copy h2d": "copy", "ncclBroadcast": "broadcast", "nccl group": "broadcast"}
+STEPS = {"read": "read", "copy h2d": "copy", "ncclBroadcast": "broadcast",
+         "nccl group": "broadcast"}
 ROOT = 0
 
 
@@ -32,7 +33,8 @@ def overlap(spans: list[Span]) -> bool:
 
 def of_step(events: list[dict], step: str, rank: int) -> list[dict]:
     """In the order of their bytes: of the file for reads, of time on a stream."""
-    mine = [e for e in events if e["ph"] == "X" and STEPS.get(e["name"]) == step and e["pid"] == rank]
+    mine = [e for e in events
+            if e["ph"] == "X" and STEPS.get(e["name"]) == step and e["pid"] == rank]
     return sorted(mine, key=lambda e: e["args"]["offset"] if step == "read" else e["ts"])
 
 
@@ -40,13 +42,15 @@ def read_spans(path: pathlib.Path) -> list[Span]:
     events = json.loads(path.read_text())["traceEvents"]
     rows = {(e["pid"], e["tid"]): e["args"]["name"] for e in events if e["name"] == "thread_name"}
     ranks = sorted({e["pid"] for e in events})
-    ends = list(itertools.accumulate(e["args"]["bytes"] for e in of_step(events, "broadcast", ROOT)))
+    broadcasts = of_step(events, "broadcast", ROOT)
+    ends = list(itertools.accumulate(e["args"]["bytes"] for e in broadcasts))
     spans = []
     for rank, step in itertools.product(ranks, ("read", "copy", "broadcast")):
         begin = 0
         for event in of_step(events, step, rank):
-            spans.append(Span(step, rank, rows[event["pid"], event["tid"]], event["ts"] / 1000,
-                              (event["ts"] + event["dur"]) / 1000, bisect.bisect_right(ends, begin)))
+            milliseconds = event["ts"] / 1000, (event["ts"] + event["dur"]) / 1000
+            spans.append(Span(step, rank, rows[event["pid"], event["tid"]], *milliseconds,
+                              bisect.bisect_right(ends, begin)))
             begin += event["args"]["bytes"]
     return spans
 
@@ -70,8 +74,8 @@ def describe(spans: list[Span]) -> dict[str, int]:
         for step in ("read", "copy", "broadcast"))
 
     def overlapped(by: dict[int, Span], steps: dict[int, Span]) -> int:
-        return sum(any(other.bucket > span.bucket and overlap([other, span]) for other in by.values())
-                   for span in steps.values())
+        return sum(any(later.bucket > span.bucket and overlap([later, span])
+                       for later in by.values()) for span in steps.values())
 
     def is_triple(broadcast: Span) -> bool:
         return any(overlap([read, copy, broadcast]) for read in reads.values()
@@ -105,15 +109,17 @@ def draw(spans: list[Span], path: pathlib.Path) -> None:
     for shown, alpha in ((windows, 0.3), (spans, 1.0)):
         for span in shown:
             axes.barh(row_number(rows, span), span.end - span.begin, left=span.begin - start,
-                      height=0.66, color=colours[span.bucket % len(colours)], alpha=alpha, linewidth=0)
+                      height=0.66, color=colours[span.bucket % len(colours)], alpha=alpha,
+                      linewidth=0)
     room = 0.004 * (max(span.end for span in spans) - start)
     for span in (window for window in windows if window.end - window.begin > room):
         axes.text((span.begin + span.end) / 2 - start, row_number(rows, span) + 0.36,
                   str(span.bucket), ha="center", va="bottom", fontsize=7)
     axes.set_yticks(range(len(rows), 0, -1), [f"rank {rank}, {row}" for rank, row in rows])
     axes.set_xlabel("milliseconds on emulated devices: they show order and overlap, not speed")
-    axes.set_title("Rank 0 reads later buckets of the file and copies them to its device while earlier "
-                   "ones are broadcast\n(a colour is one bucket; pale: from its first to its last piece)", fontsize=9)
+    axes.set_title("Rank 0 reads later buckets of the file and copies them to its device while "
+                   "earlier ones are broadcast\n(emulated tier; a colour is one bucket, pale from "
+                   "its first to its last piece)", fontsize=9)
     axes.spines[["top", "right"]].set_visible(False)
     figure.tight_layout()
     path.parent.mkdir(parents=True, exist_ok=True)
