@@ -54,7 +54,7 @@ def problems(path):
 
 def main():
     found = []
-    for folder in ("include", "src", "launcher", "tests", "examples"):
+    for folder in ("include", "src", "launcher", "tests", "examples", "benchmarks"):
         for path in sorted((ROOT / folder).rglob("*")):
             if path.suffix in (".hpp", ".cpp"):
                 found += problems(path)
