@@ -13,11 +13,6 @@ case ${1:-} in
   torch)
     fakescore_torch
     ;;
-  nvcc) # of the toolkit that torch pins; pip finds the toolkit installed and keeps its version
-    [ "$FAKESCORE_CUDA" = OFF ] ||
-      "$venv/bin/pip" install --quiet --disable-pip-version-check --progress-bar off \
-        'cuda-toolkit[nvcc,nvvm,crt]'
-    ;;
   build) # CMake's cache keeps FAKESCORE_CUDA for fakescore_build and for tests/run
     (cd "$root" && cmake --preset release -DFAKESCORE_PYTHON="$venv/bin/python3" \
       -DFAKESCORE_CUDA="$FAKESCORE_CUDA")
@@ -33,6 +28,6 @@ case ${1:-} in
     find "$site" -name '*.a' -delete
     ;;
   *)
-    fail "usage: docker/steps.sh packages|torch|nvcc|build [TARGET...]|install|prune"
+    fail "usage: docker/steps.sh packages|torch|build [TARGET...]|install|prune"
     ;;
 esac
