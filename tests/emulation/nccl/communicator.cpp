@@ -126,7 +126,9 @@ Communicator::Outcome Communicator::wait_for(
   constexpr int kNapsBetweenChecks = 200;
   for (int tries = 0;; ++tries) {
     if (is_over()) return Outcome::kOver;
-    if (state_ != ncclSuccess && state_ != ncclInProgress) return Outcome::kError;
+    // Asked once: it may change from one to the other of the two meanwhile.
+    const ncclResult_t state = state_;
+    if (state != ncclSuccess && state != ncclInProgress) return Outcome::kError;
     if (done()) return Outcome::kDone;
     if (tries < kYields) {
       ::sched_yield();
