@@ -46,6 +46,9 @@ class ThisProcess final : public Emulation {
   void fail_allocations(unsigned nth, unsigned count) override {
     allocation_failures().plan(nth, count);
   }
+  void fail_pinned_allocations(unsigned nth, unsigned count) override {
+    pinned_allocation_failures().plan(nth, count);
+  }
 
   void break_device() override { device_is_broken() = true; }
   void set_abort_delay(std::chrono::milliseconds delay) override { abort_delay() = delay; }

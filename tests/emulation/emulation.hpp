@@ -86,6 +86,8 @@ class Emulation {
   /// device were full. LibTorch's allocator frees its cache and tries again, so it takes 2 in a row
   /// to be seen.
   virtual void fail_allocations(unsigned nth, unsigned count) = 0;
+  /// The same for cudaHostAlloc, as if no more memory could be locked.
+  virtual void fail_pinned_allocations(unsigned nth, unsigned count) = 0;
 
   /// From now on, and for good, the devices of this process are as after an illegal access: all
   /// runtime calls but those that only look something up return cudaErrorIllegalAddress, NCCL's

@@ -4,7 +4,7 @@
 
 namespace fakescore::emulation {
 
-/// Which of the next cudaMalloc calls fail because a test wants it.
+/// Which of the next allocations fail because a test wants it.
 class AllocationFailures {
  public:
   /// The `nth` next (1 is the next one) and `count - 1` after it.
@@ -31,7 +31,14 @@ class AllocationFailures {
   unsigned failing_ = 0;
 };
 
+/// Of cudaMalloc calls.
 inline AllocationFailures& allocation_failures() {
+  static auto* const failures = new AllocationFailures;
+  return *failures;
+}
+
+/// Of cudaHostAlloc calls.
+inline AllocationFailures& pinned_allocation_failures() {
   static auto* const failures = new AllocationFailures;
   return *failures;
 }

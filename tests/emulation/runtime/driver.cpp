@@ -4,6 +4,7 @@
 #include <cuda_runtime_api.h>
 
 #include <array>
+#include <map>
 #include <mutex>
 #include <string>
 #include <utility>
@@ -87,21 +88,26 @@ CUresult cuGetErrorString(CUresult result, const char** text) {
   return CUDA_SUCCESS;
 }
 
+/// There is nothing that the emulated driver would log.
+CUresult cuLogsRegisterCallback(CUlogsCallback, void*, CUlogsCallbackHandle* handle) {
+  if (handle != nullptr) *handle = nullptr;
+  return CUDA_SUCCESS;
+}
+
+CUresult cuLogsUnregisterCallback(CUlogsCallbackHandle) { return CUDA_SUCCESS; }
+
 cudaError_t cudaGetDriverEntryPointByVersion(const char* symbol, void** function, unsigned,
                                              unsigned long long,
                                              cudaDriverEntryPointQueryResult* result) {
-  const std::string name = symbol;
-  if (name == "cuCtxGetCurrent") {
-    *function = reinterpret_cast<void*>(&cuCtxGetCurrent);
-  } else if (name == "cuDeviceGet") {
-    *function = reinterpret_cast<void*>(&cuDeviceGet);
-  } else if (name == "cuDevicePrimaryCtxGetState") {
-    *function = reinterpret_cast<void*>(&cuDevicePrimaryCtxGetState);
-  } else if (name == "cuGetErrorString") {
-    *function = reinterpret_cast<void*>(&cuGetErrorString);
-  } else {
-    *function = stub_for(name);
-  }
+  static const std::map<std::string, void*> emulated{
+      {"cuCtxGetCurrent", reinterpret_cast<void*>(&cuCtxGetCurrent)},
+      {"cuDeviceGet", reinterpret_cast<void*>(&cuDeviceGet)},
+      {"cuDevicePrimaryCtxGetState", reinterpret_cast<void*>(&cuDevicePrimaryCtxGetState)},
+      {"cuGetErrorString", reinterpret_cast<void*>(&cuGetErrorString)},
+      {"cuLogsRegisterCallback", reinterpret_cast<void*>(&cuLogsRegisterCallback)},
+      {"cuLogsUnregisterCallback", reinterpret_cast<void*>(&cuLogsUnregisterCallback)}};
+  const auto found = emulated.find(symbol);
+  *function = found == emulated.end() ? stub_for(symbol) : found->second;
   if (result != nullptr) *result = cudaDriverEntryPointSuccess;
   return cudaSuccess;
 }

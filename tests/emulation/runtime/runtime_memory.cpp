@@ -66,7 +66,7 @@ cudaError_t cudaMemGetInfo(size_t* free_bytes, size_t* total_bytes) {
 cudaError_t cudaHostAlloc(void** address, size_t bytes, unsigned) {
   *address = nullptr;
   return enter_context([&] {
-    *address = pinned_memory().allocate(bytes);
+    if (!pinned_allocation_failures().next_fails()) *address = pinned_memory().allocate(bytes);
     return *address == nullptr ? cudaErrorMemoryAllocation : cudaSuccess;
   });
 }

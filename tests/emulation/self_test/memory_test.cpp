@@ -85,6 +85,15 @@ TEST_F(MemoryTest, ChosenAllocationsFail) {
   cudaGetLastError();
 }
 
+TEST_F(MemoryTest, ChosenPinnedAllocationsFail) {
+  attached()->fail_pinned_allocations(1, 1);
+  void* buffer = nullptr;
+  EXPECT_EQ(cudaMallocHost(&buffer, kBytes), cudaErrorMemoryAllocation);
+  EXPECT_EQ(cudaMallocHost(&buffer, kBytes), cudaSuccess);
+  EXPECT_EQ(cudaFreeHost(buffer), cudaSuccess);
+  cudaGetLastError();
+}
+
 TEST_F(MemoryTest, OnlyWhatWasAllocatedIsFreed) {
   const DeviceBuffer buffer(kBytes);
   EXPECT_EQ(cudaFree(buffer.at(512)), cudaErrorInvalidValue);

@@ -143,9 +143,10 @@ INSTANTIATE_TEST_SUITE_P(
 TEST_F(TorchTest, ACastOnTheDeviceKeepsItsPlaceInTheStream) {
   const auto stream = c10::cuda::getStreamFromPool();
   const at::Tensor pinned = values.pin_memory();
+  // The zeros too: nothing would order another stream's with the copies.
+  const c10::cuda::CUDAStreamGuard guard(stream);
   at::Tensor wide = at::zeros_like(values, kOnDevice);
   at::Tensor narrow = at::zeros_like(values, kOnDevice.dtype(at::kBFloat16));
-  const c10::cuda::CUDAStreamGuard guard(stream);
   {
     Gate gate(stream.stream());
     wide.copy_(pinned, true);
