@@ -1,9 +1,9 @@
 #include "fakescore/core/error.hpp"
 
-#include <c10/util/Exception.h>
-
 #include <new>
 #include <utility>
+
+#include "core/torch_error.hpp"
 
 namespace fakescore {
 namespace {
@@ -52,9 +52,9 @@ ErrorInfo describe_current_exception(int rank, const std::string& phase, ErrorCo
     if (info.phase.empty()) info.phase = phase;
   } catch (const c10::OutOfMemoryError& error) {
     info.code = ErrorCode::kMemory;
-    info.message = error.what_without_backtrace();
+    info.message = detail::describe(error);
   } catch (const c10::Error& error) {
-    info.message = error.what_without_backtrace();
+    info.message = detail::describe(error);
     // The CPU allocator throws no class of its own.
     if (info.message.find("can't allocate memory") != std::string::npos) {
       info.code = ErrorCode::kMemory;
@@ -63,7 +63,7 @@ ErrorInfo describe_current_exception(int rank, const std::string& phase, ErrorCo
     info.code = ErrorCode::kMemory;
     info.message = "out of host memory";
   } catch (const std::exception& error) {
-    info.message = error.what();
+    info.message = detail::describe(error);
   } catch (...) {
     info.message = "an exception that is not a std::exception";
   }

@@ -1,9 +1,16 @@
+#include "core/meta/fallback.hpp"
+
 #include <ATen/ATen.h>
+#include <dlfcn.h>
 #include <torch/library.h>
+
+#include <string>
 
 #include "core/meta/guard_state.hpp"
 #include "core/meta/op_info.hpp"
 #include "core/meta/recorder.hpp"
+#include "core/torch_error.hpp"
+#include "fakescore/core/error.hpp"
 
 namespace fakescore::detail {
 namespace {
@@ -32,9 +39,27 @@ void on_operator(const c10::OperatorHandle& op, c10::DispatchKeySet, Stack* stac
   call_seeded(op, info, stack, guard->seeds.next(generator));
 }
 
-}  // namespace
-}  // namespace fakescore::detail
-
-TORCH_LIBRARY_IMPL(_, DeferredInit, m) {
-  m.fallback(torch::CppFunction::makeFromBoxedFunction<&fakescore::detail::on_operator>());
+std::string path_of_this_library() {
+  Dl_info info{};
+  const bool found = ::dladdr(reinterpret_cast<const void*>(&on_operator), &info) != 0;
+  return found && info.dli_fname != nullptr ? info.dli_fname : "libfakescore.so";
 }
+
+torch::Library make_library() {
+  torch::Library library(torch::Library::IMPL, "_", c10::DispatchKey::DeferredInit, __FILE__,
+                         __LINE__);
+  try {
+    library.fallback(torch::CppFunction::makeFromBoxedFunction<&on_operator>());
+  } catch (const c10::Error& error) {
+    throw_error({ErrorCode::kConfig, -1, "", path_of_this_library(),
+                 "is a second copy of fakescore in this process: " + describe(error),
+                 "let everything in the process load the same libfakescore.so"});
+  }
+  return library;
+}
+
+}  // namespace
+
+void register_fallback() { static const torch::Library library = make_library(); }
+
+}  // namespace fakescore::detail

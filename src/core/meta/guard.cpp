@@ -2,6 +2,7 @@
 
 #include <utility>
 
+#include "core/meta/fallback.hpp"
 #include "core/meta/guard_state.hpp"
 #include "core/meta/tape.hpp"
 
@@ -9,6 +10,12 @@ namespace fakescore {
 namespace {
 
 thread_local MetaInitGuard::State* current_state = nullptr;
+
+std::unique_ptr<MetaInitGuard::State> begin(std::shared_ptr<InitTape> tape_or_null,
+                                            detail::SeedSource& seeds) {
+  detail::register_fallback();
+  return std::make_unique<MetaInitGuard::State>(std::move(tape_or_null), seeds);
+}
 
 }  // namespace
 
@@ -27,7 +34,7 @@ MetaInitGuard::State::State(std::shared_ptr<InitTape> tape_or_null, detail::Seed
 MetaInitGuard::State::~State() { current_state = outer_; }
 
 MetaInitGuard::MetaInitGuard(const MetaInitOptions& options)
-    : tape_(new InitTape(options)), state_(std::make_unique<State>(tape_, tape_->impl().seeds)) {}
+    : tape_(new InitTape(options)), state_(begin(tape_, tape_->impl().seeds)) {}
 
 MetaInitGuard::~MetaInitGuard() {
   state_.reset();
@@ -37,8 +44,7 @@ MetaInitGuard::~MetaInitGuard() {
 }
 
 SeededEagerGuard::SeededEagerGuard(const MetaInitOptions& options)
-    : seeds_(std::make_unique<detail::SeedSource>(options)),
-      state_(std::make_unique<MetaInitGuard::State>(nullptr, *seeds_)) {}
+    : seeds_(std::make_unique<detail::SeedSource>(options)), state_(begin(nullptr, *seeds_)) {}
 
 SeededEagerGuard::~SeededEagerGuard() = default;
 
