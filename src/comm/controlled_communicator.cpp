@@ -48,7 +48,8 @@ bool ControlledCommunicator::peer_abandoned() {
 }
 
 void ControlledCommunicator::lose(const std::string& what, const std::string& reason) {
-  throw CommError(abandon(data_plane_ + " broadcast of " + what + ": " + reason));
+  throw CommError(
+      abandon(reason.empty() ? "" : data_plane_ + " broadcast of " + what + ": " + reason));
 }
 
 }  // namespace fakescore::detail

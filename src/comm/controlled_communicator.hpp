@@ -34,7 +34,9 @@ class ControlledCommunicator : public BaseCommunicator {
   /// Lets go what waits on the data plane.
   virtual void break_data_plane(const std::string& reason) noexcept = 0;
 
-  /// For a data plane that failed while it moved `what`.
+  Communicator& control() noexcept { return *control_; }
+
+  /// For a data plane that failed while it moved `what`; without a reason where a peer gave up.
   [[noreturn]] void lose(const std::string& what, const std::string& reason);
 
   /// Polls until `done` says so, and looks after the control plane meanwhile.
@@ -43,7 +45,7 @@ class ControlledCommunicator : public BaseCommunicator {
     constexpr std::chrono::microseconds kNap{50};
     Periodic control_look;
     while (!done()) {
-      if (control_look.is_due() && peer_abandoned()) lose(what, "a peer gave up");
+      if (control_look.is_due() && peer_abandoned()) lose(what, "");
       std::this_thread::sleep_for(kNap);
     }
   }

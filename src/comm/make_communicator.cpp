@@ -3,6 +3,7 @@
 #include <torch/csrc/distributed/c10d/TCPStore.hpp>
 
 #include "comm/store_communicator.hpp"
+#include "core/torch_error.hpp"
 #include "fakescore/core/cuda.hpp"
 #include "fakescore/core/error.hpp"
 
@@ -22,10 +23,8 @@ std::unique_ptr<Communicator> join_store(const LaunchEnv& env, std::chrono::mill
   try {
     store = c10::make_intrusive<c10d::TCPStore>(env.master_addr, options);
   } catch (const std::exception& error) {
-    const auto* from_torch = dynamic_cast<const c10::Error*>(&error);
     throw CommError({ErrorCode::kPeerLost, env.agent_hosts_store ? -1 : 0, "", "store at " + where,
-                     std::string("cannot be joined: ") +
-                         (from_torch ? from_torch->what_without_backtrace() : error.what()),
+                     "cannot be joined: " + detail::describe(error),
                      "check that the address is reachable from every host and the port is free"});
   }
   detail::StoreServer server;

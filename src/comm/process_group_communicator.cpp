@@ -1,7 +1,12 @@
 // Bulk data over a c10d process group of the host job; control messages over a host communicator.
+#include <c10/core/StreamGuard.h>
+#include <c10/core/impl/VirtualGuardImpl.h>
+
 #include <list>
 
 #include "comm/controlled_communicator.hpp"
+#include "comm/side_thread.hpp"
+#include "core/torch_error.hpp"
 #include "fakescore/comm/adopt_c10d.hpp"
 
 namespace fakescore {
@@ -25,7 +30,7 @@ class ProcessGroupCommunicator : public detail::ControlledCommunicator {
         group_(std::move(group)),
         options_(options) {}
   ~ProcessGroupCommunicator() override {
-    if (!broken()) return;
+    if (!broken() || aborted_) return;
     // The group may still read and write them.
     static_cast<void>(std::make_unique<decltype(in_flight_)>(std::move(in_flight_)).release());
   }
@@ -35,11 +40,14 @@ class ProcessGroupCommunicator : public detail::ControlledCommunicator {
  private:
   std::unique_ptr<PendingBroadcast> start_bulk(const at::Tensor& buffer, int root,
                                                const std::string& what) override;
+  void begin(const std::shared_ptr<Bulk>& bulk, int root);
   void break_data_plane(const std::string& reason) noexcept override;
 
   c10::intrusive_ptr<c10d::ProcessGroup> group_;
   AdoptOptions options_;
+  bool aborted_ = false;
   std::list<std::shared_ptr<Bulk>> in_flight_;
+  detail::SideThread thread_;
 };
 
 class ProcessGroupBroadcast : public PendingBroadcast {
@@ -61,18 +69,40 @@ std::unique_ptr<PendingBroadcast> ProcessGroupCommunicator::start_bulk(const at:
                                                                        const std::string& what) {
   if (buffer.numel() == 0) return std::make_unique<ProcessGroupBroadcast>(*this, nullptr);
   auto bulk = std::make_shared<Bulk>(Bulk{what, {buffer}, {}});
+  in_flight_.push_back(bulk);
+  try {
+    begin(bulk, root);
+    // On a GPU: the calling thread's stream goes on once the broadcast has ended.
+    if (!buffer.is_cpu()) bulk->work->synchronize();
+  } catch (const CommError&) {
+    throw;
+  } catch (const std::exception& error) {
+    lose(what, detail::describe(error));
+  }
+  return std::make_unique<ProcessGroupBroadcast>(*this, std::move(bulk));
+}
+
+/// A group makes its connections with its first broadcast, and waits there for a lost peer.
+void ProcessGroupCommunicator::begin(const std::shared_ptr<Bulk>& bulk, int root) {
   c10d::BroadcastOptions options;
   options.rootRank = root;
   options.timeout = timeout();
-  in_flight_.push_back(bulk);
-  try {
-    bulk->work = group_->broadcast(bulk->buffers, options);
-    // On a GPU: the calling thread's stream goes on once the broadcast has ended.
-    if (!buffer.is_cpu()) bulk->work->synchronize();
-  } catch (const std::exception& error) {
-    lose(what, error.what());
+  std::optional<c10::Stream> current;
+  if (!device().is_cpu()) {
+    current = c10::impl::VirtualGuardImpl(device().type()).getStream(device());
   }
-  return std::make_unique<ProcessGroupBroadcast>(*this, std::move(bulk));
+  thread_.start([group = group_, bulk, options, current] {
+    const c10::OptionalStreamGuard guard(current);
+    bulk->work = group->broadcast(bulk->buffers, options);
+  });
+  Deadline deadline(timeout());
+  poll_until(
+      [&] {
+        if (thread_.ended_within(std::chrono::milliseconds(0))) return true;
+        if (deadline.passed()) lose(bulk->what, "no progress in time");
+        return false;
+      },
+      bulk->what);
 }
 
 void ProcessGroupCommunicator::finish(const std::shared_ptr<Bulk>& bulk) {
@@ -90,7 +120,7 @@ void ProcessGroupCommunicator::finish(const std::shared_ptr<Bulk>& bulk) {
   } catch (const CommError&) {
     throw;
   } catch (const std::exception& error) {
-    lose(bulk->what, error.what());
+    lose(bulk->what, detail::describe(error));
   }
   in_flight_.remove(bulk);
 }
@@ -99,6 +129,7 @@ void ProcessGroupCommunicator::break_data_plane(const std::string&) noexcept {
   if (!options_.abort_on_failure) return;
   try {
     group_->abort();
+    aborted_ = true;
   } catch (const std::exception&) {
     return;  // a group that cannot be aborted is left as it is
   }

@@ -5,11 +5,11 @@ target_sources(fakescore PRIVATE
   comm/local_communicator.cpp
   comm/make_communicator.cpp
   comm/process_group_communicator.cpp
+  comm/side_thread.cpp
   comm/staged_communicator.cpp
   comm/step.cpp
   comm/store_communicator.cpp
   comm/store_frame.cpp
-  comm/store_worker.cpp
 )
 if(FAKESCORE_WITH_MPI)
   set(FAKESCORE_MPI_SOURCES comm/mpi_communicator.cpp comm/mpi_session.cpp)

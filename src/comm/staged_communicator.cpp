@@ -5,11 +5,23 @@
 #include <algorithm>
 
 #include "comm/controlled_communicator.hpp"
+#include "core/torch_error.hpp"
 
 namespace fakescore::detail {
 namespace {
 
 constexpr int64_t kStagingBytes = int64_t{4} << 20;
+
+at::Tensor allocate_staging() {
+  try {
+    return at::empty({kStagingBytes}, at::TensorOptions().dtype(at::kByte).pinned_memory(true));
+  } catch (const c10::Error& error) {
+    throw_error({ErrorCode::kMemory, -1, "", "pinned memory",
+                 std::to_string(kStagingBytes) +
+                     " bytes to stage broadcasts in cannot be had: " + describe(error),
+                 "raise the limit of locked memory, or use NCCL, which needs none"});
+  }
+}
 
 /// Nothing is left to wait for: the broadcast ended where it began.
 class FinishedBroadcast : public PendingBroadcast {
@@ -22,28 +34,25 @@ class StagedCommunicator : public ControlledCommunicator {
   StagedCommunicator(Communicator& host, at::Device device)
       : ControlledCommunicator({std::shared_ptr<void>(), &host},
                                host.backend() + ", staged through host memory", device, "staged"),
-        host_(host),
-        staging_(
-            at::empty({kStagingBytes}, at::TensorOptions().dtype(at::kByte).pinned_memory(true))) {}
+        staging_(allocate_staging()) {}
 
  private:
   std::unique_ptr<PendingBroadcast> start_bulk(const at::Tensor& buffer, int root,
                                                const std::string& what) override {
-    host_.set_timeout(timeout());
+    control().set_timeout(timeout());
     for (int64_t begin = 0; begin < buffer.numel(); begin += kStagingBytes) {
       const int64_t bytes = std::min(buffer.numel() - begin, kStagingBytes);
       const at::Tensor on_device = buffer.narrow(0, begin, bytes);
       const at::Tensor on_host = staging_.narrow(0, 0, bytes);
       // Blocking copies: the host uses the staging memory right before and after.
       if (rank() == root) on_host.copy_(on_device);
-      host_.start_broadcast(on_host, root, what)->wait();
+      control().start_broadcast(on_host, root, what)->wait();
       if (rank() != root) on_device.copy_(on_host);
     }
     return std::make_unique<FinishedBroadcast>();
   }
   void break_data_plane(const std::string&) noexcept override {}
 
-  Communicator& host_;
   at::Tensor staging_;
 };
 

@@ -96,6 +96,8 @@ ErrorInfo judge_census(const Answers& answers, const std::string& backend,
   for (size_t rank = 0; rank < answers.size(); ++rank) {
     if (!answers[rank]) {
       lost.push_back(static_cast<int>(rank));
+    } else if (answers[rank]->what.empty()) {
+      continue;  // it follows another rank
     } else if (answers[rank]->kind == CallKind::kFailure && !failed) {
       failed = static_cast<int>(rank);
       what = answers[rank]->what;

@@ -7,9 +7,9 @@
 #include <deque>
 
 #include "comm/base_communicator.hpp"
+#include "comm/side_thread.hpp"
 #include "comm/store_bulk.hpp"
 #include "comm/store_frame.hpp"
-#include "comm/store_worker.hpp"
 #include "core/error_codec.hpp"
 #include "fakescore/comm/make_communicator.hpp"
 
@@ -69,7 +69,8 @@ class StoreCommunicator : public detail::BaseCommunicator {
  private:
   using Operation = std::function<void(c10d::Store&)>;
 
-  void operate(Operation operation, milliseconds limit = milliseconds(0));
+  void operate(Operation operation, milliseconds limit = milliseconds(0),
+               Deadline* waiting_for = nullptr);
   template <typename Result>
   Result compute(std::function<Result(c10d::Store&)> operation) {
     auto result = std::make_shared<Result>();
@@ -92,7 +93,7 @@ class StoreCommunicator : public detail::BaseCommunicator {
   c10::intrusive_ptr<c10d::Store> store_;
   StoreServer server_;
   std::string prefix_;
-  detail::StoreWorker worker_;
+  detail::SideThread worker_;
   uint64_t next_ = 0;
   int64_t sent_ = 0;  // chunks this rank has sent as a root
   std::deque<std::shared_ptr<Bulk>> pending_;
@@ -111,11 +112,12 @@ class StoreBroadcast : public PendingBroadcast {
   std::shared_ptr<Bulk> bulk_;
 };
 
-void StoreCommunicator::operate(Operation operation, milliseconds limit) {
+void StoreCommunicator::operate(Operation operation, milliseconds limit, Deadline* waiting_for) {
   bool in_time = false;
   try {
-    in_time = worker_.run([store = store_, operation = std::move(operation)] { operation(*store); },
-                          limit.count() > 0 ? limit : std::max(timeout(), kStoreGrace));
+    in_time =
+        worker_.run([store = store_, operation = std::move(operation)] { operation(*store); },
+                    limit.count() > 0 ? limit : std::max(timeout(), kStoreGrace), waiting_for);
   } catch (const std::exception&) {
     lose_store();  // c10::Error and std::runtime_error: a timeout or a connection that is gone
   }
@@ -161,7 +163,7 @@ std::vector<Bytes> StoreCommunicator::await(const std::vector<std::string>& keys
           }
           *values = s.multiGet(full);
         },
-        std::max(left, slice) + kStoreGrace);
+        std::max(left, slice) + kStoreGrace, &deadline);
     if (!values->empty()) return std::move(*values);
     if (deadline.passed() || peer_abandoned()) take_census(step);
   }

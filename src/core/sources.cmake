@@ -1,4 +1,5 @@
 target_sources(fakescore PRIVATE
+  core/broken_device.cpp
   core/digest.cpp
   core/error.cpp
   core/error_codec.cpp

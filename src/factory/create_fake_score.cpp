@@ -1,4 +1,3 @@
-#include <c10/util/Exception.h>
 #include <c10/util/Type.h>
 #include <torch/nn/cloneable.h>
 
@@ -7,6 +6,7 @@
 #include <vector>
 
 #include "core/copy_once.hpp"
+#include "core/torch_error.hpp"
 #include "factory/placement.hpp"
 #include "factory/trainable.hpp"
 #include "fakescore/comm/make_communicator.hpp"
@@ -43,7 +43,7 @@ std::shared_ptr<torch::nn::Module> clone_structure(const torch::nn::Module& teac
     return teacher.clone();
   } catch (const c10::Error& error) {
     throw_error({ErrorCode::kBuild, -1, kPhase, type_name(teacher),
-                 std::string("cannot be cloned: ") + error.what_without_backtrace(),
+                 std::string("cannot be cloned: ") + detail::describe(error),
                  "pass FakeScoreOptions::build, a callable that makes the module, or derive the "
                  "class from torch::nn::Cloneable"});
   }

@@ -5,6 +5,7 @@
 #include <sstream>
 #include <unordered_set>
 
+#include "core/broken_device.hpp"
 #include "core/copy_once.hpp"
 #include "factory/cast_module.hpp"
 #include "factory/host_memory.hpp"
@@ -21,6 +22,13 @@ namespace {
 
 double seconds_since(std::chrono::steady_clock::time_point begin) {
   return std::chrono::duration<double>(std::chrono::steady_clock::now() - begin).count();
+}
+
+/// "cuda" alone is the communicator's GPU.
+at::Device device_for(const MetaOptions& options, const Communicator& communicator) {
+  const at::Device own = communicator.device();
+  const at::Device wanted = options.device.value_or(own);
+  return !wanted.has_index() && wanted.type() == own.type() ? own : wanted;
 }
 
 std::string describe(const MetaOptions& options, at::Device device) {
@@ -70,11 +78,22 @@ MetaJob::MetaJob(const ModuleBuilder& build, const TeacherSource& teacher,
       source_(teacher),
       communicator_(communicator),
       options_(options),
-      device_(options.device.value_or(communicator.device())) {
+      device_(device_for(options, communicator)) {
   report_.world_size = communicator.world_size();
 }
 
 MetaResult MetaJob::run() {
+  try {
+    run_phases();
+  } catch (const Error&) {
+    if (!device_.is_cpu() && placement_ && !is_usable(device_))
+      keep_for_good(placement_->storages());
+    throw;
+  }
+  return {module_, std::move(report_)};
+}
+
+void MetaJob::run_phases() {
   const TrainableTensors trainable;
   phase("build", [this] { build(); });
   phase("agree", [this] { agree_on_structure(); });
@@ -85,7 +104,6 @@ MetaResult MetaJob::run() {
   if (options_.verify) phase("verify", [this] { verify(); });
   phase("finish", [this] { finish(); });
   gather_report();
-  return {module_, std::move(report_)};
 }
 
 void MetaJob::phase(const std::string& name, const std::function<void()>& body) {
@@ -242,6 +260,7 @@ Transfer MetaJob::make_transfer(const GroupPlan& group) {
   transfer.destination = placement_->bytes(group.group);
   if (!is_root() || group.fills.empty()) return transfer;
   if (group.mode == FillMode::kInPlace || group.mode == FillMode::kCast) {
+    transfer.reads_host_memory = teacher_->tensors()[group.fills.front().teacher].device.is_cpu();
     transfer.open_source = [this, index = group.fills.front().teacher] {
       return element_bytes(read_teacher(index).resolve_conj().resolve_neg().contiguous());
     };

@@ -29,6 +29,7 @@ class MetaJob {
   MetaResult run();
 
  private:
+  void run_phases();
   void build();
   void agree_on_structure();
   void plan();

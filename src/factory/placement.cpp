@@ -7,6 +7,7 @@
 #include <numeric>
 #include <sstream>
 
+#include "core/torch_error.hpp"
 #include "fakescore/core/error.hpp"
 #include "sync/storage_bytes.hpp"
 
@@ -18,10 +19,9 @@ void Placement::allocate(int64_t group, at::Device device) {
     storages_[static_cast<size_t>(group)] =
         at::empty({static_cast<int64_t>(bytes)}, at::dtype(at::kByte).device(device));
   } catch (const c10::Error& error) {
-    throw_error(
-        {ErrorCode::kMemory, -1, "place", manifest_.first_of_group(group).name,
-         std::to_string(bytes) + " bytes cannot be allocated: " + error.what_without_backtrace(),
-         "run with more memory a rank, fewer ranks a host, or a smaller dtype"});
+    throw_error({ErrorCode::kMemory, -1, "place", manifest_.first_of_group(group).name,
+                 std::to_string(bytes) + " bytes cannot be allocated: " + describe(error),
+                 "run with more memory a rank, fewer ranks a host, or a smaller dtype"});
   }
 }
 

@@ -32,6 +32,7 @@ class Placement {
 
   /// A group's storage as 1-D uint8.
   const at::Tensor& bytes(int64_t group) const { return storages_.at(static_cast<size_t>(group)); }
+  const std::vector<at::Tensor>& storages() const noexcept { return storages_; }
   /// Entry `spec` of the manifest in its storage.
   at::Tensor tensor(size_t spec) const;
 

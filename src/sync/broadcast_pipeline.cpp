@@ -8,7 +8,9 @@
 
 #include "fakescore/sync/run_agreed.hpp"
 #include "sync/device_pipeline.hpp"
+#include "sync/first_failure.hpp"
 #include "sync/populate.hpp"
+#include "sync/transfer_sources.hpp"
 
 namespace fakescore::detail {
 namespace {
@@ -25,11 +27,8 @@ class Pipeline {
         options_(options),
         is_root_(communicator.rank() == options.root),
         buckets_(plan_buckets(layouts_of(transfers), options.bucket_bytes)),
-        sources_(transfers.size()) {
-    for (size_t i = 0; i < buckets_.size(); ++i) {
-      for (const Piece& piece : buckets_[i].pieces) sources_[piece.transfer].last_bucket = i;
-    }
-  }
+        sources_(transfers, buckets_),
+        failure_(communicator.rank(), options.phase) {}
 
   /// Makes the memory for packed buckets, before anything is in flight.
   void allocate() {
@@ -48,21 +47,10 @@ class Pipeline {
       if (i >= kBucketsInFlight) finish(i - kBucketsInFlight);
       if (i < buckets_.size()) start(i);
     }
-    return std::move(result_);
+    return {bytes_, failure_.info()};
   }
 
  private:
-  /// Keeps the first failure and lets the stream go on.
-  void guarded(const std::string& name, const std::function<void()>& step) {
-    if (result_.failure) return;
-    try {
-      step();
-    } catch (...) {
-      result_.failure = describe_current_exception(communicator_.rank(), options_.phase);
-      if (result_.failure->subject.empty()) result_.failure->subject = name;
-    }
-  }
-
   void start(size_t index) {
     const Bucket& bucket = buckets_[index];
     for (const Piece& piece : bucket.pieces) ready_piece(piece);
@@ -70,27 +58,24 @@ class Pipeline {
     const at::Tensor buffer =
         bucket.in_place ? in_place_buffer(bucket.pieces.front()) : packed_buffer(index, bucket);
     if (is_root_ && !bucket.in_place) {
-      guarded(name, [&] { pack(bucket, buffer); });
+      failure_.guard(name, [&] { pack(bucket, buffer); });
     }
     flights_[index % kBucketsInFlight] = {
         communicator_.start_broadcast(buffer, options_.root, name), buffer};
     if (is_root_) {
       // The root's own copy is made while the bucket travels.
       for (const Piece& piece : bucket.pieces) {
-        guarded(name, [&] { fill_own(piece); });
-        if (sources_[piece.transfer].last_bucket == index) sources_[piece.transfer].bytes.reset();
+        failure_.guard(name, [&] { fill_own(piece); });
       }
+      sources_.drop_after(index);
     }
   }
 
   void ready_piece(const Piece& piece) {
-    const Transfer& transfer = transfers_[piece.transfer];
-    Source& own = sources_[piece.transfer];
-    if (is_root_ && !own.opened) {
-      own.opened = true;
-      if (transfer.open_source) guarded(transfer.name, [&] { own.bytes = transfer.open_source(); });
+    if (is_root_) {
+      failure_.guard(transfers_[piece.transfer].name, [&] { sources_.open(piece.transfer); });
     }
-    const bool is_written = !is_root_ || own.bytes.defined();
+    const bool is_written = !is_root_ || sources_.bytes(piece.transfer).defined();
     if (is_written && piece.stored_bytes >= kPopulateAtLeast) {
       populate_pages(stored(piece).mutable_data_ptr(), piece.stored_bytes);
     }
@@ -102,7 +87,7 @@ class Pipeline {
   }
 
   at::Tensor source(const Piece& piece) const {
-    const at::Tensor& bytes = sources_[piece.transfer].bytes;
+    const at::Tensor& bytes = sources_.bytes(piece.transfer);
     if (!bytes.defined()) return stored(piece);
     return bytes.narrow(0, static_cast<int64_t>(piece.wire_begin),
                         static_cast<int64_t>(piece.wire_bytes));
@@ -124,7 +109,7 @@ class Pipeline {
   }
 
   void fill_own(const Piece& piece) const {
-    if (sources_[piece.transfer].bytes.defined()) land(piece, source(piece));
+    if (sources_.bytes(piece.transfer).defined()) land(piece, source(piece));
   }
 
   /// Puts wire bytes into the storage.
@@ -144,16 +129,16 @@ class Pipeline {
     flight.broadcast->wait();
     if (!is_root_ && !bucket.in_place) {
       for (const Piece& piece : bucket.pieces) {
-        guarded(transfers_[piece.transfer].name, [&] {
+        failure_.guard(transfers_[piece.transfer].name, [&] {
           land(piece, flight.buffer.narrow(0, static_cast<int64_t>(piece.bucket_offset),
                                            static_cast<int64_t>(piece.wire_bytes)));
         });
       }
     }
-    result_.bytes += bucket.bytes;
+    bytes_ += bucket.bytes;
     if (options_.progress) {
-      guarded("progress callback", [&] {
-        options_.progress({options_.phase, result_.bytes, total_bytes_});
+      failure_.guard("progress callback", [&] {
+        options_.progress({options_.phase, bytes_, total_bytes_});
       });
     }
   }
@@ -163,22 +148,17 @@ class Pipeline {
     at::Tensor buffer;
   };
 
-  struct Source {
-    at::Tensor bytes;
-    size_t last_bucket = 0;
-    bool opened = false;
-  };
-
   Communicator& communicator_;
   const std::vector<Transfer>& transfers_;
   const PipelineOptions& options_;
   bool is_root_;
   std::vector<Bucket> buckets_;
-  std::vector<Source> sources_;
+  TransferSources sources_;
+  FirstFailure failure_;
   Flight flights_[kBucketsInFlight];
   at::Tensor scratch_[kBucketsInFlight];
   uint64_t total_bytes_ = 0;
-  PipelineResult result_;
+  uint64_t bytes_ = 0;
 };
 
 }  // namespace

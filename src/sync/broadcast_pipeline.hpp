@@ -26,6 +26,9 @@ struct Transfer {
   /// destination itself holds the values, as it does where this is empty. What it returns is
   /// dropped as soon as its last byte has left.
   std::function<at::Tensor()> open_source;
+  /// Whether what open_source returns may lie in host memory, from which a GPU is fed by way of
+  /// pinned memory.
+  bool reads_host_memory = false;
 };
 
 struct PipelineOptions {

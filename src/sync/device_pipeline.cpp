@@ -10,9 +10,12 @@
 #include <cstring>
 #include <memory>
 
+#include "core/broken_device.hpp"
 #include "fakescore/sync/run_agreed.hpp"
+#include "sync/first_failure.hpp"
 #include "sync/flight_plan.hpp"
 #include "sync/pinned_reader.hpp"
+#include "sync/transfer_sources.hpp"
 
 namespace fakescore::detail {
 namespace {
@@ -51,11 +54,9 @@ class DevicePipeline {
         comm_(streams_.getStreamFromGlobalPool(device_, /*isHighPriority=*/true)),
         buckets_(plan_buckets(layouts_of(transfers), options.bucket_bytes)),
         flights_(plan_flights(buckets_, options.bucket_bytes)),
-        sources_(transfers.size()) {
-    for (size_t i = 0; i < buckets_.size(); ++i) {
-      for (const Piece& piece : buckets_[i].pieces) sources_[piece.transfer].last_bucket = i;
-      total_bytes_ += buckets_[i].bytes;
-    }
+        sources_(transfers, buckets_),
+        failure_(communicator.rank(), options.phase) {
+    for (const Bucket& bucket : buckets_) total_bytes_ += bucket.bytes;
   }
 
   /// Makes the scratch and pinned memory, before anything is in flight.
@@ -72,31 +73,33 @@ class DevicePipeline {
   }
 
   PipelineResult run() {
-    // Destinations and scratch memory may still be in use by what the caller put on its stream.
-    const c10::Event ready = record_on(caller_);
-    ready.block(copy_);
-    ready.block(comm_);
     try {
+      // Destinations and scratch memory may still be in use by what the caller put on its stream.
+      const c10::Event ready = record_on(caller_);
+      ready.block(copy_);
+      ready.block(comm_);
       for (size_t i = 0; i < flights_.size() + kFlightsInFlight; ++i) {
         if (i >= kFlightsInFlight) finish(i - kFlightsInFlight);
         if (i < flights_.size()) start(i);
       }
     } catch (const Error&) {
       throw;
-    } catch (const std::exception& error) {
+    } catch (...) {
       // The stream of broadcasts ends in the middle, which the other ranks cannot know otherwise.
-      throw CommError(communicator_.abandon(options_.phase + ": " + error.what()));
+      const auto info = describe_current_exception(communicator_.rank(), options_.phase);
+      throw CommError(communicator_.abandon(options_.phase + ": " + info.message));
     }
-    return std::move(result_);
+    return {bytes_, failure_.info()};
+  }
+
+  /// Where the GPU is of no more use.
+  void keep_memory_for_good() noexcept {
+    std::vector<at::Tensor> memory(scratch_.begin(), scratch_.end());
+    for (const Transfer& transfer : transfers_) memory.push_back(transfer.destination);
+    keep_for_good(std::move(memory));
   }
 
  private:
-  struct Source {
-    at::Tensor bytes;
-    size_t last_bucket = 0;
-    bool opened = false;
-  };
-
   struct Flight {
     std::unique_ptr<PendingBroadcast> broadcast;
     std::unique_ptr<c10::Event> landed;
@@ -104,20 +107,7 @@ class DevicePipeline {
 
   bool reads_host_memory() const {
     return std::any_of(transfers_.begin(), transfers_.end(),
-                       [](const Transfer& transfer) { return transfer.open_source != nullptr; });
-  }
-
-  /// Keeps the first failure and lets the stream of broadcasts go on.
-  void guarded(const std::string& name, const std::function<void()>& step) {
-    if (result_.failure) return;
-    try {
-      step();
-    } catch (const CommError&) {
-      throw;
-    } catch (...) {
-      result_.failure = describe_current_exception(communicator_.rank(), options_.phase);
-      if (result_.failure->subject.empty()) result_.failure->subject = name;
-    }
+                       [](const Transfer& transfer) { return transfer.reads_host_memory; });
   }
 
   const std::string& name_of(const Bucket& bucket) const {
@@ -144,7 +134,7 @@ class DevicePipeline {
       read_ahead(number);
       const c10::StreamGuard on_copy_stream(copy_);
       for (size_t i = flight.first_bucket; i < end; ++i) {
-        guarded(name_of(buckets_[i]), [&] { load(i, wire(flight, i, slot)); });
+        failure_.guard(name_of(buckets_[i]), [&] { load(i, wire(flight, i, slot)); });
       }
       record_on(copy_).block(comm_);
     }
@@ -157,9 +147,9 @@ class DevicePipeline {
     in_flight_[slot].broadcast = communicator_.start_broadcast_group(buffers, options_.root, name);
     for (size_t i = flight.first_bucket; i < end; ++i) {
       if (!buckets_[i].in_place) {
-        guarded(name_of(buckets_[i]), [&] { unpack(buckets_[i], wire(flight, i, slot)); });
+        failure_.guard(name_of(buckets_[i]), [&] { unpack(buckets_[i], wire(flight, i, slot)); });
       }
-      drop_sources(i);
+      sources_.drop_after(i);
     }
     in_flight_[slot].landed = std::make_unique<c10::Event>(record_on(comm_));
   }
@@ -171,15 +161,19 @@ class DevicePipeline {
       const FlightPlan& flight = flights_[flights_read_];
       for (size_t i = 0; i < flight.buckets; ++i) {
         const Bucket& bucket = buckets_[flight.first_bucket + i];
-        guarded(name_of(bucket), [&] { submit_reads(bucket); });
+        failure_.guard(name_of(bucket), [&] { submit_reads(bucket); });
       }
     }
   }
 
   void submit_reads(const Bucket& bucket) {
     const c10::StreamGuard on_copy_stream(copy_);
-    for (const Piece& piece : bucket.pieces) open_source(piece.transfer);
+    for (const Piece& piece : bucket.pieces) sources_.open(piece.transfer);
     if (!comes_from_host(bucket)) return;
+    if (!reader_) {
+      throw_error({ErrorCode::kInternal, -1, "", name_of(bucket),
+                   "lies in host memory, which its transfer does not say", "report it"});
+    }
     for (size_t begin = 0; begin < bucket.bytes; begin += reader_->slot_bytes()) {
       const size_t end = std::min(begin + reader_->slot_bytes(), bucket.bytes);
       reader_->submit([reads = reads_within(bucket, begin, end)](std::byte* slot) {
@@ -191,15 +185,8 @@ class DevicePipeline {
     }
   }
 
-  void open_source(size_t transfer) {
-    Source& own = sources_[transfer];
-    if (own.opened) return;
-    own.opened = true;
-    if (transfers_[transfer].open_source) own.bytes = transfers_[transfer].open_source();
-  }
-
   bool is_on_host(const Piece& piece) const {
-    const at::Tensor& bytes = sources_[piece.transfer].bytes;
+    const at::Tensor& bytes = sources_.bytes(piece.transfer);
     return bytes.defined() && bytes.is_cpu();
   }
 
@@ -215,7 +202,7 @@ class DevicePipeline {
       const size_t from = std::max(begin, piece.bucket_offset);
       const size_t to = std::min(end, piece.bucket_offset + piece.wire_bytes);
       if (from >= to || !is_on_host(piece)) continue;
-      reads.push_back({part(sources_[piece.transfer].bytes,
+      reads.push_back({part(sources_.bytes(piece.transfer),
                             piece.wire_begin + from - piece.bucket_offset, to - from),
                        from - begin});
     }
@@ -234,7 +221,7 @@ class DevicePipeline {
       }
     }
     for (const Piece& piece : bucket.pieces) {
-      const at::Tensor& source = sources_[piece.transfer].bytes;
+      const at::Tensor& source = sources_.bytes(piece.transfer);
       if (is_on_host(piece) || (bucket.in_place && !source.defined())) continue;
       const at::Tensor from =
           source.defined() ? part(source, piece.wire_begin, piece.wire_bytes) : stored(piece);
@@ -256,7 +243,7 @@ class DevicePipeline {
     std::vector<at::Tensor> to;
     std::vector<at::Tensor> from;
     for (const Piece& piece : bucket.pieces) {
-      if (is_root_ && !sources_[piece.transfer].bytes.defined()) continue;  // it holds them already
+      if (is_root_ && !sources_.bytes(piece.transfer).defined()) continue;  // it holds them already
       const at::Tensor bytes = part(wire, piece.bucket_offset, piece.wire_bytes);
       const auto& cast = transfers_[piece.transfer].layout.cast;
       const at::Tensor destination = stored(piece);
@@ -271,21 +258,14 @@ class DevicePipeline {
     if (!to.empty()) at::_foreach_copy_(to, from, /*non_blocking=*/true);
   }
 
-  void drop_sources(size_t bucket) {
-    for (const Piece& piece : buckets_[bucket].pieces) {
-      Source& source = sources_[piece.transfer];
-      if (source.last_bucket == bucket) source.bytes.reset();
-    }
-  }
-
   void finish(size_t number) {
     Flight flight = std::move(in_flight_[number % kFlightsInFlight]);
     flight.broadcast->wait();
     flight.landed->synchronize();
-    result_.bytes += flights_[number].bytes;
+    bytes_ += flights_[number].bytes;
     if (options_.progress) {
-      guarded("progress callback", [&] {
-        options_.progress({options_.phase, result_.bytes, total_bytes_});
+      failure_.guard("progress callback", [&] {
+        options_.progress({options_.phase, bytes_, total_bytes_});
       });
     }
   }
@@ -301,13 +281,14 @@ class DevicePipeline {
   c10::Stream comm_;
   std::vector<Bucket> buckets_;
   std::vector<FlightPlan> flights_;
-  std::vector<Source> sources_;
+  TransferSources sources_;
+  FirstFailure failure_;
   std::array<at::Tensor, kFlightsInFlight> scratch_;
   std::array<Flight, kFlightsInFlight> in_flight_;
   std::unique_ptr<PinnedReader> reader_;
   size_t flights_read_ = 0;
   uint64_t total_bytes_ = 0;
-  PipelineResult result_;
+  uint64_t bytes_ = 0;
 };
 
 }  // namespace
@@ -322,7 +303,12 @@ PipelineResult broadcast_to_device(Communicator& communicator,
     pipeline = std::make_unique<DevicePipeline>(communicator, transfers, options);
     pipeline->allocate();
   });
-  return pipeline->run();
+  try {
+    return pipeline->run();
+  } catch (const CommError&) {
+    if (!is_usable(communicator.device())) pipeline->keep_memory_for_good();
+    throw;
+  }
 }
 
 }  // namespace fakescore::detail

@@ -6,6 +6,8 @@
 #include <algorithm>
 #include <bit>
 
+#include "core/broken_device.hpp"
+
 namespace fakescore::detail {
 namespace {
 
@@ -36,6 +38,12 @@ PinnedReader::~PinnedReader() {
   }
   changed_.notify_all();
   for (std::thread& thread : threads_) thread.join();
+  std::vector<at::Tensor> memory;
+  for (Slot& slot : slots_) memory.push_back(std::move(slot.memory));
+  if (!is_usable(device_)) {
+    keep_for_good(std::move(memory));
+    return;
+  }
   for (const Slot& slot : slots_) {
     if (slot.used) slot.used->synchronize();
   }
@@ -69,8 +77,6 @@ void PinnedReader::release(c10::Event used) {
 }
 
 void PinnedReader::read() {
-  // Events are destroyed on their device: without this CUDA would make a context on the first GPU.
-  const c10::DeviceGuard guard(device_);
   std::unique_lock<std::mutex> lock(mutex_);
   for (;;) {
     changed_.wait(
@@ -82,13 +88,15 @@ void PinnedReader::read() {
     lock.unlock();
     std::exception_ptr failure;
     try {
+      // Events are destroyed on their device: else CUDA would make a context on the first GPU.
+      const c10::DeviceGuard guard(device_);
       if (slot.used) slot.used->synchronize();
+      slot.used.reset();
       job(static_cast<std::byte*>(slot.memory.mutable_data_ptr()));
     } catch (...) {
       failure = std::current_exception();
     }
     lock.lock();
-    slot.used.reset();
     slot.failure = failure;
     slot.filled = true;
     changed_.notify_all();

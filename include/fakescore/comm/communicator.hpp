@@ -36,8 +36,8 @@ class FAKESCORE_API PendingBroadcast {
 ///
 /// Collective calls must be made by every rank in the same order. One thread at a time may use a
 /// communicator; an MPI one makes its MPI calls on the calling thread. Destruction never throws; it
-/// returns at once, but for a rank that serves the job's store: it waits for the others' farewell,
-/// kPeerCensus at most, so that their last message is not cut off.
+/// returns at once, but for what may each take kPeerCensus at most: NCCL's own end, and on the rank
+/// that serves the job's store the others' farewell, so that their last message is not cut off.
 class FAKESCORE_API Communicator {
  public:
   /// How long survivors take at most to find out which ranks are lost.
@@ -86,12 +86,12 @@ class FAKESCORE_API Communicator {
   virtual bool broken() const noexcept = 0;
 
   /// Control: tells the other ranks that this one cannot go on, finds out who still answers, and
-  /// returns what every rank then throws as a CommError; `reason` is part of it. The communicator
-  /// is broken afterwards.
+  /// returns what every rank then throws as a CommError; `reason` is part of it. Empty, it leaves
+  /// the reason to the rank that gave up first. The communicator is broken afterwards.
   virtual ErrorInfo abandon(const std::string& reason) = 0;
 
   /// Control: whether another rank has abandoned the job or looks for lost peers. A rank that waits
-  /// for something else than this communicator polls it, and then calls `abandon` as well.
+  /// for something else than this communicator polls it, and then calls `abandon("")` as well.
   virtual bool peer_abandoned() = 0;
 
  protected:

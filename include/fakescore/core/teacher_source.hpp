@@ -23,7 +23,8 @@ struct TeacherTensor {
   std::string name;
   std::vector<int64_t> sizes;
   at::ScalarType dtype = at::kFloat;
-  std::string file;  ///< where it lies; empty for a teacher in memory
+  std::string file;              ///< where it lies; empty for a teacher in memory
+  at::Device device = at::kCPU;  ///< where `read` finds it
 };
 
 /// An opened teacher: the names and shapes of its tensors, and the tensors themselves.

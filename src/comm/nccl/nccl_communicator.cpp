@@ -5,6 +5,7 @@
 
 #include "comm/controlled_communicator.hpp"
 #include "comm/nccl/nccl_link.hpp"
+#include "core/torch_error.hpp"
 
 namespace fakescore {
 namespace {
@@ -25,7 +26,7 @@ class NcclCommunicator : public detail::ControlledCommunicator {
                                                           const std::string& what) override;
 
   /// Blocks until the flight has landed; looks after the control plane meanwhile.
-  void finish(const NcclFlight& flight);
+  void finish(const std::shared_ptr<NcclFlight>& flight);
 
  private:
   std::unique_ptr<PendingBroadcast> start_bulk(const at::Tensor& buffer, int root,
@@ -35,7 +36,7 @@ class NcclCommunicator : public detail::ControlledCommunicator {
   std::unique_ptr<PendingBroadcast> launch(const std::vector<at::Tensor>& buffers, int root,
                                            const std::string& what);
   void break_data_plane(const std::string& reason) noexcept override {
-    link_.watch().fail({"", reason});
+    link_.watch().give_up(reason);
   }
 
   NcclLink link_;
@@ -46,7 +47,7 @@ class NcclBroadcast : public PendingBroadcast {
   NcclBroadcast(NcclCommunicator& communicator, std::shared_ptr<NcclFlight> flight)
       : communicator_(communicator), flight_(std::move(flight)) {}
   void wait() override {
-    if (flight_) communicator_.finish(*flight_);
+    if (flight_) communicator_.finish(flight_);
     flight_.reset();
   }
 
@@ -66,12 +67,16 @@ std::unique_ptr<PendingBroadcast> NcclCommunicator::start_broadcast_group(
 
 std::unique_ptr<PendingBroadcast> NcclCommunicator::launch(const std::vector<at::Tensor>& buffers,
                                                            int root, const std::string& what) {
-  const c10::cuda::CUDAGuard guard(device());
-  return std::make_unique<NcclBroadcast>(
-      *this, link_.launch(buffers, root, what, timeout(), [this] { return peer_abandoned(); }));
+  try {
+    const c10::cuda::CUDAGuard guard(device());
+    return std::make_unique<NcclBroadcast>(
+        *this, link_.launch(buffers, root, what, timeout(), [this] { return peer_abandoned(); }));
+  } catch (const c10::Error& error) {
+    lose(what, detail::describe(error));
+  }
 }
 
-void NcclCommunicator::finish(const NcclFlight& flight) {
+void NcclCommunicator::finish(const std::shared_ptr<NcclFlight>& flight) {
   require_healthy();
   poll_until(
       [&] {
@@ -79,12 +84,12 @@ void NcclCommunicator::finish(const NcclFlight& flight) {
           if (link_.watch().has_landed(flight)) return true;
         } catch (const c10::Error& error) {
           // The device is of no more use, which all ranks must hear.
-          lose(flight.what, error.what_without_backtrace());
+          lose(flight->what, detail::describe(error));
         }
         if (const auto failure = link_.watch().failure()) lose(failure->what, failure->reason);
         return false;
       },
-      flight.what);
+      flight->what);
 }
 
 }  // namespace

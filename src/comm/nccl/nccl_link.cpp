@@ -35,12 +35,14 @@ std::shared_ptr<NcclFlight> NcclLink::launch(const std::vector<at::Tensor>& buff
   auto flight = std::make_shared<NcclFlight>();
   flight->what = what;
   flight->buffers = buffers;
-  const ncclComm_t comm = watch_->begin(flight, timeout);
-  if (comm == nullptr) return flight;
   const c10::Stream current = c10::cuda::getCurrentCUDAStream(device_.index());
   const c10::Stream stream = lane_.value_or(current);
+  prepare(buffers, current, stream);
+  const ncclComm_t comm = watch_->begin(flight, timeout);
+  if (comm == nullptr) return flight;
   // A communicator that blocks may wait here for a peer: only an abort gets it out.
-  ncclResult_t result = enqueue(comm, *flight, root, stream);
+  ncclResult_t result = enqueue(comm, buffers, root, stream);
+  watch_->end_call();
   result = poll_until_enqueued(result, what, peer_gave_up);
   if (result != ncclSuccess) {
     watch_->fail(what, result);
@@ -50,19 +52,28 @@ std::shared_ptr<NcclFlight> NcclLink::launch(const std::vector<at::Tensor>& buff
   return flight;
 }
 
-ncclResult_t NcclLink::enqueue(ncclComm_t comm, const NcclFlight& flight, int root,
-                               const c10::Stream& stream) {
-  const c10::cuda::CUDAStream cuda_stream(stream);
+void NcclLink::prepare(const std::vector<at::Tensor>& buffers, const c10::Stream& current,
+                       const c10::Stream& stream) {
   if (lane_) {
+    // The allocator must not learn of the host job's stream, which may end before the buffers: the
+    // flight keeps them.
     c10::Event before(c10::DeviceType::CUDA);
-    before.record(c10::cuda::getCurrentCUDAStream(device_.index()));
+    before.record(current);
     before.block(stream);
+    return;
   }
+  // It must not hand the memory out again before NCCL is done with it.
+  for (const at::Tensor& buffer : buffers) {
+    if (buffer.numel() > 0) buffer.record_stream(stream);
+  }
+}
+
+ncclResult_t NcclLink::enqueue(ncclComm_t comm, const std::vector<at::Tensor>& buffers, int root,
+                               const c10::Stream& stream) noexcept {
+  const c10::cuda::CUDAStream cuda_stream(stream);
   ncclResult_t result = ncclGroupStart();
-  for (const at::Tensor& buffer : flight.buffers) {
+  for (const at::Tensor& buffer : buffers) {
     if (result != ncclSuccess || buffer.numel() == 0) continue;
-    // The allocator must not hand the memory out again before NCCL is done with it.
-    buffer.record_stream(stream);
     void* data = buffer.mutable_data_ptr();
     const auto bytes = static_cast<size_t>(buffer.numel());
     result = ncclBroadcast(data, data, bytes, ncclUint8, root, comm, cuda_stream);
@@ -79,7 +90,7 @@ ncclResult_t NcclLink::poll_until_enqueued(ncclResult_t result, const std::strin
   Periodic control_look;
   while (result == ncclInProgress) {
     std::this_thread::sleep_for(kNap);
-    if (control_look.is_due() && peer_gave_up()) watch_->fail({what, "a peer gave up"});
+    if (control_look.is_due() && peer_gave_up()) watch_->fail({what, ""});
     result = watch_->async_error();
   }
   return result;

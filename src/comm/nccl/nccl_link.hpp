@@ -31,8 +31,10 @@ class NcclLink {
   NcclWatch& watch() noexcept { return *watch_; }
 
  private:
-  ncclResult_t enqueue(ncclComm_t comm, const NcclFlight& flight, int root,
-                       const c10::Stream& stream);
+  void prepare(const std::vector<at::Tensor>& buffers, const c10::Stream& current,
+               const c10::Stream& stream);
+  static ncclResult_t enqueue(ncclComm_t comm, const std::vector<at::Tensor>& buffers, int root,
+                              const c10::Stream& stream) noexcept;
   ncclResult_t poll_until_enqueued(ncclResult_t result, const std::string& what,
                                    const Poll& peer_gave_up);
 

@@ -46,6 +46,9 @@ std::string find_seat(at::Device device) {
                  "start at most as many ranks a host as it has GPUs, or choose the device by its "
                  "index"});
   }
+  // Makes the device's context, for which a GPU may be too full or another process's alone.
+  const c10::cuda::CUDAGuard guard(device);
+  C10_CUDA_CHECK(cudaFree(nullptr));
   char host[256] = {};
   ::gethostname(host, sizeof host - 1);
   char bus[32] = {};
@@ -117,6 +120,15 @@ ncclUniqueId share_id(Communicator& control) {
   return id;
 }
 
+/// Also where the control plane itself is lost.
+bool has_given_up(Communicator& control) {
+  try {
+    return control.peer_abandoned();
+  } catch (const CommError&) {
+    return true;
+  }
+}
+
 /// Starts the initialisation, which goes on in the background, and polls it.
 ncclComm_t initialise(Communicator& control, const ncclUniqueId& id) {
   detail::Deadline deadline(control.timeout());
@@ -125,23 +137,22 @@ ncclComm_t initialise(Communicator& control, const ncclUniqueId& id) {
   config.blocking = 0;
   ncclResult_t state =
       ncclCommInitRankConfig(&comm, control.world_size(), id, control.rank(), &config);
-  std::string reason;
   detail::Periodic control_look;
-  while (state == ncclInProgress && reason.empty()) {
+  bool peer_gave_up = false;
+  while (state == ncclInProgress && !peer_gave_up && !deadline.passed()) {
     std::this_thread::sleep_for(kPoll);
     const ncclResult_t asked = ncclCommGetAsyncError(comm, &state);
     if (asked != ncclSuccess) state = asked;
-    if (deadline.passed()) reason = "did not end in time";
-    try {
-      if (control_look.is_due() && control.peer_abandoned()) reason = "a peer gave up";
-    } catch (const CommError& error) {
-      reason = error.info().message;
-    }
+    peer_gave_up = control_look.is_due() && has_given_up(control);
   }
   if (state == ncclSuccess) return comm;
-  if (reason.empty()) reason = detail::describe_nccl(state, comm);
+  std::string reason;
+  if (!peer_gave_up) {
+    reason = "NCCL initialisation: " +
+             (state == ncclInProgress ? "did not end in time" : detail::describe_nccl(state, comm));
+  }
   // The census first: the abort may take longer than the others listen.
-  const ErrorInfo verdict = control.abandon("NCCL initialisation: " + reason);
+  const ErrorInfo verdict = control.abandon(reason);
   if (comm != nullptr) ncclCommAbort(comm);
   throw CommError(verdict);
 }

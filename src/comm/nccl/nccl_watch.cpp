@@ -2,10 +2,14 @@
 
 #include <c10/cuda/CUDAGuard.h>
 
+#include <algorithm>
+#include <iterator>
 #include <thread>
 #include <utility>
 
 #include "comm/step.hpp"
+#include "core/broken_device.hpp"
+#include "core/torch_error.hpp"
 #include "fakescore/comm/communicator.hpp"
 
 namespace fakescore::detail {
@@ -13,6 +17,10 @@ namespace {
 
 constexpr std::chrono::milliseconds kWatchInterval{5};
 constexpr std::chrono::microseconds kNap{100};
+// A call that takes longer waits for a peer.
+constexpr std::chrono::milliseconds kLongCall{200};
+// Below the time that a destructor waits.
+constexpr std::chrono::milliseconds kFinalize{1500};
 
 }  // namespace
 
@@ -20,25 +28,36 @@ std::string describe_nccl(ncclResult_t result, ncclComm_t comm) {
   std::string text = ncclGetErrorString(result);
   const char* last = ncclGetLastError(comm);
   if (last != nullptr && *last != '\0') text.append(": ").append(last);
+  const cudaError_t cuda = cudaPeekAtLastError();
+  if (result == ncclUnhandledCudaError && cuda != cudaSuccess) {
+    text.append(": ").append(cudaGetErrorString(cuda));
+  }
   return text;
 }
 
 void NcclWatch::run() {
   // Events are destroyed on their device: without this CUDA would make a context on the first GPU.
-  const c10::cuda::CUDAGuard guard(device_);
+  c10::cuda::OptionalCUDAGuard guard;
+  try {
+    guard.set_device(device_);
+  } catch (const c10::Error& error) {
+    fail({"", describe(error)});
+  }
   Lock lock(mutex_);
   while (!stop_) {
     if (failure_) {
+      wait_told(lock);
       abort(lock);
       changed_.wait(lock, [this] { return stop_; });
     } else if (flights_.empty()) {
       changed_.wait(lock);
     } else {
-      look();
+      look(lock);
       if (!failure_) changed_.wait_for(lock, kWatchInterval);
     }
   }
   close(lock);
+  flights_.clear();
   ended_ = true;
   changed_.notify_all();
 }
@@ -59,9 +78,16 @@ ncclComm_t NcclWatch::begin(std::shared_ptr<NcclFlight> flight, std::chrono::mil
   if (failure_) return nullptr;
   timeout_ = timeout;
   if (flights_.empty()) deadline_.renew(timeout);
+  is_in_call_ = true;
   flights_.push_back(std::move(flight));
   changed_.notify_all();
   return comm_;
+}
+
+void NcclWatch::end_call() {
+  const Lock lock(mutex_);
+  is_in_call_ = false;
+  changed_.notify_all();
 }
 
 bool NcclWatch::mark_enqueued(NcclFlight& flight, const c10::Stream& stream) {
@@ -83,9 +109,24 @@ ncclResult_t NcclWatch::ask() const {
   return asked == ncclSuccess ? state : asked;
 }
 
-bool NcclWatch::has_landed(const NcclFlight& flight) const {
+bool NcclWatch::has_landed(const std::shared_ptr<NcclFlight>& flight) {
+  {
+    const Lock lock(mutex_);
+    if (failure_ || !flight->is_enqueued) return false;
+  }
+  if (!flight->done.query()) return false;
   const Lock lock(mutex_);
-  return !failure_ && flight.is_enqueued && flight.done.query();
+  if (failure_) return false;
+  drop_landed(flight);
+  return true;
+}
+
+/// Flights land in the order in which they were enqueued.
+void NcclWatch::drop_landed(const std::shared_ptr<NcclFlight>& last) {
+  const auto found = std::find(flights_.begin(), flights_.end(), last);
+  if (found == flights_.end()) return;
+  flights_.erase(flights_.begin(), std::next(found));
+  deadline_.renew(timeout_);
 }
 
 std::optional<NcclFailure> NcclWatch::failure() const {
@@ -104,22 +145,43 @@ void NcclWatch::fail(const std::string& what, ncclResult_t result) {
   if (!failure_) break_off({what, describe_nccl(result, comm_)});
 }
 
-void NcclWatch::look() {
+void NcclWatch::give_up(const std::string& reason) {
+  const Lock lock(mutex_);
+  break_off({"", reason});
+  is_told_ = true;
+  changed_.notify_all();
+}
+
+/// The caller tells the other ranks, unless it is stuck in NCCL, out of which only an abort gets
+/// it. One that is not stuck must not find its communicator gone.
+void NcclWatch::wait_told(Lock& lock) {
+  const bool is_out = changed_.wait_for(lock, kLongCall, [this] { return !is_in_call_; });
+  if (is_out) {
+    changed_.wait_for(lock, Communicator::kPeerCensus, [this] { return is_told_ || stop_; });
+  }
+}
+
+void NcclWatch::look(Lock& lock) {
+  const std::shared_ptr<NcclFlight> first = flights_.front();
   try {
-    while (!flights_.empty() && flights_.front()->is_enqueued && flights_.front()->done.query()) {
-      flights_.pop_front();
-      deadline_.renew(timeout_);
+    if (first->is_enqueued) {
+      // CUDA may wait for locks of its own: not under this one.
+      lock.unlock();
+      const bool landed = first->done.query();
+      lock.lock();
+      if (failure_) return;
+      if (landed) drop_landed(first);
+      if (landed) return;
     }
-    if (flights_.empty()) return;
-    const std::string& what = flights_.front()->what;
     const ncclResult_t state = ask();
     if (state != ncclSuccess && state != ncclInProgress) {
-      break_off({what, describe_nccl(state, comm_)});
+      break_off({first->what, describe_nccl(state, comm_)});
     } else if (deadline_.passed()) {
-      break_off({what, "no progress within " + in_seconds(timeout_)});
+      break_off({first->what, "no progress within " + in_seconds(timeout_)});
     }
   } catch (const c10::Error& error) {
-    break_off({flights_.front()->what, error.what_without_backtrace()});
+    if (!lock.owns_lock()) lock.lock();
+    break_off({first->what, describe(error)});
   }
 }
 
@@ -141,15 +203,19 @@ void NcclWatch::abort(Lock& lock) {
 void NcclWatch::close(Lock& lock) {
   if (failure_) {
     abort(lock);
-    if (ownership_ != NcclOwnership::kAdopted) return;
-    // NCCL may still read and write them.
-    static_cast<void>(std::make_unique<decltype(flights_)>(std::move(flights_)).release());
+    // Of an adopted communicator NCCL may still read and write the buffers.
+    if (ownership_ != NcclOwnership::kAdopted && is_usable(device_)) return;
+    for (const auto& flight : flights_) keep_for_good(flight->buffers);
     return;
   }
-  if (ownership_ != NcclOwnership::kOwned) return;
+  if (ownership_ != NcclOwnership::kOwned) {
+    // The host job's stream is not known to LibTorch's allocator.
+    for (const auto& flight : flights_) keep_for_good(flight->buffers);
+    return;
+  }
   const ncclComm_t comm = std::exchange(comm_, nullptr);
   lock.unlock();
-  Deadline deadline(Communicator::kPeerCensus);
+  Deadline deadline(kFinalize);
   ncclResult_t state = ncclCommFinalize(comm);
   while (state == ncclInProgress && !deadline.passed()) {
     std::this_thread::sleep_for(kNap);

@@ -39,7 +39,7 @@ struct NcclFlight {
 /// Why an ncclComm_t is of no more use.
 struct NcclFailure {
   std::string what;    ///< the broadcast that did not end
-  std::string reason;  ///< the same words on every rank, as far as NCCL's are
+  std::string reason;  ///< empty where a peer gave up
 };
 
 /// One ncclComm_t as a thread of its own watches it: NCCL itself knows no deadlines, and a kernel
@@ -60,26 +60,34 @@ class NcclWatch {
   bool wait_ended(std::chrono::milliseconds timeout);
 
   /// Takes a flight into the watch; null once the watch has failed. From now on there must be
-  /// progress within `timeout`.
+  /// progress within `timeout`. Until `end_call` NCCL is aborted only where the call is stuck.
   ncclComm_t begin(std::shared_ptr<NcclFlight> flight, std::chrono::milliseconds timeout);
+  /// The caller has left NCCL.
+  void end_call();
   /// The flight's work lies on `stream`. False once the watch has failed.
   bool mark_enqueued(NcclFlight& flight, const c10::Stream& stream);
 
   /// What NCCL says of the work that it does in the background.
   ncclResult_t async_error() const;
   /// Whether a flight has ended well; not so once the watch has failed, for an abort ends flights
-  /// as well. Throws c10::Error where the device is of no more use.
-  bool has_landed(const NcclFlight& flight) const;
+  /// as well. The watch then keeps neither it nor those before it. Throws c10::Error where the
+  /// device is of no more use.
+  bool has_landed(const std::shared_ptr<NcclFlight>& flight);
   std::optional<NcclFailure> failure() const;
-  /// Gives up, as when the control plane lost a peer. The first failure stays.
+  /// A peer is gone or has given up. The first failure stays.
   void fail(NcclFailure failure);
-  /// Gives up since a call for `what` returned an error.
+  /// A call for `what` returned an error.
   void fail(const std::string& what, ncclResult_t result);
+  /// The other ranks have been told of the failure: NCCL may be aborted. They would else take the
+  /// abort for a failure of its own.
+  void give_up(const std::string& reason);
 
  private:
   using Lock = std::unique_lock<std::mutex>;
 
-  void look();
+  void look(Lock& lock);
+  void drop_landed(const std::shared_ptr<NcclFlight>& last);
+  void wait_told(Lock& lock);
   void break_off(NcclFailure failure);
   ncclResult_t ask() const;
   void abort(Lock& lock);
@@ -95,6 +103,8 @@ class NcclWatch {
   std::chrono::milliseconds timeout_{0};
   Deadline deadline_{std::chrono::milliseconds(0)};
   std::optional<NcclFailure> failure_;
+  bool is_in_call_ = false;  // a caller may use comm_
+  bool is_told_ = false;     // the other ranks know of the failure
   bool stop_ = false;
   bool ended_ = false;
 };

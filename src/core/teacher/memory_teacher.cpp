@@ -23,7 +23,7 @@ class MemoryTeacher : public Teacher {
                      "is on " + tensor.device().str() + ", neither on the CPU nor on a GPU",
                      "move the teacher's tensors to the CPU first"});
       }
-      tensors_.push_back({name, tensor.sizes().vec(), tensor.scalar_type(), ""});
+      tensors_.push_back({name, tensor.sizes().vec(), tensor.scalar_type(), "", tensor.device()});
       values_.push_back(tensor.detach());
     }
   }

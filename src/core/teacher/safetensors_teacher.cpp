@@ -21,7 +21,7 @@ class SafetensorsTeacher : public Teacher {
     metadata_.insert(header.metadata.begin(), header.metadata.end());
     for (const SafetensorsEntry& entry : header.entries) {
       if (!found.index.empty()) check_against_index(entry.name, path, found);
-      tensors_.push_back({entry.name, entry.sizes, entry.dtype, path.string()});
+      tensors_.push_back({entry.name, entry.sizes, entry.dtype, path.string(), at::kCPU});
       places_.push_back({file, entry.begin});
     }
   }

@@ -1,9 +1,7 @@
-#include "comm/store_worker.hpp"
+#include "comm/side_thread.hpp"
 
 #include <algorithm>
 #include <utility>
-
-#include "comm/deadline.hpp"
 
 namespace fakescore::detail {
 namespace {
@@ -12,7 +10,7 @@ constexpr std::chrono::milliseconds kLook{100};
 
 }  // namespace
 
-StoreWorker::StoreWorker() : shared_(std::make_shared<Shared>()) {
+SideThread::SideThread() : shared_(std::make_shared<Shared>()) {
   thread_ = std::thread([shared = shared_] {
     for (;;) {
       std::unique_lock<std::mutex> lock(shared->mutex);
@@ -25,34 +23,43 @@ StoreWorker::StoreWorker() : shared_(std::make_shared<Shared>()) {
   });
 }
 
-StoreWorker::~StoreWorker() {
+SideThread::~SideThread() {
   {
     const std::lock_guard<std::mutex> lock(shared_->mutex);
     shared_->stop = true;
   }
   shared_->changed.notify_all();
-  if (stuck_) {
+  if (running_.valid()) {
     thread_.detach();
   } else {
     thread_.join();
   }
 }
 
-bool StoreWorker::run(std::function<void()> job, std::chrono::milliseconds limit) {
+void SideThread::start(std::function<void()> job) {
   std::packaged_task<void()> task(std::move(job));
-  std::future<void> done = task.get_future();
+  running_ = task.get_future();
   {
     const std::lock_guard<std::mutex> lock(shared_->mutex);
     shared_->job = std::move(task);
   }
   shared_->changed.notify_all();
+}
+
+bool SideThread::ended_within(std::chrono::milliseconds time) {
+  if (running_.wait_for(time) != std::future_status::ready) return false;
+  std::exchange(running_, {}).get();
+  return true;
+}
+
+bool SideThread::run(std::function<void()> job, std::chrono::milliseconds limit,
+                     Deadline* waiting_for) {
+  start(std::move(job));
   Deadline deadline(limit);
-  while (done.wait_for(std::min(limit, kLook)) != std::future_status::ready) {
-    if (!deadline.passed()) continue;
-    stuck_ = true;
-    return false;
+  while (!ended_within(std::min(limit, kLook))) {
+    if (waiting_for != nullptr) waiting_for->left();
+    if (deadline.passed()) return false;
   }
-  done.get();
   return true;
 }
 
