@@ -6,7 +6,8 @@
 function(fakescore_add_gpu_test name)
   cmake_parse_arguments(ARG "" "" "SOURCES;LIBRARIES" ${ARGN})
   fakescore_add_test_executable(${name} SOURCES ${ARG_SOURCES}
-    ${PROJECT_SOURCE_DIR}/tests/gpu/gpu_main.cpp LIBRARIES fakescore::c10_cuda ${ARG_LIBRARIES})
+    ${PROJECT_SOURCE_DIR}/tests/gpu/gpu_main.cpp ${PROJECT_SOURCE_DIR}/tests/support/job_rank.cpp
+    LIBRARIES fakescore::c10_cuda ${ARG_LIBRARIES})
   target_include_directories(${name} PRIVATE ${PROJECT_SOURCE_DIR}/tests/emulation)
   add_test(NAME ${name}.gpu COMMAND ${name})
   set_tests_properties(${name}.gpu PROPERTIES LABELS gpu TIMEOUT 600 SKIP_RETURN_CODE 77
@@ -18,6 +19,7 @@ function(fakescore_add_gpu_test name)
       math(EXPR ranks "${seed} % 3 + 2")
       fakescore_add_emulated_entry(${name}.emulated.mpi.${ranks}.seed${seed} ${seed}
         "${MPIEXEC_EXECUTABLE}" --oversubscribe -n ${ranks} ${rank})
+      fakescore_unwind_for_mpi(${name}.emulated.mpi.${ranks}.seed${seed})
     endforeach()
   endif()
   if(FAKESCORE_TORCHRUN)

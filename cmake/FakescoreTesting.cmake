@@ -72,6 +72,10 @@ function(fakescore_add_world_test name)
   foreach(kind local process)
     if(NOT TARGET fakescore_${kind}_main)
       add_library(fakescore_${kind}_main OBJECT ${PROJECT_SOURCE_DIR}/tests/support/${kind}_main.cpp)
+      if(kind STREQUAL process)
+        target_sources(fakescore_process_main PRIVATE
+                       ${PROJECT_SOURCE_DIR}/tests/support/job_rank.cpp)
+      endif()
       fakescore_configure_target(fakescore_${kind}_main)
       target_include_directories(fakescore_${kind}_main PRIVATE ${PROJECT_SOURCE_DIR}/tests
                                                                 ${PROJECT_SOURCE_DIR}/src)
@@ -110,11 +114,15 @@ function(fakescore_add_world_entry test ranks backend)
   set_property(TEST ${test} APPEND PROPERTY ENVIRONMENT FAKESCORE_TEST_RANKS=${ranks}
                                                         FAKESCORE_TEST_BACKEND=${backend})
   if(backend STREQUAL mpi)
-    # Open MPI's plugins are unloaded when leaks are looked for: only the frames below them, in a
-    # whole stack, then tell whose a leak is.
-    set_property(TEST ${test} PROPERTY
-                 ENVIRONMENT_MODIFICATION ASAN_OPTIONS=string_append::fast_unwind_on_malloc=0)
+    fakescore_unwind_for_mpi(${test})
   endif()
+endfunction()
+
+# Open MPI's plugins are unloaded when leaks are looked for: only the frames below them, in a whole
+# stack, then tell whose a leak is.
+function(fakescore_unwind_for_mpi test)
+  set_property(TEST ${test} PROPERTY
+               ENVIRONMENT_MODIFICATION ASAN_OPTIONS=string_append::fast_unwind_on_malloc=0)
 endfunction()
 
 # Makes a registered test run on emulated CUDA devices (tests/emulation), with the label emulated in

@@ -1,17 +1,21 @@
-// One rank of a job in which one rank is struck by a signal in a chosen phase of
-// create_fake_score_meta. Leaves with the program's own exit code for a lost peer, after printing
-// the error and how long it took to hear of it.
+// One rank of a job in which one rank is struck in a chosen phase of create_fake_score_meta. Leaves
+// with the program's own exit code for a lost peer, after printing the error and how long it took
+// to hear of it.
 //
-//   meta_fault_rank PHASE SIGNAL VICTIM TIMEOUT_MS
+//   meta_fault_rank PHASE STRIKE VICTIM TIMEOUT_MS
 //
-// FAKESCORE_TEST_DEVICE says where the fake score lies: cpu unless set.
+// STRIKE is the number of a signal, or "gpu": its emulated GPU breaks.
+// FAKESCORE_TEST_DEVICE says where the fake score lies: cpu unless set. FAKESCORE_TEST_ABORT_MS
+// makes emulated NCCL take that long to abort.
 
+#include <signal.h>
 #include <unistd.h>
 
 #include <chrono>
 #include <cstdlib>
 #include <iostream>
 
+#include "emulation.hpp"
 #include "fakescore/fakescore.hpp"
 #include "support/faulty_communicator.hpp"
 #include "support/tiny_models.hpp"
@@ -19,6 +23,14 @@
 namespace {
 
 constexpr int kLostPeer = 5;
+
+void be_struck(const std::string& strike) {
+  if (strike == "gpu") {
+    fakescore::emulation::attached()->break_device();
+  } else {
+    ::raise(std::stoi(strike));
+  }
+}
 
 int run(std::unique_ptr<fakescore::Communicator> communicator) {
   const auto teacher = std::make_shared<fakescore::testing::AwkwardModule>();
@@ -45,10 +57,14 @@ int run(std::unique_ptr<fakescore::Communicator> communicator) {
 int main(int argc, char** argv) {
   if (argc != 5) return 2;
   const std::string phase = argv[1];
-  const int signal = std::atoi(argv[2]);
+  const std::string strike = argv[2];
   const int victim = std::atoi(argv[3]);
   const auto timeout = std::chrono::milliseconds(std::atoi(argv[4]));
   const char* device = std::getenv("FAKESCORE_TEST_DEVICE");
+  if (const char* abort_ms = std::getenv("FAKESCORE_TEST_ABORT_MS")) {
+    fakescore::emulation::attached()->set_abort_delay(
+        std::chrono::milliseconds(std::atoi(abort_ms)));
+  }
   auto communicator =
       fakescore::make_communicator(fakescore::detect_launch_env(), std::chrono::seconds(60),
                                    at::Device(device != nullptr ? device : "cpu"));
@@ -57,7 +73,7 @@ int main(int argc, char** argv) {
   communicator->set_timeout(timeout);
   if (communicator->rank() == victim) {
     communicator = std::make_unique<fakescore::testing::FaultyCommunicator>(
-        std::move(communicator), fakescore::testing::Fault{phase, signal});
+        std::move(communicator), fakescore::testing::Fault{phase, [&] { be_struck(strike); }});
   }
   return run(std::move(communicator));
 }

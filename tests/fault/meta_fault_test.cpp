@@ -4,10 +4,7 @@
 #include <gtest/gtest.h>
 #include <signal.h>
 
-#include <sstream>
-#include <torch/csrc/distributed/c10d/TCPStore.hpp>
-#include <tuple>
-
+#include "support/lost_rank.hpp"
 #include "support/process_group.hpp"
 
 namespace fakescore {
@@ -15,16 +12,16 @@ namespace {
 
 using std::chrono::milliseconds;
 using ::testing::AllOf;
+using testing::Fault;
 using ::testing::HasSubstr;
+using testing::line_of;
+using testing::name_fault;
 using testing::ProcessGroup;
 using testing::store_environment;
 
 constexpr int kWorldSize = 3;
 constexpr int kLostPeer = 5;
 constexpr milliseconds kTimeout{2000};
-constexpr milliseconds kCensus{2000};
-// The claim is that the wait is bounded, not that a busy machine is fast.
-constexpr milliseconds kSlack{15'000};
 constexpr milliseconds kPatience{60'000};
 const std::string kPhases[] = {"build", "agree",  "plan",   "place", "move",
                                "bulk",  "replay", "verify", "finish"};
@@ -33,41 +30,11 @@ std::vector<std::string> fault_arguments(const std::string& phase, int signal, i
   return {phase, std::to_string(signal), std::to_string(victim), std::to_string(kTimeout.count())};
 }
 
-/// The first line that begins with `word` and a blank; empty where there is none.
-std::string line_of(const std::string& output, const std::string& word) {
-  std::istringstream lines(output);
-  for (std::string line; std::getline(lines, line);) {
-    if (line.starts_with(word + " ")) return line;
-  }
-  return "";
-}
-
-void expect_heard_in_time(const std::string& output) {
-  const std::string line = line_of(output, "SECONDS");
-  ASSERT_FALSE(line.empty()) << output;
-  const double limit = std::chrono::duration<double>(kTimeout + kCensus + kSlack).count();
-  EXPECT_LT(std::stod(line.substr(line.find(' '))), limit);
-}
-
-/// Phase, signal, victim.
-using Fault = std::tuple<std::string, int, int>;
-
-std::string name_fault(const ::testing::TestParamInfo<Fault>& info) {
-  const auto& [phase, signal, victim] = info.param;
-  return phase + (signal == SIGKILL ? "_killed_rank_" : "_stopped_rank_") + std::to_string(victim);
-}
-
 class MetaFault : public ::testing::TestWithParam<Fault> {};
 
 TEST_P(MetaFault, SurvivorsEndWithTheSameErrorThatNamesTheVictim) {
   const auto& [phase, signal, victim] = GetParam();
-  // Served here, so that it outlives every rank.
-  c10d::TCPStoreOptions options;
-  options.port = 0;
-  options.isServer = true;
-  options.waitWorkers = false;
-  const auto store = c10::make_intrusive<c10d::TCPStore>("127.0.0.1", options);
-
+  const auto store = testing::serve_store();
   std::vector<std::vector<std::string>> environments;
   std::vector<size_t> survivors;
   for (int rank = 0; rank < kWorldSize; ++rank) {
@@ -86,7 +53,7 @@ TEST_P(MetaFault, SurvivorsEndWithTheSameErrorThatNamesTheVictim) {
     EXPECT_THAT(error, AllOf(HasSubstr("lost peer"),
                              HasSubstr("rank " + std::to_string(victim) + " of 3 did not answer")));
     EXPECT_EQ(error, line_of(outcomes[survivors.front()].output, "ERROR"));
-    expect_heard_in_time(outcomes[rank].output);
+    testing::expect_heard_in_time(outcomes[rank].output, kTimeout);
   }
 }
 

@@ -2,8 +2,7 @@
 // virtual machine is, goes on afterwards: nobody was lost.
 #include <gtest/gtest.h>
 
-#include <torch/csrc/distributed/c10d/TCPStore.hpp>
-
+#include "support/lost_rank.hpp"
 #include "support/process_group.hpp"
 
 namespace fakescore {
@@ -14,7 +13,7 @@ using testing::ProcessGroup;
 constexpr int kWorldSize = 3;
 constexpr std::chrono::milliseconds kPatience{60'000};
 // The ranks' timeout and how long they are stopped, in milliseconds.
-const std::vector<std::string> kArguments{"2000", "5000"};
+const std::vector<std::string> kArguments{"4000", "8000"};
 
 void expect_goes_on(ProcessGroup& ranks) {
   for (const auto& outcome : ranks.wait(kPatience)) {
@@ -30,11 +29,7 @@ TEST(SuspendedJob, GoesOnAsThreads) {
 }
 
 TEST(SuspendedJob, GoesOnOverAStore) {
-  c10d::TCPStoreOptions options;
-  options.port = 0;
-  options.isServer = true;
-  options.waitWorkers = false;
-  const auto store = c10::make_intrusive<c10d::TCPStore>("127.0.0.1", options);
+  const auto store = testing::serve_store();
   std::vector<std::vector<std::string>> environments;
   for (int rank = 0; rank < kWorldSize; ++rank) {
     environments.push_back(testing::store_environment(rank, kWorldSize, store->getPort()));

@@ -1,4 +1,5 @@
 fakescore_add_test_executable(meta_fault_rank SOURCES fault/meta_fault_rank.cpp)
+target_include_directories(meta_fault_rank PRIVATE ${PROJECT_SOURCE_DIR}/tests/emulation)
 fakescore_add_test_executable(meta_fault_test
   SOURCES fault/meta_fault_test.cpp support/process_group.cpp LIBRARIES GTest::gtest_main)
 target_compile_definitions(meta_fault_test PRIVATE

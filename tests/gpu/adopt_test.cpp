@@ -3,27 +3,24 @@
 #include <gtest/gtest.h>
 #include <torch/torch.h>
 
-#include <cstring>
-#include <torch/csrc/distributed/c10d/ProcessGroupNCCL.hpp>
-#include <torch/csrc/distributed/c10d/TCPStore.hpp>
-
 #include "fakescore/comm/adopt_c10d.hpp"
 #include "fakescore/comm/adopt_nccl.hpp"
-#include "fakescore/core/module_tensors.hpp"
 #include "fakescore/factory/fake_score_meta.hpp"
 #include "fakescore/sync/sync_module_states.hpp"
 #include "gpu/gpu_environment.hpp"
+#include "gpu/host_job.hpp"
+#include "gpu/mixed_module.hpp"
 #include "support/error_of.hpp"
 #include "support/rank_environment.hpp"
-#include "support/tensor_checks.hpp"
+#include "support/seeded_modules.hpp"
 #include "support/tiny_models.hpp"
 
 namespace fakescore {
 namespace {
 
 using testing::AwkwardModule;
-using testing::bit_equal;
 using ::testing::HasSubstr;
+using testing::make_host_nccl;
 using testing::rank_device;
 using testing::run_on_every_rank;
 
@@ -31,51 +28,9 @@ constexpr std::chrono::seconds kTimeout(60);
 
 std::unique_ptr<Communicator> control() { return make_communicator(detect_launch_env(), kTimeout); }
 
-/// What a host job would have made itself.
-ncclComm_t make_nccl(Communicator& communicator) {
-  ncclUniqueId id{};
-  if (communicator.rank() == 0) {
-    EXPECT_EQ(ncclGetUniqueId(&id), ncclSuccess);
-  }
-  const std::string bytes = communicator.broadcast_message(
-      std::string(id.internal, sizeof id.internal), 0, "the host job's id");
-  std::memcpy(id.internal, bytes.data(), sizeof id.internal);
-  const c10::DeviceGuard guard(rank_device());
-  ncclComm_t comm = nullptr;
-  EXPECT_EQ(ncclCommInitRank(&comm, communicator.world_size(), id, communicator.rank()),
-            ncclSuccess);
-  return comm;
-}
-
-c10::intrusive_ptr<c10d::ProcessGroup> make_process_group(Communicator& communicator) {
-  c10d::TCPStoreOptions options;
-  options.isServer = communicator.rank() == 0;
-  options.waitWorkers = false;
-  options.port = 0;
-  c10::intrusive_ptr<c10d::TCPStore> store;
-  if (communicator.rank() == 0) store = c10::make_intrusive<c10d::TCPStore>("127.0.0.1", options);
-  const std::string port = communicator.broadcast_message(
-      store ? std::to_string(store->getPort()) : "", 0, "the host job's port");
-  options.port = static_cast<uint16_t>(std::stoi(port));
-  if (!store) store = c10::make_intrusive<c10d::TCPStore>("127.0.0.1", options);
-
-  const int rank = communicator.rank();
-  const int size = communicator.world_size();
-  auto group = c10::make_intrusive<c10d::ProcessGroup>(store, rank, size);
-  group->setBackend(at::kCUDA, c10d::ProcessGroup::BackendType::NCCL,
-                    c10::make_intrusive<c10d::ProcessGroupNCCL>(
-                        store, rank, size, c10d::ProcessGroupNCCL::Options::create()));
-  return group;
-}
-
-std::shared_ptr<AwkwardModule> make_seeded(int seed) {
-  torch::manual_seed(seed);
-  return std::make_shared<AwkwardModule>();
-}
-
 /// The whole job over an adopted communicator.
 void expect_fake_score_over(Communicator& adopted) {
-  const auto teacher = make_seeded(3);
+  const auto teacher = testing::make_seeded<AwkwardModule>(3);
   MetaOptions options;
   options.verify = true;
   options.bucket_bytes = 200'000;
@@ -83,18 +38,12 @@ void expect_fake_score_over(Communicator& adopted) {
       adopted.rank() == 0 ? TeacherSource::module(teacher) : TeacherSource::path("/nonexistent");
   const MetaResult result = create_fake_score_meta([] { return std::make_shared<AwkwardModule>(); },
                                                    source, adopted, options);
-  const auto want = module_tensors(*teacher);
-  const auto got = module_tensors(*result.module);
-  for (size_t i = 0; i < want.size(); ++i) {
-    EXPECT_TRUE(got[i].tensor.is_cuda()) << want[i].name;
-    EXPECT_TRUE(bit_equal(want[i].tensor.contiguous(), got[i].tensor.cpu().contiguous()))
-        << want[i].name;
-  }
+  testing::expect_values(*teacher, *result.module);
 }
 
 TEST(AdoptNccl, MovesTheBytesAndLeavesTheHostJobsCommunicatorAlone) {
   run_on_every_rank([](Communicator& communicator) {
-    const ncclComm_t comm = make_nccl(communicator);
+    const ncclComm_t comm = make_host_nccl(communicator, rank_device());
     const auto stream = c10::cuda::getStreamFromPool(false, rank_device().index());
     {
       const auto adopted = adopt_nccl_communicator(comm, stream.stream(), control(), rank_device());
@@ -109,7 +58,7 @@ TEST(AdoptNccl, MovesTheBytesAndLeavesTheHostJobsCommunicatorAlone) {
 
 TEST(AdoptNccl, OrdersItsStreamWithTheCallers) {
   run_on_every_rank([](Communicator& communicator) {
-    const ncclComm_t comm = make_nccl(communicator);
+    const ncclComm_t comm = make_host_nccl(communicator, rank_device());
     const auto stream = c10::cuda::getStreamFromPool(false, rank_device().index());
     {
       const auto adopted = adopt_nccl_communicator(comm, stream.stream(), control(), rank_device());
@@ -128,7 +77,7 @@ TEST(AdoptNccl, OrdersItsStreamWithTheCallers) {
 
 TEST(AdoptNccl, RefusesACommunicatorOfOthers) {
   run_on_every_rank([](Communicator& communicator) {
-    const ncclComm_t comm = make_nccl(communicator);
+    const ncclComm_t comm = make_host_nccl(communicator, rank_device());
     const auto stream = c10::cuda::getStreamFromPool(false, rank_device().index());
     const auto other = static_cast<at::DeviceIndex>(rank_device().index() + 1);
     EXPECT_THAT(testing::error_of<ConfigError>([&] {
@@ -146,10 +95,25 @@ TEST(AdoptNccl, RefusesACommunicatorOfOthers) {
 
 TEST(AdoptProcessGroup, MovesTheBytesOverProcessGroupNccl) {
   run_on_every_rank([](Communicator& communicator) {
-    const auto group = make_process_group(communicator);
+    const auto group = testing::make_host_process_group(communicator);
     {
       const auto adopted = adopt_process_group(group, rank_device(), nullptr, kTimeout);
       expect_fake_score_over(*adopted);
+      adopted->all_gather("", "every rank is done with the store");
+    }
+    communicator.all_gather("", "before the group goes");
+  });
+}
+
+TEST(AdoptProcessGroup, SendsWhatLiesInHostMemoryOverTheControlPlane) {
+  run_on_every_rank([](Communicator& communicator) {
+    const auto group = testing::make_host_process_group(communicator);
+    {
+      const auto adopted = adopt_process_group(group, rank_device(), nullptr, kTimeout);
+      const auto module = testing::make_mixed_module(rank_device(), communicator.rank() + 1);
+      sync_module_states(*module, *adopted);
+      testing::expect_values(*testing::make_mixed_module(rank_device(), 1), *module);
+      EXPECT_TRUE(module->named_buffers()["host"].is_cpu());
       adopted->all_gather("", "every rank is done with the store");
     }
     communicator.all_gather("", "before the group goes");

@@ -6,6 +6,7 @@
 #include <torch/torch.h>
 
 #include "emulation/emulation.hpp"
+#include "fakescore/comm/make_communicator.hpp"
 #include "fakescore/core/error.hpp"
 #include "fakescore/factory/fake_score_meta.hpp"
 #include "gpu/gpu_environment.hpp"
@@ -114,10 +115,13 @@ TEST(GpuMemory, ATeacherOnTheGpuTakesNoDetour) {
     module->to(rank_device());
     const auto source = communicator.rank() == 0 ? TeacherSource::module(module)
                                                  : TeacherSource::path("/nonexistent");
+    at::getHostAllocator(at::kCUDA)->empty_cache();
     emulation->reset_counters();
+    const uint64_t pinned = emulation->counters().pinned_bytes;
     create_fake_score_meta(build_mixed, source, communicator, options_with(1 << 20, 1 << 20));
     EXPECT_EQ(emulation->counters().h2d_bytes, 0U);
     EXPECT_EQ(emulation->counters().d2h_bytes, 0U);
+    EXPECT_EQ(emulation->counters().pinned_bytes_peak, pinned) << "pinned memory is of no use here";
   });
 }
 
@@ -140,6 +144,36 @@ TEST(GpuMemory, TooLittleOnOneRankIsTheSameErrorEverywhereAndLeavesNothing) {
     const MetaResult result =
         create_fake_score_meta(build_mixed, source, communicator, options_with(1 << 20, 1 << 20));
     EXPECT_EQ(result.module->named_parameters()["large_1"][0].item<float>(), kSmallTensors + 2);
+  });
+}
+
+TEST(GpuMemory, OneRankWithoutPinnedMemoryIsTheSameErrorEverywhere) {
+  auto* emulation = emulation::attached();
+  if (emulation == nullptr) GTEST_SKIP() << "only the emulation can fail pinned allocations";
+  run_on_every_rank([&](Communicator& communicator) {
+    const auto host = make_communicator(detect_launch_env(), std::chrono::seconds(60));
+    MetaOptions options = options_with(1 << 20, 1 << 20);
+    options.device = rank_device();
+    const auto source = teacher_on_root(communicator);
+    const int odd = communicator.world_size() - 1;
+    at::getHostAllocator(at::kCUDA)->empty_cache();
+    if (communicator.rank() == odd) emulation->fail_pinned_allocations(1, 2);
+    const std::string text = testing::error_of<MemoryError>(
+        [&] { create_fake_score_meta(build_mixed, source, *host, options); });
+    EXPECT_THAT(text, HasSubstr("rank " + std::to_string(odd) + " in build: pinned memory"));
+    for (const auto& other : communicator.all_gather(text, "test")) EXPECT_EQ(other, text);
+    EXPECT_FALSE(host->broken());
+    emulation->fail_pinned_allocations(1, 0);
+  });
+}
+
+TEST(GpuMemory, ARankUsesItsOwnGpuAlone) {
+  auto* emulation = emulation::attached();
+  if (emulation == nullptr) GTEST_SKIP() << "only the emulation counts contexts";
+  run_on_every_rank([&](Communicator& communicator) {
+    create_fake_score_meta(build_mixed, teacher_on_root(communicator), communicator,
+                           options_with(1 << 20, 1 << 20));
+    EXPECT_EQ(emulation->counters().contexts, 1U) << "a context costs hundreds of megabytes";
   });
 }
 

@@ -6,6 +6,7 @@
 #include "fakescore/comm/make_communicator.hpp"
 #include "fakescore/core/error.hpp"
 #include "gpu/gpu_environment.hpp"
+#include "gpu/host_job.hpp"
 #include "support/error_of.hpp"
 #include "support/rank_environment.hpp"
 
@@ -109,6 +110,29 @@ TEST(NcclCommunicator, CreatingAndDestroyingLeavesNothing) {
     const auto after = emulation->counters();
     EXPECT_EQ(after.live_communicators, before.live_communicators);
     EXPECT_EQ(after.live_events, before.live_events);
+  });
+}
+
+// The last one: what it leaves behind ends only some seconds later.
+TEST(NcclCommunicator, DestructionDoesNotWaitForAnAbortThatTakesLong) {
+  auto* emulation = emulation::attached();
+  if (emulation == nullptr) GTEST_SKIP() << "only the emulation can make an abort slow";
+  run_on_every_rank([&](Communicator& communicator) {
+    constexpr std::chrono::seconds kAbort(40);
+    // Over a store: mpirun takes a rank that does not finalise MPI, for it lost a peer, for failed.
+    const auto store = testing::make_host_store(communicator);
+    auto other = make_nccl_communicator(
+        make_store_communicator(store, communicator.rank(), communicator.world_size(), "test",
+                                std::chrono::seconds(30)),
+        communicator.device());
+    communicator.all_gather("", "every rank has made it");
+    emulation->set_abort_delay(kAbort);
+    other->abandon("the test has had enough");
+    const auto begin = std::chrono::steady_clock::now();
+    other.reset();
+    EXPECT_LT(std::chrono::steady_clock::now() - begin, kAbort / 2);
+    emulation->set_abort_delay(std::chrono::seconds(0));
+    communicator.all_gather("", "every rank is done with the store");
   });
 }
 

@@ -5,19 +5,19 @@
 #include <gtest/gtest.h>
 #include <signal.h>
 
-#include <cstdlib>
-#include <sstream>
-#include <torch/csrc/distributed/c10d/TCPStore.hpp>
-#include <tuple>
-
-#include "support/process_group.hpp"
+#include "gpu/gpu_processes.hpp"
+#include "support/lost_rank.hpp"
 
 namespace fakescore {
 namespace {
 
 using std::chrono::milliseconds;
 using ::testing::AllOf;
+using ::testing::AnyOf;
+using testing::Fault;
 using ::testing::HasSubstr;
+using testing::line_of;
+using testing::name_fault;
 using testing::ProcessGroup;
 
 constexpr int kWorldSize = 3;
@@ -25,43 +25,33 @@ constexpr int kLostPeer = 5;
 constexpr milliseconds kTimeout{3000};
 constexpr milliseconds kPatience{60'000};
 
-/// Phase, signal, victim.
-using Fault = std::tuple<std::string, int, int>;
-
-std::string name_fault(const ::testing::TestParamInfo<Fault>& info) {
-  const auto& [phase, signal, victim] = info.param;
-  return phase + (signal == SIGKILL ? "_killed_rank_" : "_stopped_rank_") + std::to_string(victim);
-}
-
-std::string line_of(const std::string& output, const std::string& word) {
-  std::istringstream lines(output);
-  for (std::string line; std::getline(lines, line);) {
-    if (line.starts_with(word + " ")) return line;
-  }
-  return "";
-}
-
-class NcclFault : public ::testing::TestWithParam<Fault> {};
-
-TEST_P(NcclFault, SurvivorsEndWithTheSameErrorThatNamesTheVictim) {
-  const auto& [phase, signal, victim] = GetParam();
-  c10d::TCPStoreOptions options;
-  options.port = 0;
-  options.isServer = true;
-  options.waitWorkers = false;
-  const auto store = c10::make_intrusive<c10d::TCPStore>("127.0.0.1", options);
-
+std::vector<std::vector<std::string>> gpu_environments(uint16_t port) {
   std::vector<std::vector<std::string>> environments;
+  for (int rank = 0; rank < kWorldSize; ++rank) {
+    environments.push_back(testing::store_environment(rank, kWorldSize, port));
+    environments.back().emplace_back("FAKESCORE_TEST_DEVICE=cuda");
+  }
+  return environments;
+}
+
+ProcessGroup start_fault(const std::string& phase, const std::string& strike, int victim,
+                         const std::vector<std::vector<std::string>>& environments) {
+  return testing::start_on_gpus(
+      META_FAULT_RANK, {phase, strike, std::to_string(victim), std::to_string(kTimeout.count())},
+      environments);
+}
+
+class NcclPeerLost : public ::testing::TestWithParam<Fault> {};
+
+TEST_P(NcclPeerLost, SurvivorsEndWithTheSameErrorThatNamesTheVictim) {
+  const auto& [phase, signal, victim] = GetParam();
+  const auto store = testing::serve_store();
   std::vector<size_t> survivors;
   for (int rank = 0; rank < kWorldSize; ++rank) {
-    environments.push_back(testing::store_environment(rank, kWorldSize, store->getPort()));
-    environments.back().emplace_back("FAKESCORE_TEST_DEVICE=cuda");
     if (rank != victim) survivors.push_back(static_cast<size_t>(rank));
   }
-  ProcessGroup ranks(FAKESCORE_TEST_EMULATE,
-                     {META_FAULT_RANK, phase, std::to_string(signal), std::to_string(victim),
-                      std::to_string(kTimeout.count())},
-                     environments);
+  auto ranks =
+      start_fault(phase, std::to_string(signal), victim, gpu_environments(store->getPort()));
   const auto outcomes = ranks.wait(kPatience, survivors);
 
   for (const size_t rank : survivors) {
@@ -72,17 +62,81 @@ TEST_P(NcclFault, SurvivorsEndWithTheSameErrorThatNamesTheVictim) {
     EXPECT_THAT(error, AllOf(HasSubstr("lost peer"),
                              HasSubstr("rank " + std::to_string(victim) + " of 3 did not answer")));
     EXPECT_EQ(error, line_of(outcomes[survivors.front()].output, "ERROR"));
+    testing::expect_heard_in_time(outcomes[rank].output, kTimeout);
     if (phase == "bulk") {
       EXPECT_THAT(error, HasSubstr("NCCL broadcast of "));
     }
   }
 }
 
-INSTANTIATE_TEST_SUITE_P(Phases, NcclFault,
+INSTANTIATE_TEST_SUITE_P(Phases, NcclPeerLost,
                          ::testing::Combine(::testing::Values("plan", "bulk", "verify"),
                                             ::testing::Values(SIGKILL, SIGSTOP),
                                             ::testing::Values(0, 2)),
                          name_fault);
+
+TEST(NcclFault, AVictimThatServesTheStoreIsNamedByEverySurvivor) {
+  for (const int signal : {SIGKILL, SIGSTOP}) {
+    // Rank 0 serves the store: here it is only found a port.
+    const uint16_t port = testing::serve_store()->getPort();
+    auto environments = gpu_environments(port);
+    for (auto& environment : environments) {
+      environment.emplace_back("TORCHELASTIC_USE_AGENT_STORE=False");
+    }
+    auto ranks = start_fault("bulk", std::to_string(signal), 0, environments);
+    const auto outcomes = ranks.wait(kPatience, {1, 2});
+    for (const size_t rank : {1, 2}) {
+      SCOPED_TRACE("rank " + std::to_string(rank) + " printed: " + outcomes[rank].output);
+      ASSERT_TRUE(outcomes[rank].ended);
+      EXPECT_EQ(outcomes[rank].exit_code, kLostPeer);
+      EXPECT_THAT(line_of(outcomes[rank].output, "ERROR"),
+                  AllOf(HasSubstr("lost peer"), AnyOf(HasSubstr("error on rank 0"),
+                                                      HasSubstr("rank 0 of 3 did not answer"))));
+      testing::expect_heard_in_time(outcomes[rank].output, kTimeout);
+    }
+  }
+}
+
+TEST(NcclFault, AnAbortThatTakesLongDoesNotDelayTheError) {
+  if (testing::on_real_gpus()) GTEST_SKIP() << "only the emulation can make an abort slow";
+  const auto store = testing::serve_store();
+  auto environments = gpu_environments(store->getPort());
+  for (auto& environment : environments) environment.emplace_back("FAKESCORE_TEST_ABORT_MS=60000");
+  auto ranks = start_fault("bulk", std::to_string(SIGSTOP), 1, environments);
+  const auto outcomes = ranks.wait(kPatience, {0, 2});
+  for (const size_t rank : {0, 2}) {
+    SCOPED_TRACE("rank " + std::to_string(rank) + " printed: " + outcomes[rank].output);
+    EXPECT_TRUE(outcomes[rank].ended);
+    EXPECT_EQ(outcomes[rank].exit_code, kLostPeer);
+    EXPECT_EQ(line_of(outcomes[rank].output, "ERROR"), line_of(outcomes[0].output, "ERROR"));
+    testing::expect_heard_in_time(outcomes[rank].output, kTimeout);
+  }
+}
+
+TEST(NcclFault, ABrokenGpuIsTheSameErrorOnEveryRank) {
+  if (testing::on_real_gpus()) GTEST_SKIP() << "only the emulation can break a GPU";
+  const auto store = testing::serve_store();
+  auto ranks = start_fault("bulk", "gpu", 1, gpu_environments(store->getPort()));
+  const auto outcomes = ranks.wait(kPatience);
+  for (const auto& outcome : outcomes) {
+    SCOPED_TRACE(outcome.output);
+    EXPECT_TRUE(outcome.ended);
+    EXPECT_EQ(outcome.exit_code, kLostPeer);
+    EXPECT_THAT(line_of(outcome.output, "ERROR"),
+                AllOf(HasSubstr("rank 1 cannot go on"), HasSubstr("illegal memory access")));
+    EXPECT_EQ(line_of(outcome.output, "ERROR"), line_of(outcomes[0].output, "ERROR"));
+  }
+}
+
+TEST(NcclFault, AJobThatIsSuspendedAsAWholeGoesOn) {
+  const auto store = testing::serve_store();
+  auto ranks =
+      testing::start_on_gpus(SUSPENDED_RANK, {"4000", "8000"}, gpu_environments(store->getPort()));
+  for (const auto& outcome : ranks.wait(kPatience)) {
+    EXPECT_TRUE(outcome.ended) << outcome.output;
+    EXPECT_EQ(outcome.exit_code, 0) << outcome.output;
+  }
+}
 
 }  // namespace
 }  // namespace fakescore

@@ -4,6 +4,7 @@
 
 #include <filesystem>
 
+#include "gpu/gpu_processes.hpp"
 #include "launcher/program.hpp"
 #include "support/temp_folder.hpp"
 
@@ -22,8 +23,10 @@ using testing::shell_quoted;
 using testing::TempFolder;
 
 std::string run_on_gpu(const std::filesystem::path& teacher, const std::filesystem::path& output) {
-  return shell_quoted(FAKESCORE_TEST_EMULATE) + " " + program_command(run_of(teacher)) +
-         " --device cuda --output " + shell_quoted(output);
+  const std::string emulate =
+      testing::on_real_gpus() ? "" : shell_quoted(FAKESCORE_TEST_EMULATE) + " ";
+  return emulate + program_command(run_of(teacher)) + " --device cuda --output " +
+         shell_quoted(output);
 }
 
 #ifdef FAKESCORE_TEST_MPIEXEC
@@ -45,6 +48,19 @@ TEST(ProgramOnGpu, UnderTorchrunTheLastRankHasTheTeachersBits) {
   const auto result = run_shell(testing::torchrun(2) + run_on_gpu(kDigits, folder.path()));
   ASSERT_EQ(result.exit_code, 0) << result.output;
   EXPECT_THAT(result.output, HasSubstr("2 (nccl over store)"));
+  expect_same_tensors(kDigits, folder.path());
+}
+#endif
+
+#ifdef FAKESCORE_TEST_MPIEXEC
+TEST(ProgramOnGpu, RanksThatSeeOneGpuEachUseThatOne) {
+  const TempFolder folder;
+  // As Slurm's --gpus-per-task=1 has it.
+  const auto result =
+      run_shell(testing::mpirun(3) +
+                "sh -c 'CUDA_VISIBLE_DEVICES=$OMPI_COMM_WORLD_LOCAL_RANK exec \"$@\"' one_gpu " +
+                run_on_gpu(kDigits, folder.path()));
+  ASSERT_EQ(result.exit_code, 0) << result.output;
   expect_same_tensors(kDigits, folder.path());
 }
 #endif

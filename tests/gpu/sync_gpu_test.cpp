@@ -3,38 +3,24 @@
 #include <torch/torch.h>
 
 #include "fakescore/comm/make_communicator.hpp"
-#include "fakescore/core/module_tensors.hpp"
 #include "fakescore/factory/fake_score_meta.hpp"
 #include "fakescore/sync/sync_module_states.hpp"
 #include "gpu/gpu_environment.hpp"
+#include "gpu/mixed_module.hpp"
 #include "support/error_of.hpp"
 #include "support/rank_environment.hpp"
-#include "support/tensor_checks.hpp"
+#include "support/seeded_modules.hpp"
 #include "support/tiny_models.hpp"
 
 namespace fakescore {
 namespace {
 
 using testing::AwkwardModule;
-using testing::bit_equal;
+using testing::expect_values;
 using ::testing::HasSubstr;
+using testing::make_seeded;
 using testing::rank_device;
 using testing::run_on_every_rank;
-
-std::shared_ptr<AwkwardModule> make_seeded(int seed) {
-  torch::manual_seed(seed);
-  return std::make_shared<AwkwardModule>();
-}
-
-void expect_values(const torch::nn::Module& expected, const torch::nn::Module& actual) {
-  const auto want = module_tensors(expected);
-  const auto got = module_tensors(actual);
-  for (size_t i = 0; i < want.size(); ++i) {
-    // A copy to the host does not keep the strides of a view.
-    EXPECT_TRUE(bit_equal(want[i].tensor.cpu().contiguous(), got[i].tensor.cpu().contiguous()))
-        << want[i].name;
-  }
-}
 
 TEST(SyncOnGpu, GivesEveryRankTheRootsValues) {
   run_on_every_rank([](Communicator& communicator) {
@@ -42,10 +28,10 @@ TEST(SyncOnGpu, GivesEveryRankTheRootsValues) {
     options.root = communicator.world_size() - 1;
     options.bucket_bytes = 100'000;
     options.verify = true;
-    const auto module = make_seeded(communicator.rank());
+    const auto module = make_seeded<AwkwardModule>(communicator.rank());
     module->to(rank_device());
     sync_module_states(*module, communicator, options);
-    const auto expected = make_seeded(options.root);
+    const auto expected = make_seeded<AwkwardModule>(options.root);
     expected->to(rank_device());
     expect_values(*expected, *module);
   });
@@ -53,15 +39,9 @@ TEST(SyncOnGpu, GivesEveryRankTheRootsValues) {
 
 TEST(SyncOnGpu, TakesModulesThatAreInBothMemories) {
   run_on_every_rank([](Communicator& communicator) {
-    const auto make = [&](float value) {
-      auto module = std::make_shared<torch::nn::Module>();
-      module->register_parameter("gpu", torch::full({1000}, value, torch::device(rank_device())));
-      module->register_buffer("host", torch::full({50'000}, value));
-      return module;
-    };
-    const auto module = make(static_cast<float>(communicator.rank()) + 1);
+    const auto module = testing::make_mixed_module(rank_device(), communicator.rank() + 1);
     sync_module_states(*module, communicator);
-    expect_values(*make(1), *module);
+    expect_values(*testing::make_mixed_module(rank_device(), 1), *module);
     EXPECT_TRUE(module->named_buffers()["host"].is_cpu());
   });
 }
@@ -70,10 +50,10 @@ TEST(SyncOnGpu, StagesThroughHostMemoryWhereTheJobInsists) {
   run_on_every_rank([](Communicator& communicator) {
     const auto host = make_communicator(detect_launch_env(), std::chrono::seconds(60));
     ASSERT_TRUE(host->device().is_cpu());
-    const auto module = make_seeded(communicator.rank());
+    const auto module = make_seeded<AwkwardModule>(communicator.rank());
     module->to(rank_device());
     sync_module_states(*module, *host);
-    const auto expected = make_seeded(0);
+    const auto expected = make_seeded<AwkwardModule>(0);
     expect_values(*expected, *module);
 
     MetaOptions options;

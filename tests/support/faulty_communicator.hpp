@@ -1,7 +1,6 @@
 #pragma once
 
-#include <signal.h>
-
+#include <functional>
 #include <memory>
 #include <string>
 #include <utility>
@@ -14,11 +13,10 @@ namespace fakescore::testing {
 /// Where a rank is struck: at its first control message or bulk broadcast of a phase.
 struct Fault {
   std::string phase;  ///< the `what` of a control message, or "bulk"
-  int signal = SIGKILL;
+  std::function<void()> strike;
 };
 
-/// Passes every call on to a real communicator, but for the one at which this process is struck by
-/// a signal.
+/// Passes every call on to a real communicator, but for the one at which this process is struck.
 class FaultyCommunicator : public Communicator {
  public:
   FaultyCommunicator(std::unique_ptr<Communicator> inner, Fault fault)
@@ -55,7 +53,7 @@ class FaultyCommunicator : public Communicator {
 
  private:
   void strike_at(const std::string& phase) {
-    if (phase == fault_.phase) ::raise(fault_.signal);
+    if (phase == fault_.phase) fault_.strike();
   }
 
   std::unique_ptr<Communicator> inner_;

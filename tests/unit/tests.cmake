@@ -11,6 +11,9 @@ fakescore_add_test(bucket_plan_test
   SOURCES unit/bucket_plan_test.cpp ${PROJECT_SOURCE_DIR}/src/sync/bucket_plan.cpp
           ${PROJECT_SOURCE_DIR}/src/sync/byte_ranges.cpp
   LABELS unit)
+fakescore_add_test(flight_plan_test
+  SOURCES unit/flight_plan_test.cpp ${PROJECT_SOURCE_DIR}/src/sync/flight_plan.cpp LABELS unit)
+fakescore_add_test(deadline_test SOURCES unit/deadline_test.cpp LABELS unit)
 fakescore_add_test(load_plan_test
   SOURCES unit/load_plan_test.cpp ${PROJECT_SOURCE_DIR}/src/factory/load_plan.cpp
           ${PROJECT_SOURCE_DIR}/src/factory/load_plan_codec.cpp
@@ -21,6 +24,16 @@ fakescore_add_test(host_memory_test
 fakescore_add_test(create_fake_score_test SOURCES unit/create_fake_score_test.cpp LABELS unit)
 fakescore_add_test(meta_modules_test SOURCES unit/meta_modules_test.cpp LABELS unit)
 fakescore_add_test(meta_ops_test SOURCES unit/meta_ops_test.cpp LABELS unit)
+add_executable(second_copy_test unit/second_copy_test.cpp)
+fakescore_configure_target(second_copy_test)
+target_include_directories(second_copy_test PRIVATE ${PROJECT_SOURCE_DIR}/include
+                                                    ${PROJECT_SOURCE_DIR}/tests)
+target_compile_definitions(second_copy_test PRIVATE FAKESCORE_LIBRARY="$<TARGET_FILE:fakescore>")
+target_link_libraries(second_copy_test PRIVATE fakescore::torch GTest::gmock GTest::gtest_main
+                                               ${CMAKE_DL_LIBS})
+add_dependencies(second_copy_test fakescore)
+add_test(NAME second_copy_test COMMAND second_copy_test)
+fakescore_test_properties(second_copy_test unit 120)
 fakescore_add_test(meta_guard_test SOURCES unit/meta_guard_test.cpp LABELS unit)
 fakescore_add_test(checkpoint_module_test SOURCES unit/checkpoint_module_test.cpp LABELS unit)
 fakescore_add_test(dit_config_test SOURCES unit/dit_config_test.cpp LABELS unit)

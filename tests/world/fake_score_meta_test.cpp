@@ -11,6 +11,8 @@
 #include "fakescore/models/registry.hpp"
 #include "support/error_of.hpp"
 #include "support/rank_environment.hpp"
+#include "support/root_teacher.hpp"
+#include "support/seeded_modules.hpp"
 #include "support/temp_folder.hpp"
 #include "support/tensor_checks.hpp"
 #include "support/tiny_models.hpp"
@@ -24,41 +26,17 @@ using testing::bit_equal;
 using ::testing::ElementsAre;
 using testing::error_of;
 using ::testing::HasSubstr;
+using testing::NamedTensors;
+using testing::only_on_root;
+using testing::persistent_tensors;
 using testing::run_on_every_rank;
 using testing::TempFolder;
-using NamedTensors = std::vector<std::pair<std::string, at::Tensor>>;
 
 const std::filesystem::path kData = FAKESCORE_TEST_DATA;
 
-/// Ranks may be threads of one process, which share the default generator.
-std::mutex& generator_mutex() {
-  static std::mutex mutex;
-  return mutex;
-}
-
-std::shared_ptr<AwkwardModule> make_teacher() {
-  const std::lock_guard<std::mutex> lock(generator_mutex());
-  torch::manual_seed(11);
-  return std::make_shared<AwkwardModule>();
-}
+std::shared_ptr<AwkwardModule> make_teacher() { return testing::make_seeded<AwkwardModule>(11); }
 
 std::shared_ptr<torch::nn::Module> build_awkward() { return std::make_shared<AwkwardModule>(); }
-
-NamedTensors persistent_tensors(const torch::nn::Module& module) {
-  NamedTensors tensors;
-  for (const ModuleTensor& entry : module_tensors(module)) {
-    if (entry.kind != TensorKind::kNonPersistentBuffer) {
-      tensors.emplace_back(entry.name, entry.tensor.detach());
-    }
-  }
-  return tensors;
-}
-
-/// A teacher that only the root may open.
-TeacherSource only_on_root(const Communicator& communicator, NamedTensors tensors) {
-  if (communicator.rank() != 0) return TeacherSource::path("/nonexistent/on/this/rank");
-  return TeacherSource::state_dict(std::move(tensors));
-}
 
 void expect_same_on_every_rank(Communicator& communicator, const std::string& text) {
   for (const auto& other : communicator.all_gather(text, "test")) {

@@ -11,6 +11,7 @@
 #include "support/error_of.hpp"
 #include "support/lazy_module.hpp"
 #include "support/rank_environment.hpp"
+#include "support/seeded_modules.hpp"
 
 namespace fakescore {
 namespace {
@@ -21,21 +22,16 @@ using ::testing::HasSubstr;
 using testing::LazyModule;
 using testing::run_on_every_rank;
 
-/// Ranks may be threads of one process, which share the default generator: none goes on to a meta
-/// job, which may seed it, while another one draws here.
-std::shared_ptr<LazyModule> make_seeded(Communicator& communicator) {
-  static std::mutex mutex;
-  std::unique_lock<std::mutex> lock(mutex);
-  torch::manual_seed(31);
-  auto module = std::make_shared<LazyModule>();
-  lock.unlock();
+/// None goes on to a meta job, which may seed the default generator, while another one draws here.
+std::shared_ptr<LazyModule> make_teacher(Communicator& communicator) {
+  auto module = testing::make_seeded<LazyModule>(31);
   communicator.all_gather("", "teachers made");
   return module;
 }
 
 TEST(FakeScoreValues, KeepsLazyConjugatesAndNegatives) {
   run_on_every_rank([](Communicator& communicator) {
-    const auto teacher = make_seeded(communicator);
+    const auto teacher = make_teacher(communicator);
     for (const bool all : {true, false}) {
       MetaOptions options;
       options.verify = true;

@@ -9,6 +9,7 @@
 #include "support/error_of.hpp"
 #include "support/lazy_module.hpp"
 #include "support/rank_environment.hpp"
+#include "support/seeded_modules.hpp"
 #include "support/tensor_checks.hpp"
 #include "support/tiny_models.hpp"
 
@@ -19,27 +20,11 @@ using ::testing::AllOf;
 using testing::AwkwardModule;
 using testing::bit_equal;
 using testing::error_of;
+using testing::expect_values;
 using ::testing::HasSubstr;
 using testing::LazyModule;
+using testing::make_seeded;
 using testing::run_on_every_rank;
-
-/// The default generator is one a process: threads that are ranks take turns.
-template <class Module>
-std::shared_ptr<Module> make_seeded(uint64_t seed) {
-  static std::mutex mutex;
-  const std::lock_guard<std::mutex> lock(mutex);
-  torch::manual_seed(seed);
-  return std::make_shared<Module>();
-}
-
-void expect_values_of(const torch::nn::Module& expected, const torch::nn::Module& actual) {
-  const auto want = module_tensors(expected);
-  const auto got = module_tensors(actual);
-  ASSERT_EQ(want.size(), got.size());
-  for (size_t i = 0; i < want.size(); ++i) {
-    EXPECT_TRUE(bit_equal(want[i].tensor, got[i].tensor)) << want[i].name;
-  }
-}
 
 TEST(SyncModuleStates, GivesEveryRankTheRootsBits) {
   run_on_every_rank([](Communicator& communicator) {
@@ -51,7 +36,7 @@ TEST(SyncModuleStates, GivesEveryRankTheRootsBits) {
         options.bucket_bytes = bucket_bytes;
         options.verify = true;
         const SyncReport report = sync_module_states(*module, communicator, options);
-        expect_values_of(*make_seeded<AwkwardModule>(100 + root), *module);
+        expect_values(*make_seeded<AwkwardModule>(100 + root), *module);
         EXPECT_TRUE(report.digest);
         EXPECT_TRUE(module->named_parameters()["tied"].is_alias_of(module->weight));
       }
@@ -181,7 +166,7 @@ TEST(SyncModuleStates, DifferentModulesAreTheSameErrorOnEveryRank) {
     // The communicator is fine afterwards.
     const auto module = make_seeded<AwkwardModule>(5 + communicator.rank());
     sync_module_states(*module, communicator);
-    expect_values_of(*make_seeded<AwkwardModule>(5), *module);
+    expect_values(*make_seeded<AwkwardModule>(5), *module);
   });
 }
 

@@ -1,0 +1,36 @@
+#pragma once
+
+#include <string>
+#include <utility>
+#include <vector>
+
+#include "fakescore/comm/communicator.hpp"
+#include "fakescore/core/module_tensors.hpp"
+#include "fakescore/core/teacher_source.hpp"
+
+namespace fakescore::testing {
+
+using NamedTensors = std::vector<std::pair<std::string, at::Tensor>>;
+
+/// What a checkpoint of the module holds.
+inline NamedTensors persistent_tensors(const torch::nn::Module& module) {
+  NamedTensors tensors;
+  for (const ModuleTensor& entry : module_tensors(module)) {
+    if (entry.kind != TensorKind::kNonPersistentBuffer) {
+      tensors.emplace_back(entry.name, entry.tensor.detach());
+    }
+  }
+  return tensors;
+}
+
+/// `source` on rank 0; elsewhere a teacher that cannot be opened.
+inline TeacherSource only_on_root(const Communicator& communicator, const TeacherSource& source) {
+  if (communicator.rank() != 0) return TeacherSource::path("/nonexistent/on/this/rank");
+  return source;
+}
+
+inline TeacherSource only_on_root(const Communicator& communicator, NamedTensors tensors) {
+  return only_on_root(communicator, TeacherSource::state_dict(std::move(tensors)));
+}
+
+}  // namespace fakescore::testing

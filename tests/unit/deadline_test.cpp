@@ -1,0 +1,33 @@
+#include "comm/deadline.hpp"
+
+#include <gtest/gtest.h>
+
+#include <thread>
+
+namespace fakescore::detail {
+namespace {
+
+using std::chrono::milliseconds;
+
+TEST(Deadline, PassesOnceItsTimeIsUp) {
+  Deadline deadline(milliseconds(50));
+  std::this_thread::sleep_for(milliseconds(60));
+  EXPECT_TRUE(deadline.passed());
+  EXPECT_LE(deadline.left(), milliseconds(0));
+}
+
+TEST(Deadline, IsRenewedByProgress) {
+  Deadline deadline(milliseconds(0));
+  EXPECT_TRUE(deadline.passed());
+  deadline.renew(std::chrono::hours(1));
+  EXPECT_FALSE(deadline.passed());
+}
+
+TEST(Deadline, CountsATimeWithoutALookAsOneSecond) {
+  Deadline deadline(std::chrono::minutes(1));
+  std::this_thread::sleep_for(milliseconds(1500));
+  EXPECT_EQ(deadline.left(), std::chrono::seconds(59));
+}
+
+}  // namespace
+}  // namespace fakescore::detail
