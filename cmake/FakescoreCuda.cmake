@@ -28,9 +28,16 @@ list(TRANSFORM _fakescore_wheel_bins APPEND /bin)
 # The wheel's headers belong to the libraries that LibTorch was built with, so they come first.
 find_path(FAKESCORE_CUDA_INCLUDE cuda_runtime_api.h
           PATHS ${_fakescore_wheel_includes} /usr/local/cuda/include NO_DEFAULT_PATH)
+# NCCL's header includes CUDA's half-precision types, which include this of CCCL.
+set(_fakescore_cccl_includes ${_fakescore_wheel_includes} /usr/local/cuda/include)
+list(TRANSFORM _fakescore_cccl_includes APPEND /cccl)
+find_path(FAKESCORE_CCCL_INCLUDE nv/target
+          PATHS ${_fakescore_cccl_includes} ${_fakescore_wheel_includes} /usr/local/cuda/include
+          NO_DEFAULT_PATH)
 find_path(FAKESCORE_NCCL_INCLUDE nccl.h
           PATHS "${_fakescore_site}/nvidia/nccl/include" NO_DEFAULT_PATH)
-find_program(FAKESCORE_CUDA_COMPILER nvcc PATHS /usr/local/cuda/bin ${_fakescore_wheel_bins})
+find_program(FAKESCORE_CUDA_COMPILER nvcc PATHS ${_fakescore_wheel_bins} NO_DEFAULT_PATH)
+find_program(FAKESCORE_CUDA_COMPILER nvcc PATHS /usr/local/cuda/bin)
 
 # The wheels hold no lib*.so links for a linker to find, only files with a version.
 function(_fakescore_find_library variable)
@@ -49,15 +56,31 @@ _fakescore_find_library(FAKESCORE_NCCL_LIBRARY "${_fakescore_site}/nvidia/nccl/l
 _fakescore_find_library(FAKESCORE_C10_CUDA_LIBRARY "${FAKESCORE_TORCH_DIR}/lib/libc10_cuda.so")
 _fakescore_find_library(FAKESCORE_TORCH_CUDA_LIBRARY "${FAKESCORE_TORCH_DIR}/lib/libtorch_cuda.so")
 
+# Device code of another CUDA than the runtime's fails at run time, or does not compile.
+set(_fakescore_nvcc_fits OFF)
+set(_fakescore_nvcc_release "none")
+if(FAKESCORE_CUDA_COMPILER AND FAKESCORE_CUDART_LIBRARY)
+  execute_process(COMMAND "${FAKESCORE_CUDA_COMPILER}" --version OUTPUT_VARIABLE _fakescore_nvcc_says
+                  ERROR_QUIET)
+  if(_fakescore_nvcc_says MATCHES "release ([0-9]+)\\.([0-9]+)")
+    set(_fakescore_nvcc_release "${CMAKE_MATCH_1}.${CMAKE_MATCH_2}")
+    if(FAKESCORE_CUDART_LIBRARY MATCHES "\\.so\\.${CMAKE_MATCH_1}$")
+      set(_fakescore_nvcc_fits ON)
+    endif()
+  endif()
+endif()
+
 set(_fakescore_missing "")
 foreach(_fakescore_need
         "FAKESCORE_TORCH_CUDA_LIBRARY|libtorch_cuda.so in ${FAKESCORE_TORCH_DIR}/lib"
         "FAKESCORE_C10_CUDA_LIBRARY|libc10_cuda.so in ${FAKESCORE_TORCH_DIR}/lib"
         "FAKESCORE_CUDART_LIBRARY|libcudart.so.* in ${_fakescore_site}/nvidia/cu*/lib"
         "FAKESCORE_CUDA_INCLUDE|cuda_runtime_api.h in ${_fakescore_site}/nvidia/cu*/include and /usr/local/cuda/include"
+        "FAKESCORE_CCCL_INCLUDE|nv/target in ${_fakescore_site}/nvidia/cu*/include/cccl (PyPI: nvidia-cuda-cccl) and /usr/local/cuda/include"
         "FAKESCORE_NCCL_LIBRARY|libnccl.so.* in ${_fakescore_site}/nvidia/nccl/lib"
         "FAKESCORE_NCCL_INCLUDE|nccl.h in ${_fakescore_site}/nvidia/nccl/include"
-        "FAKESCORE_CUDA_COMPILER|nvcc on PATH, in /usr/local/cuda/bin and ${_fakescore_site}/nvidia/cu*/bin (PyPI: nvidia-cuda-nvcc)")
+        "FAKESCORE_CUDA_COMPILER|nvcc in ${_fakescore_site}/nvidia/cu*/bin (PyPI: nvidia-cuda-nvcc), on PATH and in /usr/local/cuda/bin"
+        "_fakescore_nvcc_fits|an nvcc of ${FAKESCORE_CUDART_LIBRARY}'s CUDA; ${FAKESCORE_CUDA_COMPILER} is of release ${_fakescore_nvcc_release}")
   string(REPLACE "|" ";" _fakescore_need "${_fakescore_need}")
   list(GET _fakescore_need 0 _fakescore_variable)
   if(NOT ${_fakescore_variable})
@@ -83,6 +106,7 @@ function(_fakescore_import target library include)
   target_include_directories(${target} SYSTEM INTERFACE "${include}")
 endfunction()
 _fakescore_import(fakescore::cudart "${FAKESCORE_CUDART_LIBRARY}" "${FAKESCORE_CUDA_INCLUDE}")
+target_include_directories(fakescore::cudart SYSTEM INTERFACE "${FAKESCORE_CCCL_INCLUDE}")
 _fakescore_import(fakescore::nccl "${FAKESCORE_NCCL_LIBRARY}" "${FAKESCORE_NCCL_INCLUDE}")
 _fakescore_import(fakescore::c10_cuda "${FAKESCORE_C10_CUDA_LIBRARY}"
                   "${FAKESCORE_TORCH_DIR}/include")

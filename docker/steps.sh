@@ -13,6 +13,9 @@ case ${1:-} in
   torch)
     fakescore_torch
     ;;
+  nvcc)
+    fakescore_nvcc
+    ;;
   build) # CMake's cache keeps FAKESCORE_CUDA for fakescore_build and for tests/run
     (cd "$root" && cmake --preset release -DFAKESCORE_PYTHON="$venv/bin/python3" \
       -DFAKESCORE_CUDA="$FAKESCORE_CUDA")
@@ -28,6 +31,6 @@ case ${1:-} in
     find "$site" -name '*.a' -delete
     ;;
   *)
-    fail "usage: docker/steps.sh packages|torch|build [TARGET...]|install|prune"
+    fail "usage: docker/steps.sh packages|torch|nvcc|build [TARGET...]|install|prune"
     ;;
 esac

@@ -59,9 +59,25 @@ fakescore_torch() {
   touch "$stamp"
 }
 
+# fakescore_nvcc: the compiler of device code and the headers that NCCL's own includes, from PyPI, where
+# the machine has no toolkit of the CUDA that torch was built with. A torch without CUDA needs none.
+fakescore_nvcc() {
+  local cuda nvcc
+  cuda=$("$venv/bin/python3" -c 'import importlib.metadata as m; print(m.version("cuda-toolkit"))' \
+    2>/dev/null) || return 0
+  for nvcc in "$venv"/lib/python3*/site-packages/nvidia/cu*/bin/nvcc /usr/local/cuda/bin/nvcc; do
+    [ -x "$nvcc" ] && "$nvcc" --version | grep -q "release ${cuda%%.*}\." && return
+  done
+  say "installing nvcc of CUDA $cuda into $venv"
+  "$venv/bin/pip" install --quiet --disable-pip-version-check --progress-bar off \
+    "cuda-toolkit[nvcc,nvvm,crt,cccl]==$cuda" ||
+    fail "pip could not install nvcc; see the messages above"
+}
+
 fakescore_setup() {
   fakescore_packages "${build_packages[@]}"
   fakescore_torch
+  fakescore_nvcc
   if [ "$(id -u)" -eq 0 ]; then
     export OMPI_ALLOW_RUN_AS_ROOT=1 OMPI_ALLOW_RUN_AS_ROOT_CONFIRM=1
   fi
