@@ -78,17 +78,29 @@ def job_environment(args: argparse.Namespace) -> Iterator[dict[str, str]]:
         yield environment | {"LD_LIBRARY_PATH": ":".join(path)}
 
 
+def stop(load: subprocess.Popen) -> None:
+    """Launchers end their ranks when they are asked to end, but not when they are killed."""
+    load.terminate()
+    try:
+        load.communicate(timeout=60)
+    except subprocess.TimeoutExpired:
+        load.kill()
+        load.communicate()
+
+
 def run_once(name: str, args: argparse.Namespace, environment: dict[str, str]) -> dict:
     """The line of JSON that a load printed, or {"error": ...}."""
+    load = subprocess.Popen(command_of(name, args), env=environment, stdout=subprocess.PIPE,
+                            stderr=subprocess.PIPE, text=True)
     try:
-        done = subprocess.run(command_of(name, args), env=environment, capture_output=True,
-                              text=True, timeout=args.timeout)
+        output, errors = load.communicate(timeout=args.timeout)
     except subprocess.TimeoutExpired:
+        stop(load)
         return {"error": f"took more than {args.timeout} s"}
-    lines = [line for line in done.stdout.splitlines() if line.startswith("{")]
-    if done.returncode != 0 or not lines:
-        said = (done.stderr or done.stdout).strip().splitlines() or ["nothing was printed"]
-        return {"error": next((line for line in said if "Error:" in line), said[-1])}
+    lines = [line for line in output.splitlines() if line.startswith("{")]
+    if load.returncode != 0 or not lines:
+        said = (errors or output).strip().splitlines() or ["nothing was printed"]
+        return {"error": next((line for line in said if "error:" in line.lower()), said[-1])}
     return json.loads(lines[-1])
 
 

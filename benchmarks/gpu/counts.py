@@ -79,7 +79,7 @@ def main() -> None:
                         default=HERE.parent.parent / "docs/images/pipeline_timeline.png")
     args = parser.parse_args()
     folder = args.build.parent / "benchmarks"
-    print("| teacher | ranks | bucket | bytes of the model | read (distinct) | to the device, rank 0 / "
+    print("| teacher | ranks | bucket | bytes of the model | read by rank 0 (distinct) | to the device, rank 0 / "
           "others | broadcast, rank 0 / others | NCCL launches | unpacked on the device, rank 0 / "
           "others |\n|---|---|---|---|---|---|---|---|---|")
     for case in CASES:
