@@ -2,9 +2,6 @@
 
 #include <c10/core/impl/VirtualGuardImpl.h>
 
-#include <memory>
-#include <utility>
-
 namespace fakescore::detail {
 
 bool is_usable(at::Device device) noexcept {
@@ -18,7 +15,7 @@ bool is_usable(at::Device device) noexcept {
 }
 
 void keep_for_good(std::vector<at::Tensor> tensors) noexcept {
-  static_cast<void>(std::make_unique<std::vector<at::Tensor>>(std::move(tensors)).release());
+  for (at::Tensor& tensor : tensors) static_cast<void>(tensor.unsafeReleaseTensorImpl());
 }
 
 }  // namespace fakescore::detail
