@@ -2,6 +2,7 @@
 #include <c10/core/StreamGuard.h>
 #include <c10/core/impl/VirtualGuardImpl.h>
 
+#include <functional>
 #include <list>
 
 #include "comm/controlled_communicator.hpp"
@@ -41,6 +42,7 @@ class ProcessGroupCommunicator : public detail::ControlledCommunicator {
   std::unique_ptr<PendingBroadcast> start_bulk(const at::Tensor& buffer, int root,
                                                const std::string& what) override;
   void begin(const std::shared_ptr<Bulk>& bulk, int root);
+  void poll_in_time(const std::string& what, const std::function<bool()>& is_done);
   void break_data_plane(const std::string& reason) noexcept override;
 
   c10::intrusive_ptr<c10d::ProcessGroup> group_;
@@ -95,27 +97,25 @@ void ProcessGroupCommunicator::begin(const std::shared_ptr<Bulk>& bulk, int root
     const c10::OptionalStreamGuard guard(current);
     bulk->work = group->broadcast(bulk->buffers, options);
   });
+  poll_in_time(bulk->what, [&] { return thread_.ended_within(std::chrono::milliseconds(0)); });
+}
+
+void ProcessGroupCommunicator::poll_in_time(const std::string& what,
+                                            const std::function<bool()>& is_done) {
   Deadline deadline(timeout());
   poll_until(
       [&] {
-        if (thread_.ended_within(std::chrono::milliseconds(0))) return true;
-        if (deadline.passed()) lose(bulk->what, "no progress in time");
+        if (is_done()) return true;
+        if (deadline.passed()) lose(what, "no progress in time");
         return false;
       },
-      bulk->what);
+      what);
 }
 
 void ProcessGroupCommunicator::finish(const std::shared_ptr<Bulk>& bulk) {
   require_healthy();
-  Deadline deadline(timeout());
   try {
-    poll_until(
-        [&] {
-          if (bulk->work->isCompleted()) return true;
-          if (deadline.passed()) lose(bulk->what, "no progress in time");
-          return false;
-        },
-        bulk->what);
+    poll_in_time(bulk->what, [&] { return bulk->work->isCompleted(); });
     if (const auto failure = bulk->work->exception()) std::rethrow_exception(failure);
   } catch (const CommError&) {
     throw;
