@@ -14,6 +14,7 @@ target_sources(fakescore PRIVATE
   core/module_tensors.cpp
   core/teacher/mapped_file.cpp
   core/teacher/memory_teacher.cpp
+  core/teacher/open_teacher.cpp
   core/teacher/safetensors_dtype.cpp
   core/teacher/safetensors_folder.cpp
   core/teacher/safetensors_header.cpp

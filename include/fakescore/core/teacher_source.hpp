@@ -10,6 +10,7 @@
 #include <utility>
 #include <vector>
 
+#include "fakescore/core/digest.hpp"
 #include "fakescore/export.hpp"
 
 namespace torch::nn {
@@ -27,6 +28,14 @@ struct TeacherTensor {
   at::Device device = at::kCPU;  ///< where `read` finds it
 };
 
+/// A file that an opened teacher reads: what ranks compare to know whether they see the same one.
+struct TeacherFile {
+  std::string path;
+  uint64_t bytes = 0;
+  int64_t modified_ns = 0;  ///< mtime, in nanoseconds since the epoch
+  Digest header;            ///< of what says which tensors it holds, and where
+};
+
 /// An opened teacher: the names and shapes of its tensors, and the tensors themselves.
 /// Use from one thread.
 class FAKESCORE_API Teacher {
@@ -40,6 +49,19 @@ class FAKESCORE_API Teacher {
   /// What the files say beside their tensors: the "__metadata__" of safetensors, of all shards
   /// together. A name mapped to a tensor's is tied to it, as safetensors' save_model writes it.
   virtual std::map<std::string, std::string> metadata() const { return {}; }
+  /// The files that `read` reads; empty for a teacher in memory.
+  virtual std::vector<TeacherFile> files() const { return {}; }
+};
+
+/// Which checkpoint of a path is meant.
+struct TeacherPathOptions {
+  /// Where a PyTorch file nests its state dict: "ema", "model.state_dict"; of a distributed
+  /// checkpoint, the part of the names before its tensors' own. Empty: the top.
+  std::string key;
+  /// Of a folder, the variant of its files: "fp16" means diffusion_pytorch_model.fp16.safetensors.
+  std::string variant;
+  /// Of a folder, the folder in it that holds the weights: "transformer".
+  std::string subfolder;
 };
 
 /// Names a teacher; cheap to make on every rank, opened on the root alone.
@@ -47,7 +69,7 @@ class FAKESCORE_API TeacherSource {
  public:
   /// A .safetensors file, a *.safetensors.index.json, or a folder that holds one index or one
   /// .safetensors file (diffusers' and transformers' names first). Nothing is opened here.
-  static TeacherSource path(std::filesystem::path path);
+  static TeacherSource path(std::filesystem::path path, TeacherPathOptions options = {});
   /// Named tensors in memory, the CPU's or the root's GPU.
   static TeacherSource state_dict(std::vector<std::pair<std::string, at::Tensor>> tensors);
   /// A module in memory: its parameters and buffers under their names.

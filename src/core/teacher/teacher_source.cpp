@@ -3,15 +3,16 @@
 #include <utility>
 
 #include "core/teacher/memory_teacher.hpp"
-#include "core/teacher/safetensors_teacher.hpp"
+#include "core/teacher/open_teacher.hpp"
 #include "fakescore/core/module_tensors.hpp"
 
 namespace fakescore {
 
-TeacherSource TeacherSource::path(std::filesystem::path path) {
+TeacherSource TeacherSource::path(std::filesystem::path path, TeacherPathOptions options) {
   std::string description = path.string();
-  return {std::move(description),
-          [path = std::move(path)] { return detail::open_safetensors_teacher(path); }};
+  return {std::move(description), [path = std::move(path), options = std::move(options)] {
+            return detail::open_teacher(path, options);
+          }};
 }
 
 TeacherSource TeacherSource::state_dict(std::vector<std::pair<std::string, at::Tensor>> tensors) {

@@ -1,0 +1,12 @@
+#include "core/teacher/open_teacher.hpp"
+
+#include "core/teacher/safetensors_teacher.hpp"
+
+namespace fakescore::detail {
+
+std::unique_ptr<Teacher> open_teacher(const std::filesystem::path& path,
+                                      const TeacherPathOptions& /*options*/) {
+  return open_safetensors_teacher(path);
+}
+
+}  // namespace fakescore::detail
