@@ -40,7 +40,7 @@ CASES = [Case("5,000 tensors of 4 KiB", "small", SMALL, 0, 2, MIB),
 def load(case: Case, build: pathlib.Path, folder: pathlib.Path) -> dict:
     teacher = folder / f"{case.file}.safetensors"
     if not teacher.exists():
-        make_teacher.write(teacher, case.shapes, "BF16", seed=1)
+        make_teacher.write(teacher, make_teacher.typed(case.shapes, "BF16"), seed=1)
     environment = os.environ | {"OMP_NUM_THREADS": "1", "FAKESCORE_EMULATION_MEMORY_MB": "1024"}
     command = ["mpirun", "--oversubscribe", "-n", case.ranks, build / "bin/emulate",
                build / "bin/load_benchmark", "--teacher", teacher, "--trace", trace_of(case, folder),

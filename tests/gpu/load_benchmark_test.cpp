@@ -17,7 +17,7 @@ using testing::run_shell;
 using testing::shell_quoted;
 using testing::TempFolder;
 
-const std::string kGpuBenchmarks = FAKESCORE_SOURCE_DIR "/benchmarks/gpu/";
+const std::string kBenchmarks = FAKESCORE_SOURCE_DIR "/benchmarks/";
 constexpr uint64_t kSmallTensors = 5000;
 constexpr uint64_t kLargeTensors = 4;
 constexpr uint64_t kSmallBytes = kSmallTensors * (4 << 10);
@@ -26,7 +26,7 @@ constexpr uint64_t kBucketBytes = 1 << 20;
 constexpr uint64_t kPinnedBytes = 1 << 20;
 
 std::string python(const std::string& script) {
-  return shell_quoted(FAKESCORE_TEST_PYTHON) + " " + shell_quoted(kGpuBenchmarks + script) + " ";
+  return shell_quoted(FAKESCORE_TEST_PYTHON) + " " + shell_quoted(kBenchmarks + script) + " ";
 }
 
 /// The object that a program printed, which its launcher's own lines may surround.
@@ -48,7 +48,7 @@ Traced trace_load(const std::string& launcher) {
   const auto teacher = shell_quoted(folder / "teacher.safetensors");
   const auto trace = shell_quoted(folder / "trace.json");
   const auto made =
-      run_shell(python("make_teacher.py") + teacher + " --kind small --small " +
+      run_shell(python("common/make_teacher.py") + teacher + " --kind small --small " +
                 std::to_string(kSmallTensors) + " --large " + std::to_string(kLargeTensors));
   EXPECT_EQ(made.exit_code, 0) << made.output;
   const auto loaded = run_shell(
@@ -57,7 +57,7 @@ Traced trace_load(const std::string& launcher) {
       " --bucket-bytes " + std::to_string(kBucketBytes) + " --pinned-bytes " +
       std::to_string(kPinnedBytes));
   EXPECT_EQ(loaded.exit_code, 0) << loaded.output;
-  const auto described = run_shell(python("timeline.py") + trace);
+  const auto described = run_shell(python("gpu/timeline.py") + trace);
   EXPECT_EQ(described.exit_code, 0) << described.output;
   return {printed_json(loaded.output), printed_json(described.output)};
 }

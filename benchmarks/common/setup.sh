@@ -1,10 +1,12 @@
 # shellcheck shell=bash
-# Sourced by benchmarks/gpu/run and benchmarks/gpu/count, after launcher/setup.sh. Defines
-# benchmark_venv, which sets $benchmark_python: an interpreter that has the peers and matplotlib beside
-# the torch that fakescore is built with.
+# Sourced by the commands of benchmarks/, after launcher/setup.sh. Defines benchmark_venv, which sets
+# $benchmark_python: an interpreter that has the peers and matplotlib beside the torch that fakescore
+# is built with, and finds the modules of benchmarks/common.
+
+export PYTHONPATH=$root/benchmarks/common${PYTHONPATH:+:$PYTHONPATH}
 
 benchmark_venv() {
-  local folder=$root/.venv-benchmarks$build_suffix requirements=$root/benchmarks/gpu/requirements.txt
+  local folder=$root/.venv-benchmarks$build_suffix requirements=$root/benchmarks/common/requirements.txt
   benchmark_python=$folder/bin/python3
   # Copied last: an environment without it was interrupted or holds other versions.
   cmp -s "$requirements" "$folder/requirements.txt" && return

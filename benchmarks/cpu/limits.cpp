@@ -1,0 +1,83 @@
+#include "limits.hpp"
+
+#include <mpi.h>
+#include <sys/mman.h>
+
+#include <algorithm>
+#include <chrono>
+#include <cstdint>
+#include <cstring>
+#include <new>
+#include <stdexcept>
+
+namespace fakescore::benchmark {
+namespace {
+
+constexpr size_t kMostSourceBytes = size_t{256} << 20;
+constexpr int kPattern = 0x5a;
+
+/// Anonymous memory, none of whose pages exists before it is touched.
+class Pages {
+ public:
+  explicit Pages(size_t bytes) : bytes_(bytes) {
+    void* const mapped =
+        ::mmap(nullptr, bytes, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+    if (mapped == MAP_FAILED) throw std::bad_alloc();
+    data_ = static_cast<char*>(mapped);
+  }
+  ~Pages() { ::munmap(data_, bytes_); }
+  Pages(const Pages&) = delete;
+  Pages& operator=(const Pages&) = delete;
+
+  char* data() const noexcept { return data_; }
+  void fill() { std::memset(data_, kPattern, bytes_); }
+  void check() const {
+    if (data_[0] != kPattern || std::memcmp(data_, data_ + 1, bytes_ - 1) != 0) {
+      throw std::runtime_error("the limit's bytes did not arrive");
+    }
+  }
+
+ private:
+  char* data_;
+  size_t bytes_;
+};
+
+template <typename Action>
+double timed(const Action& action) {
+  MPI_Barrier(MPI_COMM_WORLD);
+  const auto begin = std::chrono::steady_clock::now();
+  action();
+  MPI_Barrier(MPI_COMM_WORLD);
+  return std::chrono::duration<double>(std::chrono::steady_clock::now() - begin).count();
+}
+
+}  // namespace
+
+double broadcast_limit(size_t bytes) {
+  // MPI counts elements in an int: of doubles, enough for 16 GiB.
+  const size_t doubles = (bytes + sizeof(double) - 1) / sizeof(double);
+  int rank = 0;
+  MPI_Comm_rank(MPI_COMM_WORLD, &rank);
+  Pages pages(doubles * sizeof(double));
+  if (rank == 0) pages.fill();
+  const double seconds = timed(
+      [&] { MPI_Bcast(pages.data(), static_cast<int>(doubles), MPI_DOUBLE, 0, MPI_COMM_WORLD); });
+  pages.check();
+  return seconds;
+}
+
+double copy_limit(size_t bytes) {
+  const size_t source_bytes = std::min(bytes, kMostSourceBytes);
+  Pages source(source_bytes);
+  Pages target(bytes);
+  source.fill();
+  const double seconds = timed([&] {
+    for (size_t begin = 0; begin < bytes; begin += source_bytes) {
+      std::memcpy(target.data() + begin, source.data(), std::min(source_bytes, bytes - begin));
+    }
+  });
+  target.check();
+  return seconds;
+}
+
+}  // namespace fakescore::benchmark
