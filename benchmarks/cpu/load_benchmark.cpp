@@ -4,13 +4,14 @@
 #include <unistd.h>
 
 #include <CLI/CLI.hpp>
-#include <algorithm>
+#include <array>
 #include <chrono>
 #include <cstdio>
 #include <filesystem>
 #include <map>
 #include <nlohmann/json.hpp>
 #include <optional>
+#include <string>
 
 #include "fakescore/fakescore.hpp"
 #include "limits.hpp"
@@ -130,6 +131,14 @@ json size_of(const torch::nn::Module& module) {
   return {{"model_bytes", bytes}, {"tensors", tensors}};
 }
 
+json versions() {
+  std::array<char, MPI_MAX_LIBRARY_VERSION_STRING> mpi{};
+  int length = 0;
+  MPI_Get_library_version(mpi.data(), &length);
+  const std::string text(mpi.data());
+  return {{"torch", TORCH_VERSION}, {"mpi", text.substr(0, text.find(','))}};
+}
+
 bool run_load(const Options& options, Communicator& communicator) {
   const Structure structure = read_structure(options.teacher);
   Load load = load_once(options, structure, communicator);
@@ -140,8 +149,9 @@ bool run_load(const Options& options, Communicator& communicator) {
   load.rank["ties_right"] = comparison.ties_right;
   json line = size_of(*load.module);
   line["phases"] = phases_of(load.report);
+  line["versions"] = versions();
   line["sent_bytes"] = load.report.bytes;
-  line["ranks"] = gathered(load.rank, communicator);
+  line["by_rank"] = gathered(load.rank, communicator);
   if (communicator.rank() == kRoot) std::printf("%s\n", line.dump().c_str());
   return comparison.first_difference.empty() && comparison.buffers_right && comparison.ties_right;
 }
@@ -151,7 +161,7 @@ bool run_limits(const Options& options, Communicator& communicator) {
                   {"copy_seconds", copy_limit(options.limit_bytes)}};
   const json ranks = gathered(mine, communicator);
   if (communicator.rank() != kRoot) return true;
-  std::printf("%s\n", json{{"bytes", options.limit_bytes}, {"ranks", ranks}}.dump().c_str());
+  std::printf("%s\n", json{{"bytes", options.limit_bytes}, {"by_rank", ranks}}.dump().c_str());
   return true;
 }
 

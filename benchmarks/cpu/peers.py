@@ -237,7 +237,7 @@ def run(peer: str, args: argparse.Namespace) -> dict:
     phases = {phase: max(result["phases"].get(phase, 0) for result in results)
               for result in results for phase in result["phases"]}
     return {"model_bytes": results[0]["model_bytes"], "tensors": results[0]["tensors"],
-            "phases": phases, "ranks": [result["rank"] for result in results]}
+            "phases": phases, "by_rank": [result["rank"] for result in results]}
 
 
 def main() -> None:
