@@ -41,3 +41,13 @@ if(FAKESCORE_BUILD_EXAMPLES AND FAKESCORE_BUILD_TOOLS)
     add_dependencies(examples_test training)
   endif()
 endif()
+# A sanitizer keeps memory of its own, which is what this counts.
+if(TARGET cpu_load_benchmark AND NOT FAKESCORE_SANITIZE)
+  find_package(Python3 REQUIRED COMPONENTS Interpreter)
+  fakescore_add_launcher_test(cpu_benchmark_test
+    SOURCES launcher/cpu_benchmark_test.cpp LIBRARIES nlohmann_json::nlohmann_json)
+  target_compile_definitions(cpu_benchmark_test PRIVATE
+    FAKESCORE_BUILD_FOLDER="${PROJECT_BINARY_DIR}" FAKESCORE_TEST_PYTHON="${Python3_EXECUTABLE}")
+  add_dependencies(cpu_benchmark_test cpu_load_benchmark)
+  set_property(TEST cpu_benchmark_test PROPERTY PROCESSORS 2)
+endif()
