@@ -52,9 +52,13 @@ std::string own_group(const fs::path& root) {
 
 uint64_t peak_host_bytes() { return read_field("/proc/self/status", "VmHWM:").value_or(0) * 1024; }
 
+std::string host_id(const fs::path& root) {
+  return read_line(root / "proc/sys/kernel/random/boot_id");
+}
+
 std::vector<MemoryLimit> memory_limits(const fs::path& root) {
   std::vector<MemoryLimit> limits;
-  const std::string machine = read_line(root / "proc/sys/kernel/random/boot_id");
+  const std::string machine = host_id(root);
   if (machine.empty()) return limits;  // who shares them could not be told
   if (const auto free = read_field(root / "proc/meminfo", "MemAvailable:")) {
     const uint64_t swap = read_field(root / "proc/meminfo", "SwapFree:").value_or(0);

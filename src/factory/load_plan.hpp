@@ -18,7 +18,7 @@ enum class FillMode : int {
   kReplay = 3,    ///< some bytes come from no teacher tensor: replayed on the root first
 };
 
-/// One alias group; `fills` are the teacher tensors that go into it (root only).
+/// One alias group; `fills` are the teacher tensors that go into it.
 struct GroupPlan {
   struct Fill {
     size_t spec = 0;     ///< index into the manifest
@@ -38,7 +38,7 @@ struct LoadPlan {
   std::vector<std::string> replayed;
   std::vector<CastKey> cast;
 
-  /// For the other ranks: all but the fills.
+  /// For the other ranks.
   std::string serialize() const;
   static LoadPlan deserialize(const std::string& bytes);
 };

@@ -9,7 +9,10 @@ using nlohmann::json;
 std::string LoadPlan::serialize() const {
   json moves = json::array();
   for (const GroupPlan& group : groups) {
-    moves.push_back({group.group, static_cast<int>(group.mode), static_cast<int>(group.wire)});
+    json fills = json::array();
+    for (const auto& fill : group.fills) fills.push_back({fill.spec, fill.teacher});
+    moves.push_back({group.group, static_cast<int>(group.mode), static_cast<int>(group.wire),
+                     std::move(fills)});
   }
   json casts = json::array();
   for (const CastKey& key : cast) {
@@ -25,10 +28,14 @@ LoadPlan LoadPlan::deserialize(const std::string& bytes) {
   const json content = json::from_msgpack(bytes);
   LoadPlan plan;
   for (const json& move : content.at(0)) {
-    plan.groups.push_back({move.at(0).get<int64_t>(),
-                           static_cast<FillMode>(move.at(1).get<int>()),
-                           static_cast<at::ScalarType>(move.at(2).get<int>()),
-                           {}});
+    GroupPlan group{move.at(0).get<int64_t>(),
+                    static_cast<FillMode>(move.at(1).get<int>()),
+                    static_cast<at::ScalarType>(move.at(2).get<int>()),
+                    {}};
+    for (const json& fill : move.at(3)) {
+      group.fills.push_back({fill.at(0).get<size_t>(), fill.at(1).get<size_t>()});
+    }
+    plan.groups.push_back(std::move(group));
   }
   plan.missing = content.at(1).get<std::vector<std::string>>();
   plan.unexpected = content.at(2).get<std::vector<std::string>>();

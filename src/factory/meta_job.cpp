@@ -6,15 +6,13 @@
 #include <unordered_set>
 
 #include "core/broken_device.hpp"
-#include "core/copy_once.hpp"
 #include "factory/cast_module.hpp"
 #include "factory/host_memory.hpp"
+#include "factory/read_agreement.hpp"
 #include "factory/trainable.hpp"
 #include "fakescore/sync/run_agreed.hpp"
 #include "sync/agreement.hpp"
 #include "sync/options_check.hpp"
-#include "sync/populate.hpp"
-#include "sync/storage_bytes.hpp"
 #include "sync/verify.hpp"
 
 namespace fakescore::detail {
@@ -35,6 +33,7 @@ std::string describe(const MetaOptions& options, at::Device device) {
   // Ranks have GPUs of their own: the index may differ.
   return "device=" + c10::DeviceTypeName(device.type(), /*lower_case=*/true) +
          " root=" + std::to_string(options.root) +
+         " read=" + std::to_string(static_cast<int>(options.read)) +
          " bucket_bytes=" + describe_bytes(options.bucket_bytes) +
          " strict=" + std::to_string(options.strict) + " verify=" + std::to_string(options.verify) +
          " dtype=" + (options.dtype ? c10::toString(*options.dtype) : "unchanged");
@@ -153,6 +152,9 @@ void MetaJob::plan() {
   run_agreed(communicator_, "plan", ErrorCode::kTeacher, [this] {
     if (is_root()) plan_on_root();
   });
+  const ReadDecision decision = agree_on_read(communicator_, source_, teacher_, options_, device_);
+  report_.read = decision.read;
+  report_.read_reason = decision.reason;
   const std::string bytes =
       communicator_.broadcast_message(is_root() ? plan_.serialize() : "", options_.root, "plan");
   if (!is_root()) plan_ = LoadPlan::deserialize(bytes);
@@ -194,13 +196,11 @@ void MetaJob::place() {
   });
 }
 
-void MetaJob::move() { broadcast(/*replayed=*/false, "move"); }
-
 void MetaJob::replay() {
   run_agreed(communicator_, "replay", ErrorCode::kBuild, [this] {
     if (is_root()) replay_on_root();
   });
-  broadcast(/*replayed=*/true, "replay");
+  broadcast(make_transfers(/*replayed=*/true), "replay");
   teacher_.reset();
   tape_.reset();
 }
@@ -227,82 +227,6 @@ void MetaJob::replay_on_root() {
       info.message += " or one of " + std::to_string(groups.size() - 1) + " more tensors";
     }
     throw_error(std::move(info));
-  }
-}
-
-void MetaJob::broadcast(bool replayed, const std::string& phase) {
-  std::vector<Transfer> transfers;
-  for (const GroupPlan& group : plan_.groups) {
-    if ((group.mode == FillMode::kReplay) != replayed) continue;
-    transfers.push_back(make_transfer(group));
-  }
-  const auto result =
-      broadcast_transfers(data_plane_->communicator(), transfers,
-                          {options_.root, bucket_bytes_for(device_, options_.bucket_bytes),
-                           options_.pinned_bytes, phase, options_.progress});
-  agree(communicator_, phase, result.failure);
-  report_.phases.back().bytes = result.bytes;
-  report_.bytes += result.bytes;
-}
-
-/// A teacher may lie on another GPU than the fake score, or on one while that is on the CPU.
-at::Tensor MetaJob::read_teacher(size_t index) {
-  const at::Tensor tensor = teacher_->read(index);
-  return tensor.is_cpu() || tensor.device() == device_ ? tensor : tensor.to(device_);
-}
-
-Transfer MetaJob::make_transfer(const GroupPlan& group) {
-  const TensorSpec& first = manifest_.first_of_group(group.group);
-  Transfer transfer;
-  transfer.name = first.name;
-  transfer.layout.ranges = occupied_[static_cast<size_t>(group.group)];
-  if (group.mode == FillMode::kCast) transfer.layout.cast = Cast{group.wire, first.dtype};
-  transfer.destination = placement_->bytes(group.group);
-  if (!is_root() || group.fills.empty()) return transfer;
-  if (group.mode == FillMode::kInPlace || group.mode == FillMode::kCast) {
-    transfer.reads_host_memory = teacher_->tensors()[group.fills.front().teacher].device.is_cpu();
-    transfer.open_source = [this, index = group.fills.front().teacher] {
-      return element_bytes(read_teacher(index).resolve_conj().resolve_neg().contiguous());
-    };
-  } else {
-    transfer.open_source = [this, &group] {
-      assemble(group);
-      return at::Tensor();
-    };
-  }
-  return transfer;
-}
-
-void MetaJob::assemble(const GroupPlan& group) {
-  const at::Tensor& storage = placement_->bytes(group.group);
-  if (storage.is_cpu()) populate_pages(storage.mutable_data_ptr(), storage.nbytes());
-  for (const auto& fill : group.fills) {
-    copy_once(placement_->tensor(fill.spec), read_teacher(fill.teacher));
-  }
-  check_overlaps(group);
-}
-
-/// Where elements that were filled share memory, none may have overwritten what another brought.
-void MetaJob::check_overlaps(const GroupPlan& group) {
-  size_t filled = 0;
-  std::vector<ByteRange> ranges;
-  for (const auto& fill : group.fills) {
-    const TensorSpec& spec = manifest_.specs()[fill.spec];
-    filled += static_cast<size_t>(element_count(spec)) * c10::elementSize(spec.dtype);
-    const auto occupied = occupied_bytes(spec);
-    ranges.insert(ranges.end(), occupied.begin(), occupied.end());
-  }
-  size_t distinct = 0;
-  for (const ByteRange& range : merge(std::move(ranges))) distinct += range.size();
-  if (filled == distinct) return;
-  for (const auto& fill : group.fills) {
-    const TensorSpec& spec = manifest_.specs()[fill.spec];
-    const at::Tensor wanted = read_teacher(fill.teacher).to(spec.dtype);
-    if (digest_tensor(placement_->tensor(fill.spec)) == digest_tensor(wanted)) continue;
-    throw_error({ErrorCode::kTeacher, -1, "", spec.name,
-                 "shares memory, within itself or with other tensors of the module, for which the "
-                 "teacher holds contradictory values",
-                 "build a module that shares no such memory, or mend the teacher"});
   }
 }
 

@@ -40,6 +40,7 @@ class MetaJob {
   void finish();
 
   bool is_root() const { return communicator_.rank() == options_.root; }
+  bool every_rank_reads() const { return report_.read == TeacherRead::kEveryRank; }
   /// Times `body` as one phase of the report.
   void phase(const std::string& name, const std::function<void()>& body);
   void plan_on_root();
@@ -47,11 +48,15 @@ class MetaJob {
   void replay_on_root();
   void add_unregistered_tensors();
   void fill_module();
+  std::vector<Transfer> make_transfers(bool replayed);
   Transfer make_transfer(const GroupPlan& group);
   at::Tensor read_teacher(size_t index);
   void assemble(const GroupPlan& group);
   void check_overlaps(const GroupPlan& group);
-  void broadcast(bool replayed, const std::string& phase);
+  void read_on_every_rank(const std::vector<Transfer>& transfers);
+  void broadcast(const std::vector<Transfer>& transfers, const std::string& phase);
+  PipelineOptions pipeline_options(const std::string& phase) const;
+  void count_bytes(uint64_t bytes);
   void gather_report();
 
   const ModuleBuilder& build_;
@@ -65,7 +70,7 @@ class MetaJob {
   std::vector<ModuleTensor> tensors_;
   Manifest manifest_;
   std::vector<std::vector<ByteRange>> occupied_;
-  std::unique_ptr<Teacher> teacher_;  ///< root only
+  std::unique_ptr<Teacher> teacher_;  ///< of the ranks that read
   LoadPlan plan_;
   std::optional<Placement> placement_;
   std::optional<DataPlane> data_plane_;

@@ -7,6 +7,8 @@ target_sources(fakescore PRIVATE
   factory/load_plan.cpp
   factory/load_plan_codec.cpp
   factory/meta_job.cpp
+  factory/meta_move.cpp
   factory/meta_report.cpp
   factory/placement.cpp
+  factory/read_agreement.cpp
 )

@@ -1,6 +1,7 @@
 #include "sync/broadcast_pipeline.hpp"
 
 #include <ATen/Functions.h>
+#include <ATen/ops/from_blob.h>
 
 #include <algorithm>
 #include <cstring>
@@ -16,7 +17,7 @@ namespace fakescore::detail {
 namespace {
 
 constexpr size_t kBucketsInFlight = 4;
-constexpr size_t kPopulateAtLeast = 4096;
+constexpr size_t kPopulateAtLeast = size_t{64} << 10;  // below, a system call is not worth it
 
 class Pipeline {
  public:
@@ -26,12 +27,14 @@ class Pipeline {
         transfers_(transfers),
         options_(options),
         is_root_(communicator.rank() == options.root),
+        is_alone_(communicator.world_size() == 1),
         buckets_(plan_buckets(layouts_of(transfers), options.bucket_bytes)),
         sources_(transfers, buckets_),
         failure_(communicator.rank(), options.phase) {}
 
   /// Makes the memory for packed buckets, before anything is in flight.
   void allocate() {
+    if (is_alone_) return;
     size_t largest = 0;
     for (const Bucket& bucket : buckets_) {
       if (!bucket.in_place) largest = std::max(largest, bucket.bytes);
@@ -55,13 +58,7 @@ class Pipeline {
     const Bucket& bucket = buckets_[index];
     for (const Piece& piece : bucket.pieces) ready_piece(piece);
     const std::string& name = transfers_[bucket.pieces.front().transfer].name;
-    const at::Tensor buffer =
-        bucket.in_place ? in_place_buffer(bucket.pieces.front()) : packed_buffer(index, bucket);
-    if (is_root_ && !bucket.in_place) {
-      failure_.guard(name, [&] { pack(bucket, buffer); });
-    }
-    flights_[index % kBucketsInFlight] = {
-        communicator_.start_broadcast(buffer, options_.root, name), buffer};
+    if (!is_alone_) send(index, name);
     if (is_root_) {
       // The root's own copy is made while the bucket travels.
       for (const Piece& piece : bucket.pieces) {
@@ -71,40 +68,59 @@ class Pipeline {
     }
   }
 
+  void send(size_t index, const std::string& name) {
+    const Bucket& bucket = buckets_[index];
+    const at::Tensor buffer =
+        bucket.in_place ? in_place_buffer(bucket.pieces.front()) : packed_buffer(index, bucket);
+    if (is_root_ && !bucket.in_place) {
+      failure_.guard(name, [&] { pack(bucket, data_of(buffer)); });
+    }
+    flights_[index % kBucketsInFlight] = {
+        communicator_.start_broadcast(buffer, options_.root, name), buffer};
+  }
+
   void ready_piece(const Piece& piece) {
     if (is_root_) {
       failure_.guard(transfers_[piece.transfer].name, [&] { sources_.open(piece.transfer); });
     }
     const bool is_written = !is_root_ || sources_.bytes(piece.transfer).defined();
     if (is_written && piece.stored_bytes >= kPopulateAtLeast) {
-      populate_pages(stored(piece).mutable_data_ptr(), piece.stored_bytes);
+      populate_pages(stored(piece), piece.stored_bytes);
     }
   }
 
-  at::Tensor stored(const Piece& piece) const {
-    return transfers_[piece.transfer].destination.narrow(
-        0, static_cast<int64_t>(piece.stored_begin), static_cast<int64_t>(piece.stored_bytes));
+  static std::byte* data_of(const at::Tensor& bytes) {
+    return static_cast<std::byte*>(bytes.mutable_data_ptr());
   }
 
-  at::Tensor source(const Piece& piece) const {
+  std::byte* stored(const Piece& piece) const {
+    return data_of(transfers_[piece.transfer].destination) + piece.stored_begin;
+  }
+
+  /// The root's wire bytes: the source's, or those that the storage holds already.
+  const std::byte* source(const Piece& piece) const {
     const at::Tensor& bytes = sources_.bytes(piece.transfer);
     if (!bytes.defined()) return stored(piece);
-    return bytes.narrow(0, static_cast<int64_t>(piece.wire_begin),
-                        static_cast<int64_t>(piece.wire_bytes));
+    return static_cast<const std::byte*>(bytes.const_data_ptr()) + piece.wire_begin;
   }
 
   at::Tensor in_place_buffer(const Piece& piece) const {
-    return is_root_ ? source(piece) : stored(piece);
+    const at::Tensor& bytes = sources_.bytes(piece.transfer);
+    if (is_root_ && bytes.defined()) {
+      return bytes.narrow(0, static_cast<int64_t>(piece.wire_begin),
+                          static_cast<int64_t>(piece.wire_bytes));
+    }
+    return transfers_[piece.transfer].destination.narrow(
+        0, static_cast<int64_t>(piece.stored_begin), static_cast<int64_t>(piece.stored_bytes));
   }
 
   at::Tensor packed_buffer(size_t index, const Bucket& bucket) {
     return scratch_[index % kBucketsInFlight].narrow(0, 0, static_cast<int64_t>(bucket.bytes));
   }
 
-  void pack(const Bucket& bucket, const at::Tensor& buffer) const {
-    auto* bytes = static_cast<std::byte*>(buffer.mutable_data_ptr());
+  void pack(const Bucket& bucket, std::byte* buffer) const {
     for (const Piece& piece : bucket.pieces) {
-      std::memcpy(bytes + piece.bucket_offset, source(piece).const_data_ptr(), piece.wire_bytes);
+      std::memcpy(buffer + piece.bucket_offset, source(piece), piece.wire_bytes);
     }
   }
 
@@ -113,33 +129,39 @@ class Pipeline {
   }
 
   /// Puts wire bytes into the storage.
-  void land(const Piece& piece, const at::Tensor& wire) const {
-    const at::Tensor destination = stored(piece);
-    const auto& cast = transfers_[piece.transfer].layout.cast;
-    if (cast) {
-      destination.view(cast->stored).copy_(wire.view(cast->wire));
+  void land(const Piece& piece, const std::byte* wire) const {
+    if (const auto& cast = transfers_[piece.transfer].layout.cast) {
+      elements(stored(piece), piece.stored_bytes, cast->stored)
+          .copy_(elements(const_cast<std::byte*>(wire), piece.wire_bytes, cast->wire));
     } else {
-      std::memcpy(destination.mutable_data_ptr(), wire.const_data_ptr(), piece.wire_bytes);
+      std::memcpy(stored(piece), wire, piece.wire_bytes);
     }
+  }
+
+  static at::Tensor elements(std::byte* data, size_t bytes, at::ScalarType dtype) {
+    return at::from_blob(data, {static_cast<int64_t>(bytes / c10::elementSize(dtype))},
+                         at::dtype(dtype));
   }
 
   void finish(size_t index) {
     const Bucket& bucket = buckets_[index];
-    Flight flight = std::move(flights_[index % kBucketsInFlight]);
-    flight.broadcast->wait();
-    if (!is_root_ && !bucket.in_place) {
-      for (const Piece& piece : bucket.pieces) {
-        failure_.guard(transfers_[piece.transfer].name, [&] {
-          land(piece, flight.buffer.narrow(0, static_cast<int64_t>(piece.bucket_offset),
-                                           static_cast<int64_t>(piece.wire_bytes)));
-        });
-      }
-    }
+    if (!is_alone_) receive(index);
     bytes_ += bucket.bytes;
     if (options_.progress) {
       failure_.guard("progress callback", [&] {
         options_.progress({options_.phase, bytes_, total_bytes_});
       });
+    }
+  }
+
+  void receive(size_t index) {
+    const Bucket& bucket = buckets_[index];
+    const Flight flight = std::move(flights_[index % kBucketsInFlight]);
+    flight.broadcast->wait();
+    if (is_root_ || bucket.in_place) return;
+    for (const Piece& piece : bucket.pieces) {
+      failure_.guard(transfers_[piece.transfer].name,
+                     [&] { land(piece, data_of(flight.buffer) + piece.bucket_offset); });
     }
   }
 
@@ -152,6 +174,7 @@ class Pipeline {
   const std::vector<Transfer>& transfers_;
   const PipelineOptions& options_;
   bool is_root_;
+  bool is_alone_;  ///< nothing has to be packed or sent
   std::vector<Bucket> buckets_;
   TransferSources sources_;
   FirstFailure failure_;

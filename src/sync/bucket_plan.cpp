@@ -77,6 +77,13 @@ class Planner {
 
 }  // namespace
 
+size_t wire_bytes(const TransferLayout& layout) {
+  size_t bytes = 0;
+  for (const ByteRange& range : layout.ranges) bytes += range.size();
+  if (!layout.cast) return bytes;
+  return bytes / c10::elementSize(layout.cast->stored) * c10::elementSize(layout.cast->wire);
+}
+
 std::vector<Bucket> plan_buckets(const std::vector<TransferLayout>& transfers,
                                  size_t bucket_bytes) {
   Planner planner(bucket_bytes);

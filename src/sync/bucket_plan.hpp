@@ -23,6 +23,9 @@ struct TransferLayout {
   std::optional<Cast> cast;
 };
 
+/// What moves of a layout, without the gaps that alignment leaves.
+size_t wire_bytes(const TransferLayout& layout);
+
 /// A stretch of one storage within a bucket.
 struct Piece {
   size_t transfer = 0;      ///< index of the TransferLayout

@@ -16,12 +16,24 @@
 
 namespace fakescore {
 
+/// Who reads the teacher's bytes.
+enum class TeacherRead : int {
+  /// Every rank where the fake score is on CPUs, all ranks are on one host, and all of them see the
+  /// same files there: one page cache then feeds all. Otherwise the root.
+  kAuto = 0,
+  kRoot = 1,       ///< The root reads and broadcasts; no other rank opens the teacher.
+  kEveryRank = 2,  ///< Every rank reads for itself, on any number of hosts, or it is an error.
+};
+
 /// The same on every rank, `progress` aside.
 struct MetaOptions {
   /// Casts every floating-point parameter and buffer; nullopt keeps what `build` makes.
   std::optional<at::ScalarType> dtype;
-  /// The rank that opens the teacher.
+  /// The rank that opens the teacher, and plans for all.
   int root = 0;
+  /// Ranks see the same files where path, size, modification time and the digest of what says where
+  /// the tensors lie are equal.
+  TeacherRead read = TeacherRead::kAuto;
   /// Where the fake score lies: the CPU, or this rank's GPU, with its index (which may differ
   /// between ranks); nullopt: the communicator's device. On a GPU the bytes go over NCCL where the
   /// communicator has it, else through host memory.
@@ -52,7 +64,7 @@ struct CastKey {
 struct PhaseReport {
   std::string name;
   double seconds = 0;  ///< of the slowest rank
-  uint64_t bytes = 0;  ///< broadcast by the root
+  uint64_t bytes = 0;  ///< broadcast by the root, or read by each rank for itself
 };
 
 /// The same on every rank.
@@ -60,12 +72,14 @@ struct MetaReport {
   bool deep_copy = false;  ///< the single-process fallback was used; the rest is then empty
   int world_size = 1;
   std::string backend;
-  std::vector<std::string> missing;     ///< of the module, not in the teacher
-  std::vector<std::string> unexpected;  ///< of the teacher, not in the module
-  std::vector<std::string> replayed;    ///< computed from the record of `build`
+  TeacherRead read = TeacherRead::kRoot;  ///< kRoot or kEveryRank
+  std::string read_reason;                ///< why not every rank reads; may be empty
+  std::vector<std::string> missing;       ///< of the module, not in the teacher
+  std::vector<std::string> unexpected;    ///< of the teacher, not in the module
+  std::vector<std::string> replayed;      ///< computed from the record of `build`
   std::vector<CastKey> cast;
   std::vector<PhaseReport> phases;
-  uint64_t bytes = 0;                     ///< broadcast by the root, all phases
+  uint64_t bytes = 0;                     ///< of all phases
   double seconds = 0;                     ///< of the slowest rank
   std::vector<uint64_t> peak_host_bytes;  ///< peak resident set of the process, by rank
   /// Peak of LibTorch's allocator on the rank's GPU since the process began, by rank; empty for
@@ -82,13 +96,14 @@ struct MetaResult {
 /// Builds the teacher's fake score on every rank of a job.
 ///
 /// Every rank calls `build` under a MetaInitGuard, so that nothing is allocated; the structures are
-/// compared; storage is made; the root reads the teacher and broadcasts it; what the teacher does
+/// compared; storage is made; the root reads the teacher and broadcasts it, or every rank reads it
+/// (options.read); what the teacher does
 /// not hold (missing keys, non-persistent buffers, plain tensor members) is replayed on the root
 /// from the record of `build` and broadcast too. The result is on `options.device`, in training
 /// mode, and every floating-point or complex parameter requires gradients; all ranks hold the same
 /// bits. A tensor travels in the narrower of the teacher's dtype and the module's.
 ///
-/// Memory: a rank holds the model and a few buckets; the root maps the teacher's file beside it,
+/// Memory: a rank holds the model and a few buckets; who reads maps the teacher's files beside it,
 /// and pins options.pinned_bytes where the result is on a GPU.
 ///
 /// GPU: work begins after what the calling thread's current stream was given before, runs on
