@@ -13,6 +13,12 @@ const std::map<std::string, at::ScalarType>& dtypes() {
   return names;
 }
 
+const std::map<std::string, TeacherRead>& readers() {
+  static const std::map<std::string, TeacherRead> names{
+      {"auto", TeacherRead::kAuto}, {"root", TeacherRead::kRoot}, {"all", TeacherRead::kEveryRank}};
+  return names;
+}
+
 }  // namespace
 
 std::optional<at::ScalarType> RunOptions::scalar_type() const {
@@ -20,12 +26,12 @@ std::optional<at::ScalarType> RunOptions::scalar_type() const {
   return dtypes().at(dtype);
 }
 
+TeacherRead RunOptions::teacher_read() const { return readers().at(read); }
+
 CLI::App* add_run_command(CLI::App& app, RunOptions& options) {
   CLI::App* run = app.add_subcommand(
       "run", "Build the teacher's fake score on every rank of this job, and report");
-  run->add_option("--teacher", options.teacher,
-                  "safetensors file, index, or folder; opened on rank 0 alone")
-      ->required();
+  run->add_option("--teacher", options.teacher, "safetensors file, index, or folder")->required();
   run->add_option("--config", options.config,
                   "diffusers config.json, read on rank 0; default: the one beside the teacher");
   run->add_option("--dtype", options.dtype, "cast floating-point parameters and buffers to this")
@@ -34,6 +40,11 @@ CLI::App* add_run_command(CLI::App& app, RunOptions& options) {
                   "cpu, or cuda: the fake score on each rank's GPU, that of its local rank, over "
                   "NCCL")
       ->check(CLI::IsMember({"cpu", "cuda"}))
+      ->capture_default_str();
+  run->add_option("--read", options.read,
+                  "who reads the teacher: root, which broadcasts it; all: every rank, for itself; "
+                  "auto: all where every rank is on one host and sees the same files, else root")
+      ->check(CLI::IsMember(readers()))
       ->capture_default_str();
   run->add_option("--bucket-bytes", options.bucket_bytes,
                   "bytes of one broadcast; default: 1 MiB for cpu, 32 MiB for cuda")

@@ -8,7 +8,7 @@
 #include <optional>
 #include <string>
 
-#include "fakescore/sync/sync_module_states.hpp"
+#include "fakescore/factory/fake_score_meta.hpp"
 
 namespace fakescore::launcher {
 
@@ -17,6 +17,7 @@ struct RunOptions {
   std::filesystem::path config;  ///< empty: config.json beside the teacher, if there is one
   std::string dtype;             ///< empty: as the module is built
   std::string device = "cpu";
+  std::string read = "auto";
   std::optional<size_t> bucket_bytes;
   size_t pinned_bytes = kDefaultPinnedBytes;
   double timeout_seconds = 300;
@@ -27,6 +28,7 @@ struct RunOptions {
   bool quiet = false;
 
   std::optional<at::ScalarType> scalar_type() const;
+  TeacherRead teacher_read() const;
 };
 
 struct InspectOptions {

@@ -24,6 +24,16 @@ void print_keys(const char* title, const std::vector<std::string>& keys) {
   if (keys.size() > kKeysShown) fmt::print("  and {} more\n", keys.size() - kKeysShown);
 }
 
+const char* reader(const MetaReport& report) {
+  return report.read == TeacherRead::kEveryRank ? "all" : "root";
+}
+
+std::string reader_text(const MetaReport& report) {
+  if (report.read == TeacherRead::kEveryRank) return "every rank, for itself";
+  return "the root, which broadcasts it" +
+         (report.read_reason.empty() ? "" : " (" + report.read_reason + ")");
+}
+
 std::vector<std::string> cast_texts(const MetaReport& report) {
   std::vector<std::string> texts;
   for (const CastKey& key : report.cast) texts.push_back(cast_text(key));
@@ -36,7 +46,8 @@ void print_report(const MetaReport& report, const RunDescription& run) {
   fmt::print("fake score of {}\n", run.teacher);
   fmt::print("class       {}{}\n", run.class_name,
              run.has_forward ? "" : " (not registered: filled and verified, it has no forward)");
-  fmt::print("ranks       {} ({})\n\n", report.world_size, report.backend);
+  fmt::print("ranks       {} ({})\n", report.world_size, report.backend);
+  fmt::print("read by     {}\n\n", reader_text(report));
   fmt::print("{:<10} {:>10} {:>12}\n", "phase", "seconds", "bytes");
   for (const PhaseReport& phase : report.phases) {
     fmt::print("{:<10} {:>10.3f} {:>12}\n", phase.name, phase.seconds,
@@ -62,9 +73,14 @@ void print_report(const MetaReport& report, const RunDescription& run) {
 
 void write_report(const std::filesystem::path& path, const MetaReport& report,
                   const RunDescription& run) {
-  nlohmann::ordered_json json{{"teacher", run.teacher},         {"class", run.class_name},
-                              {"has_forward", run.has_forward}, {"world_size", report.world_size},
-                              {"backend", report.backend},      {"seconds", report.seconds},
+  nlohmann::ordered_json json{{"teacher", run.teacher},
+                              {"class", run.class_name},
+                              {"has_forward", run.has_forward},
+                              {"world_size", report.world_size},
+                              {"backend", report.backend},
+                              {"read", reader(report)},
+                              {"read_reason", report.read_reason},
+                              {"seconds", report.seconds},
                               {"bytes", report.bytes}};
   json["phases"] = nlohmann::ordered_json::array();
   for (const PhaseReport& phase : report.phases) {

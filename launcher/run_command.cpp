@@ -91,6 +91,7 @@ MetaOptions make_meta_options(const RunOptions& options, const Communicator& com
   MetaOptions meta;
   meta.dtype = options.scalar_type();
   meta.root = kRoot;
+  meta.read = options.teacher_read();
   meta.bucket_bytes = options.bucket_bytes;
   meta.pinned_bytes = options.pinned_bytes;
   meta.strict = options.strict;

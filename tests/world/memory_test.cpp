@@ -53,22 +53,25 @@ void write_teacher(const std::filesystem::path& path, at::ScalarType dtype, bool
   save_safetensors(path, tensors);
 }
 
-void expect_model_and_little_more(at::ScalarType dtype, bool tie) {
+void expect_model_and_little_more(at::ScalarType dtype, bool tie, bool all_read = false) {
 #ifdef __SANITIZE_ADDRESS__
   GTEST_SKIP() << "a sanitizer keeps memory of its own";
 #endif
   run_on_every_rank([&](Communicator& communicator) {
     const TempFolder folder;
     const auto path = folder / "teacher.safetensors";
-    if (communicator.rank() == 0) write_teacher(path, dtype, tie);
-    const auto source =
-        communicator.rank() == 0 ? TeacherSource::path(path) : TeacherSource::path("/nonexistent");
+    const bool reads = communicator.rank() == 0 || all_read;
+    if (reads) write_teacher(path, dtype, tie);
+    // Every rank has a file of its own, which is the same to it.
+    if (reads) std::filesystem::last_write_time(path, std::filesystem::file_time_type());
+    const auto source = reads ? TeacherSource::path(path) : TeacherSource::path("/nonexistent");
     ::malloc_trim(0);
     communicator.all_gather("", "teacher written");
     const int64_t before = anonymous_bytes();
     int64_t most = 0;
     const auto sample = [&] { most = std::max(most, anonymous_bytes() - before); };
     MetaOptions options;
+    options.read = all_read ? TeacherRead::kEveryRank : TeacherRead::kRoot;
     options.progress = [&](const Progress&) { sample(); };
     const auto result =
         create_fake_score_meta([&] { return build_layers(tie); }, source, communicator, options);
@@ -84,6 +87,10 @@ TEST(Memory, OfAPlainTeacher) { expect_model_and_little_more(torch::kFloat, /*ti
 
 TEST(Memory, OfATeacherThatIsCast) {
   expect_model_and_little_more(torch::kBFloat16, /*tie=*/false);
+}
+
+TEST(Memory, OfATeacherThatEveryRankReads) {
+  expect_model_and_little_more(torch::kFloat, /*tie=*/false, /*all_read=*/true);
 }
 
 TEST(Memory, OfATeacherWithATie) { expect_model_and_little_more(torch::kFloat, /*tie=*/true); }
