@@ -31,6 +31,7 @@ struct Options {
   std::filesystem::path teacher;
   MetaOptions meta;
   std::optional<size_t> bucket_bytes;
+  TeacherRead read = TeacherRead::kAuto;
   bool sample = false;
   size_t limit_bytes = 0;
 };
@@ -150,7 +151,8 @@ bool run_load(const Options& options, Communicator& communicator) {
   json line = size_of(*load.module);
   line["phases"] = phases_of(load.report);
   line["versions"] = versions();
-  line["sent_bytes"] = load.report.bytes;
+  line["moved_bytes"] = load.report.bytes;
+  line["read_by"] = load.report.read == TeacherRead::kEveryRank ? "all" : "root";
   line["by_rank"] = gathered(load.rank, communicator);
   if (communicator.rank() == kRoot) std::printf("%s\n", line.dump().c_str());
   return comparison.first_difference.empty() && comparison.buffers_right && comparison.ties_right;
@@ -174,6 +176,11 @@ int main(int argc, char** argv) {
       ->required()
       ->check(CLI::ExistingFile);
   load->add_option("--bucket-bytes", options.bucket_bytes, "bytes of one broadcast");
+  load->add_option("--read", options.read, "who reads the teacher: auto, root or all")
+      ->transform(CLI::CheckedTransformer(
+          std::map<std::string, TeacherRead>{{"auto", TeacherRead::kAuto},
+                                             {"root", TeacherRead::kRoot},
+                                             {"all", TeacherRead::kEveryRank}}));
   load->add_flag("--sample", options.sample, "find the peak of memory, which costs time");
   CLI::App* const limits = app.add_subcommand("limits", "the broadcast and the copy alone");
   limits->add_option("--bytes", options.limit_bytes, "bytes of the model")
@@ -181,6 +188,7 @@ int main(int argc, char** argv) {
       ->check(CLI::PositiveNumber);
   CLI11_PARSE(app, argc, argv);
   options.meta.bucket_bytes = options.bucket_bytes;
+  options.meta.read = options.read;
   try {
     const auto communicator = make_communicator(detect_launch_env());
     warm_up(*communicator);
