@@ -149,10 +149,12 @@ void MetaJob::agree_on_structure() {
 }
 
 void MetaJob::plan() {
-  run_agreed(communicator_, "plan", ErrorCode::kTeacher, [this] {
+  ReadAgreement agreement(communicator_, options_, device_);
+  run_agreed(communicator_, "plan", ErrorCode::kTeacher, [&] {
     if (is_root()) plan_on_root();
+    agreement.try_open(source_, teacher_);
   });
-  const ReadDecision decision = agree_on_read(communicator_, source_, teacher_, options_, device_);
+  const ReadDecision decision = agreement.decide(source_, teacher_);
   report_.read = decision.read;
   report_.read_reason = decision.reason;
   const std::string bytes =

@@ -1,7 +1,7 @@
 #include "factory/read_agreement.hpp"
 
 #include <nlohmann/json.hpp>
-#include <optional>
+#include <set>
 
 #include "factory/host_memory.hpp"
 #include "fakescore/core/digest.hpp"
@@ -14,14 +14,15 @@ using nlohmann::json;
 
 constexpr const char* kPhase = "plan";
 
-/// What the root tells the others of the files that it has opened.
+/// What the root tells the others of the files that it has opened; empty where there are none.
 std::string describe_files(const Teacher& teacher) {
+  if (teacher.files().empty()) return "";
   json files = json::array();
   for (const TeacherFile& file : teacher.files()) {
     files.push_back({file.path, file.bytes, file.modified_ns, to_string(file.header)});
   }
   std::string bytes;
-  json::to_msgpack(json::array({host_id(), std::move(files)}), bytes);
+  json::to_msgpack(files, bytes);
   return bytes;
 }
 
@@ -47,55 +48,50 @@ std::string first_difference(const json& root_files, const Teacher& teacher) {
   return "";
 }
 
-/// Why this rank cannot read what the root reads; empty, and the teacher open, where it can.
-std::string try_to_read(const std::string& from_root, const TeacherSource& source,
-                        std::unique_ptr<Teacher>& teacher, TeacherRead wanted, int rank) {
-  const json root = json::from_msgpack(from_root);
-  const auto root_host = root.at(0).get<std::string>();
-  if (wanted == TeacherRead::kAuto && (root_host.empty() || root_host != host_id())) {
-    return "is on another host than the root";
-  }
-  try {
-    if (!teacher) teacher = source.open();
-  } catch (...) {
-    const ErrorInfo info = describe_current_exception(rank, kPhase, ErrorCode::kTeacher);
-    return info.subject + ' ' + info.message;
-  }
-  return first_difference(root.at(1), *teacher);
-}
-
-/// Known without asking anybody.
-std::optional<ReadDecision> decide_alone(const Communicator& communicator,
-                                         const MetaOptions& options, at::Device device) {
-  if (options.read == TeacherRead::kRoot || communicator.world_size() == 1) return ReadDecision{};
-  if (options.read == TeacherRead::kAuto && !device.is_cpu()) {
-    return ReadDecision{TeacherRead::kRoot, "the fake score is on GPUs"};
-  }
-  return std::nullopt;
+/// Whether all ranks run on one machine; where the kernel does not say, they do not.
+bool on_one_host(Communicator& communicator) {
+  const auto hosts = communicator.all_gather(host_id(), kPhase);
+  return !hosts.front().empty() && std::set<std::string>(hosts.begin(), hosts.end()).size() == 1;
 }
 
 }  // namespace
 
-ReadDecision agree_on_read(Communicator& communicator, const TeacherSource& source,
-                           std::unique_ptr<Teacher>& teacher, const MetaOptions& options,
-                           at::Device device) {
-  if (const auto decision = decide_alone(communicator, options, device)) return *decision;
-  const bool is_root = communicator.rank() == options.root;
-  const bool has_files = is_root && !teacher->files().empty();
-  const std::string from_root = communicator.broadcast_message(
-      has_files ? describe_files(*teacher) : "", options.root, kPhase);
-  std::string problem = "has the teacher in memory";
-  if (!from_root.empty()) {
-    problem = try_to_read(from_root, source, teacher, options.read, communicator.rank());
+ReadAgreement::ReadAgreement(Communicator& communicator, const MetaOptions& options,
+                             at::Device device)
+    : communicator_(communicator), options_(options) {
+  if (options.read == TeacherRead::kRoot || communicator.world_size() == 1) {
+    root_alone_ = true;
+  } else if (options.read == TeacherRead::kAuto) {
+    root_alone_ = !device.is_cpu() || !on_one_host(communicator);
+    if (root_alone_) reason_ = device.is_cpu() ? "ranks are on several hosts" : "it is on GPUs";
   }
-  const auto problems = communicator.all_gather(problem, kPhase);
+}
+
+void ReadAgreement::try_open(const TeacherSource& source, std::unique_ptr<Teacher>& teacher) {
+  if (root_alone_ || is_root()) return;
+  try {
+    teacher = source.open();
+  } catch (...) {
+    const ErrorInfo info =
+        describe_current_exception(communicator_.rank(), kPhase, ErrorCode::kTeacher);
+    problem_ = info.subject + ' ' + info.message;
+  }
+}
+
+ReadDecision ReadAgreement::decide(const TeacherSource& source, std::unique_ptr<Teacher>& teacher) {
+  if (root_alone_) return {TeacherRead::kRoot, reason_};
+  const std::string files = communicator_.broadcast_message(
+      is_root() ? describe_files(*teacher) : "", options_.root, kPhase);
+  if (files.empty()) problem_ = "has the teacher in memory";
+  if (problem_.empty()) problem_ = first_difference(json::from_msgpack(files), *teacher);
+  const auto problems = communicator_.all_gather(problem_, kPhase);
   // What the root says concerns all ranks, so its problem comes first.
   for (size_t i = 0; i < problems.size(); ++i) {
-    const size_t rank = (static_cast<size_t>(options.root) + i) % problems.size();
+    const size_t rank = (static_cast<size_t>(options_.root) + i) % problems.size();
     if (problems[rank].empty()) continue;
-    if (!is_root) teacher.reset();
+    if (!is_root()) teacher.reset();
     const std::string reason = "rank " + std::to_string(rank) + ' ' + problems[rank];
-    if (options.read == TeacherRead::kAuto) return {TeacherRead::kRoot, reason};
+    if (options_.read == TeacherRead::kAuto) return {TeacherRead::kRoot, reason};
     throw_error({ErrorCode::kTeacher, static_cast<int>(rank), kPhase, source.description(),
                  "cannot be read by every rank: " + reason,
                  "put the same files where every rank sees them, or let the root read alone"});

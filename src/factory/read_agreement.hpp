@@ -14,12 +14,30 @@ struct ReadDecision {
   std::string reason;                     ///< why not every rank reads; may be empty
 };
 
-/// Collective. Decides who reads the teacher, the same on every rank. The root passes the teacher
-/// that it has opened, the others none: theirs is opened where every rank reads. Throws, on every
-/// rank, TeacherError naming the rank and what differs where options.read is kEveryRank and a rank
-/// does not see the root's files.
-ReadDecision agree_on_read(Communicator& communicator, const TeacherSource& source,
-                           std::unique_ptr<Teacher>& teacher, const MetaOptions& options,
-                           at::Device device);
+/// How the ranks of one job come to agree on who reads the teacher.
+class ReadAgreement {
+ public:
+  /// Collective. Finds out whether other ranks than the root are to open the teacher at all.
+  ReadAgreement(Communicator& communicator, const MetaOptions& options, at::Device device);
+
+  /// On every rank but the root, while the root opens its own: opens the teacher where that may be
+  /// of use. Throws nothing: what goes wrong is for `decide` to say.
+  void try_open(const TeacherSource& source, std::unique_ptr<Teacher>& teacher);
+
+  /// Collective. Compares what the ranks have opened with the root's, and comes to one decision;
+  /// `teacher` stays open where this rank reads. Throws, on every rank, TeacherError naming the
+  /// rank and what differs where options.read is kEveryRank and a rank does not see the root's
+  /// files.
+  ReadDecision decide(const TeacherSource& source, std::unique_ptr<Teacher>& teacher);
+
+ private:
+  bool is_root() const { return communicator_.rank() == options_.root; }
+
+  Communicator& communicator_;
+  const MetaOptions& options_;
+  bool root_alone_ = false;
+  std::string reason_;   ///< of root_alone_
+  std::string problem_;  ///< of this rank
+};
 
 }  // namespace fakescore::detail
