@@ -1,0 +1,47 @@
+#include "core/teacher/dcp/open_distributed.hpp"
+
+#include <utility>
+
+#include "core/teacher/dcp/dcp_metadata.hpp"
+#include "core/teacher/dcp/key_choice.hpp"
+#include "core/teacher/dcp/sharded_safetensors.hpp"
+#include "core/teacher/dcp/sharded_teacher.hpp"
+#include "core/teacher/pickle/read_pickle.hpp"
+
+namespace fakescore::detail {
+namespace {
+
+namespace fs = std::filesystem;
+
+constexpr const char* kMetadataFile = ".metadata";
+
+ShardedCheckpoint read_metadata_file(const fs::path& path, const std::string& key) {
+  auto file = MappedFile::open(path);
+  const std::span<const std::byte> bytes{file->data(), file->size()};
+  const PickleValue metadata = read_pickle(bytes, allowed_in_dcp_metadata, path);
+  ShardedCheckpoint checkpoint;
+  checkpoint.tensors = read_dcp_metadata(metadata, key, bytes.size(), path);
+  checkpoint.header = digest_bytes(bytes.data(), bytes.size());
+  checkpoint.index = std::move(file);
+  return checkpoint;
+}
+
+}  // namespace
+
+bool is_distributed_checkpoint(const fs::path& path) {
+  if (!fs::is_directory(path)) return path.filename() == kMetadataFile;
+  return fs::exists(path / kMetadataFile) || !find_safetensors_shards(path).empty();
+}
+
+std::unique_ptr<Teacher> open_distributed_checkpoint(const fs::path& path,
+                                                     const TeacherPathOptions& options) {
+  const fs::path metadata = fs::is_directory(path) ? path / kMetadataFile : path;
+  ShardedCheckpoint checkpoint =
+      fs::exists(metadata)
+          ? read_metadata_file(metadata, options.key)
+          : read_safetensors_shards(find_safetensors_shards(path), options.key, path);
+  checkpoint.prefix_bytes = key_prefix(options.key).size();
+  return make_sharded_teacher(std::move(checkpoint));
+}
+
+}  // namespace fakescore::detail
