@@ -15,12 +15,19 @@ target_sources(fakescore PRIVATE
   core/teacher/mapped_file.cpp
   core/teacher/memory_teacher.cpp
   core/teacher/open_teacher.cpp
+  core/teacher/pickle/pickle_arena.cpp
+  core/teacher/pickle/pickle_machine.cpp
+  core/teacher/pickle/read_pickle.cpp
   core/teacher/safetensors_dtype.cpp
   core/teacher/safetensors_folder.cpp
   core/teacher/safetensors_header.cpp
   core/teacher/safetensors_teacher.cpp
   core/teacher/safetensors_writer.cpp
   core/teacher/teacher_source.cpp
+  core/teacher/torch_file/torch_archive.cpp
+  core/teacher/torch_file/torch_globals.cpp
+  core/teacher/torch_file/torch_records.cpp
+  core/teacher/torch_file/torch_tensor.cpp
 )
 if(FAKESCORE_HAVE_CUDA)
   target_sources(fakescore PRIVATE core/cuda/device_digest.cpp core/cuda/load_cuda.cpp)

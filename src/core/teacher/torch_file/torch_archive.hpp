@@ -1,0 +1,44 @@
+#pragma once
+
+#include <filesystem>
+#include <memory>
+#include <optional>
+#include <span>
+#include <string>
+
+#include "core/teacher/pickle/pickle_value.hpp"
+#include "core/teacher/torch_file/torch_records.hpp"
+#include "core/teacher/torch_file/torch_tensor.hpp"
+
+namespace fakescore::detail {
+
+/// One object as torch.save writes it since 1.6, or a TorchScript archive: a zip archive whose
+/// record "data.pkl" is the object and whose records "data/0", ... are its tensors' storages.
+/// Nothing of it is executed, and no tensor is touched before it is read. Use from one thread.
+class TorchArchive {
+ public:
+  /// `bytes` is the whole archive, in memory or mapped, which `keep` keeps there; `file` is for
+  /// messages. Throws TeacherError: no such archive, a pickle that names anything but tensors and
+  /// plain containers, or tensors in big-endian order.
+  TorchArchive(std::span<const std::byte> bytes, std::shared_ptr<const void> keep,
+               std::filesystem::path file);
+
+  /// The object. A tensor in it is what `find` says.
+  const PickleValue& object() const noexcept { return object_; }
+  /// Whether TorchScript wrote it: the object is then a module.
+  bool is_torchscript() const { return records_.has("constants.pkl"); }
+  /// The tensor that a value of the object stands for; nullopt where it is something else.
+  std::optional<TorchTensor> find(const PickleValue& value, const std::string& name) const {
+    return find_torch_tensor(value, records_, name);
+  }
+  /// A view of the archive where that can be; see read_torch_tensor.
+  at::Tensor read(const TorchTensor& tensor) const { return read_torch_tensor(tensor, keep_); }
+  Digest digest() const { return records_.digest(); }
+
+ private:
+  std::shared_ptr<const void> keep_;
+  TorchRecords records_;
+  PickleValue object_;
+};
+
+}  // namespace fakescore::detail

@@ -1,0 +1,115 @@
+#include "core/teacher/torch_file/torch_records.hpp"
+
+#include <c10/util/Exception.h>
+#include <caffe2/serialize/inline_container.h>
+
+#include <algorithm>
+#include <cstring>
+#include <utility>
+
+#include "core/teacher/teacher_error.hpp"
+
+namespace fakescore::detail {
+namespace {
+
+constexpr size_t kLocalHeaderBytes = 30;
+constexpr size_t kFlagsOffset = 6;
+constexpr size_t kMethodOffset = 8;
+constexpr uint16_t kEncrypted = 1;
+constexpr const char* kRemedy = "save it again with torch.save, or fetch the file again";
+
+/// Hands out bytes of memory; what lies outside reads as nothing, which LibTorch's reader refuses.
+class MemoryAdapter : public caffe2::serialize::ReadAdapterInterface {
+ public:
+  explicit MemoryAdapter(std::span<const std::byte> bytes) : bytes_(bytes) {}
+  size_t size() const override { return bytes_.size(); }
+  size_t read(uint64_t position, void* buffer, size_t wanted, const char* /*what*/) const override {
+    if (position >= bytes_.size()) return 0;
+    const size_t length = std::min<size_t>(wanted, bytes_.size() - position);
+    std::memcpy(buffer, bytes_.data() + position, length);
+    return length;
+  }
+
+ private:
+  std::span<const std::byte> bytes_;
+};
+
+/// LibTorch's text up to the end of its first sentence: what follows guesses at causes.
+std::string first_sentence(const std::exception& error) {
+  const auto* torch_error = dynamic_cast<const c10::Error*>(&error);
+  const std::string text =
+      torch_error != nullptr ? torch_error->what_without_backtrace() : error.what();
+  return text.substr(0, std::min(text.find(". "), text.find('\n')));
+}
+
+uint16_t number_at(std::span<const std::byte> bytes, size_t offset) {
+  uint16_t value = 0;
+  std::memcpy(&value, bytes.data() + offset, sizeof(value));
+  return value;
+}
+
+}  // namespace
+
+bool is_zip_archive(std::span<const std::byte> bytes) {
+  constexpr char kMagic[] = {'P', 'K', 3, 4};
+  return bytes.size() >= sizeof(kMagic) && std::memcmp(bytes.data(), kMagic, sizeof(kMagic)) == 0;
+}
+
+TorchRecords::TorchRecords(std::span<const std::byte> archive, std::filesystem::path file)
+    : archive_(archive), file_(std::move(file)) {
+  try {
+    reader_ = std::make_unique<caffe2::serialize::PyTorchStreamReader>(
+        std::make_shared<MemoryAdapter>(archive));
+  } catch (const std::exception& error) {
+    throw_teacher_error(file_, "", "is no whole archive of torch.save: " + first_sentence(error),
+                        kRemedy);
+  }
+}
+
+TorchRecords::~TorchRecords() = default;
+TorchRecords::TorchRecords(TorchRecords&& other) noexcept = default;
+TorchRecords& TorchRecords::operator=(TorchRecords&& other) noexcept = default;
+
+bool TorchRecords::has(const std::string& name) const { return reader_->hasRecord(name); }
+
+std::span<const std::byte> TorchRecords::get(const std::string& name) const {
+  size_t header = 0;
+  size_t begin = 0;
+  size_t bytes = 0;
+  try {
+    header = reader_->getRecordHeaderOffset(name);
+    begin = reader_->getRecordOffset(name);
+    bytes = reader_->getRecordSize(name);
+  } catch (const std::exception& error) {
+    throw_teacher_error(file_, "", "has no record " + name + ": " + first_sentence(error), kRemedy);
+  }
+  if (header > archive_.size() || archive_.size() - header < kLocalHeaderBytes ||
+      begin > archive_.size() || bytes > archive_.size() - begin) {
+    throw_teacher_error(file_, "",
+                        "its record " + name + " (" + std::to_string(bytes) + " bytes at " +
+                            std::to_string(begin) + ") lies outside the archive of " +
+                            std::to_string(archive_.size()) + " bytes: truncated or hostile",
+                        kRemedy);
+  }
+  if (number_at(archive_, header + kMethodOffset) != 0 ||
+      (number_at(archive_, header + kFlagsOffset) & kEncrypted) != 0) {
+    throw_teacher_error(file_, "", "its record " + name + " is compressed or encrypted",
+                        "unpack the archive and pack it with zip -0, or save it with torch.save");
+  }
+  return archive_.subspan(begin, bytes);
+}
+
+Digest TorchRecords::digest() const {
+  std::string layout;
+  for (const std::string& name : reader_->getAllRecords()) {
+    layout += name + ' ' + std::to_string(reader_->getRecordHeaderOffset(name)) + ' ' +
+              std::to_string(reader_->getRecordSize(name)) + '\n';
+  }
+  DigestSequence digest;
+  digest.add(digest_bytes(layout.data(), layout.size()));
+  const auto pickle = get("data.pkl");
+  digest.add(digest_bytes(pickle.data(), pickle.size()));
+  return digest.value();
+}
+
+}  // namespace fakescore::detail
