@@ -23,8 +23,9 @@ struct Descriptor {
 
 }  // namespace
 
-MappedFile::MappedFile(std::filesystem::path path, const std::byte* data, size_t size)
-    : path_(std::move(path)), data_(data), size_(size) {}
+MappedFile::MappedFile(std::filesystem::path path, const std::byte* data, size_t size,
+                       int64_t modified_ns)
+    : path_(std::move(path)), data_(data), size_(size), modified_ns_(modified_ns) {}
 
 MappedFile::~MappedFile() {
   if (data_ != nullptr) ::munmap(const_cast<std::byte*>(data_), size_);
@@ -38,7 +39,7 @@ std::shared_ptr<const MappedFile> MappedFile::open(const std::filesystem::path& 
   }
   struct stat status {};
   if (::fstat(file.fd, &status) != 0 || !S_ISREG(status.st_mode)) {
-    throw_teacher_error(path, "", "is not a regular file", "give a .safetensors file or a folder");
+    throw_teacher_error(path, "", "is not a regular file", "give a checkpoint's file or folder");
   }
   const auto size = static_cast<size_t>(status.st_size);
   const std::byte* data = nullptr;
@@ -49,7 +50,9 @@ std::shared_ptr<const MappedFile> MappedFile::open(const std::filesystem::path& 
     }
     data = static_cast<const std::byte*>(mapping);
   }
-  return std::shared_ptr<const MappedFile>(new MappedFile(path, data, size));
+  constexpr int64_t kNanoseconds = 1'000'000'000;
+  const int64_t modified_ns = status.st_mtim.tv_sec * kNanoseconds + status.st_mtim.tv_nsec;
+  return std::shared_ptr<const MappedFile>(new MappedFile(path, data, size, modified_ns));
 }
 
 }  // namespace fakescore::detail

@@ -5,6 +5,7 @@
 #include <map>
 #include <utility>
 
+#include "core/teacher/dcp/sharded_safetensors.hpp"
 #include "core/teacher/mapped_file.hpp"
 #include "core/teacher/safetensors_folder.hpp"
 #include "core/teacher/safetensors_header.hpp"
@@ -18,6 +19,7 @@ class SafetensorsTeacher : public Teacher {
   void add_file(const std::filesystem::path& path, const SafetensorsFiles& found) {
     const auto file = MappedFile::open(path);
     const auto header = parse_safetensors_header({file->data(), file->size()}, path);
+    refuse_shard(header, path);
     metadata_.insert(header.metadata.begin(), header.metadata.end());
     for (const SafetensorsEntry& entry : header.entries) {
       if (!found.index.empty()) check_against_index(entry.name, path, found);

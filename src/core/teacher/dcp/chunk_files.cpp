@@ -1,12 +1,12 @@
 #include "core/teacher/dcp/chunk_files.hpp"
 
+#include <algorithm>
 #include <span>
 #include <utility>
 
 #include "core/teacher/dcp/sharded_safetensors.hpp"
-#include "core/teacher/pickle/read_pickle.hpp"
 #include "core/teacher/teacher_error.hpp"
-#include "core/teacher/torch_file/torch_records.hpp"
+#include "core/teacher/torch_file/torch_archive.hpp"
 
 namespace fakescore::detail {
 namespace {
@@ -68,11 +68,10 @@ TorchTensor ChunkFiles::find(const ShardedTensor& tensor, const TensorChunk& chu
 TorchTensor ChunkFiles::find_in_archive(const ShardedTensor& tensor,
                                         const TensorChunk& chunk) const {
   const ChunkPlace& place = chunk.place;
-  const MappedFile& file = *files_.at(place.file).mapping;
-  const TorchRecords records({file.data() + place.offset, place.length}, place.file);
-  const PickleValue value = read_pickle(records.get("data.pkl"), torch_file_allows, place.file);
-  auto found = find_torch_tensor(value, records, tensor.name);
-  if (!found) throw_teacher_error(place.file, tensor.name, "is something else there", kWholeSave);
+  const auto& file = files_.at(place.file).mapping;
+  const TorchArchive archive({file->data() + place.offset, place.length}, file, place.file);
+  auto found = archive.find(archive.object(), tensor.name);
+  if (!found) throw_teacher_error(place.file, tensor.name, "is no tensor there", kWholeSave);
   return *std::move(found);
 }
 

@@ -9,6 +9,7 @@
 
 #include "core/teacher/dcp/key_choice.hpp"
 #include "core/teacher/teacher_error.hpp"
+#include "core/teacher/torch_file/torch_globals.hpp"
 
 namespace fakescore::detail {
 namespace {
@@ -21,15 +22,6 @@ constexpr size_t kMaxDimensions = 64;  // what LibTorch's kernels take
 
 std::string metadata_class(std::string_view name) {
   return std::string(kMetadataModule).append(name);
-}
-
-std::optional<at::ScalarType> dtype_of_global(const std::string& name) {
-  constexpr std::string_view kTorch = "torch.";
-  if (!name.starts_with(kTorch)) return std::nullopt;
-  const auto& dtypes = c10::getStringToDtypeMap();
-  const auto found = dtypes.find(name.substr(kTorch.size()));
-  if (found == dtypes.end()) return std::nullopt;
-  return found->second;
 }
 
 /// Reads the pickled dataclasses. Each of them is an object whose state maps its fields' names.
@@ -141,7 +133,7 @@ class MetadataReader {
     const auto* state = object_.state.as<PickleTuple>();
     const PickleGlobal* global = nullptr;
     if (state != nullptr && !state->items->empty()) global = (*state->items)[0].as<PickleGlobal>();
-    const auto found = global == nullptr ? std::nullopt : dtype_of_global(global->name);
+    const auto found = global == nullptr ? std::nullopt : torch_dtype(global->name);
     if (!found) fail(tensor, "has no dtype");
     return *found;
   }
@@ -220,7 +212,7 @@ bool allowed_in_dcp_metadata(const std::string& global) {
   for (const std::string_view name : kOthers) {
     if (global == name) return true;
   }
-  return dtype_of_global(global).has_value();
+  return torch_dtype(global).has_value();
 }
 
 std::vector<ShardedTensor> read_dcp_metadata(const PickleValue& metadata, const std::string& key,

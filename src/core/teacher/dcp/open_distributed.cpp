@@ -7,6 +7,7 @@
 #include "core/teacher/dcp/sharded_safetensors.hpp"
 #include "core/teacher/dcp/sharded_teacher.hpp"
 #include "core/teacher/pickle/read_pickle.hpp"
+#include "core/teacher/teacher_error.hpp"
 
 namespace fakescore::detail {
 namespace {
@@ -14,6 +15,7 @@ namespace {
 namespace fs = std::filesystem;
 
 constexpr const char* kMetadataFile = ".metadata";
+constexpr const char* kDataSuffix = ".distcp";
 
 ShardedCheckpoint read_metadata_file(const fs::path& path, const std::string& key) {
   auto file = MappedFile::open(path);
@@ -29,15 +31,23 @@ ShardedCheckpoint read_metadata_file(const fs::path& path, const std::string& ke
 }  // namespace
 
 bool is_distributed_checkpoint(const fs::path& path) {
-  if (!fs::is_directory(path)) return path.filename() == kMetadataFile;
-  return fs::exists(path / kMetadataFile) || !find_safetensors_shards(path).empty();
+  std::error_code ignored;  // what cannot be looked at is no such checkpoint
+  if (!fs::is_directory(path, ignored)) {
+    return path.filename() == kMetadataFile || path.extension() == kDataSuffix;
+  }
+  return fs::exists(path / kMetadataFile, ignored) || !find_safetensors_shards(path).empty();
 }
 
 std::unique_ptr<Teacher> open_distributed_checkpoint(const fs::path& path,
                                                      const TeacherPathOptions& options) {
-  const fs::path metadata = fs::is_directory(path) ? path / kMetadataFile : path;
+  if (path.extension() == kDataSuffix) {
+    throw_teacher_error(path, "", "is one rank's file of a distributed checkpoint",
+                        "give the folder that holds it");
+  }
+  std::error_code ignored;
+  const fs::path metadata = path.filename() == kMetadataFile ? path : path / kMetadataFile;
   ShardedCheckpoint checkpoint =
-      fs::exists(metadata)
+      fs::exists(metadata, ignored)
           ? read_metadata_file(metadata, options.key)
           : read_safetensors_shards(find_safetensors_shards(path), options.key, path);
   checkpoint.prefix_bytes = key_prefix(options.key).size();

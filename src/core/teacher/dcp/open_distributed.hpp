@@ -8,7 +8,8 @@
 namespace fakescore::detail {
 
 /// Whether `path` is what torch.distributed.checkpoint saved: a folder that holds a file
-/// `.metadata`, that file itself, or a folder of HuggingFaceStorageWriter's shards.
+/// `.metadata`, that file itself, a folder of HuggingFaceStorageWriter's shards, or one rank's
+/// `.distcp` file, which alone cannot be opened.
 bool is_distributed_checkpoint(const std::filesystem::path& path);
 
 /// Opens it, without reading a weight. `options.key` chooses the tensors whose names begin with

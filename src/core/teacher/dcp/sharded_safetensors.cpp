@@ -1,6 +1,7 @@
 #include "core/teacher/dcp/sharded_safetensors.hpp"
 
 #include <algorithm>
+#include <functional>
 #include <nlohmann/json.hpp>
 #include <regex>
 #include <utility>
@@ -44,7 +45,8 @@ class TensorsOfShards {
     std::vector<std::string_view> names;
     for (const ShardedTensor& tensor : tensors_) names.push_back(tensor.name);
     check_key(key, names, folder);
-    ShardedCheckpoint checkpoint{.header = digests_.value()};
+    ShardedCheckpoint checkpoint;
+    checkpoint.header = digests_.value();
     for (ShardedTensor& tensor : tensors_) {
       if (!tensor.name.starts_with(key_prefix(key))) continue;
       check_chunks(tensor, folder);
@@ -113,10 +115,25 @@ bool is_safetensors_shard(const fs::path& file) {
   return std::regex_match(file.filename().string(), kPattern);
 }
 
+void refuse_shard(const SafetensorsHeader& header, const fs::path& file) {
+  const auto info = header.metadata.find(kShardingInfoKey);
+  if (info == header.metadata.end()) return;
+  bool is_share = is_safetensors_shard(file);
+  for (const auto& [name, offsets] : parse_sharding_info(info->second, file)) {
+    is_share = is_share || std::any_of(offsets.begin(), offsets.end(), std::identity());
+  }
+  if (!is_share) return;
+  throw_teacher_error(file, "", "holds one rank's share of its tensors",
+                      "give the folder with every rank's shard-*.safetensors, or join them with "
+                      "torch.distributed.checkpoint's consolidate_safetensors_files");
+}
+
 std::vector<fs::path> find_safetensors_shards(const fs::path& folder) {
   std::vector<fs::path> files;
-  for (const auto& entry : fs::directory_iterator(folder)) {
-    if (is_safetensors_shard(entry.path())) files.push_back(entry.path());
+  std::error_code error;
+  for (fs::directory_iterator entry(folder, error), end; !error && entry != end;
+       entry.increment(error)) {
+    if (is_safetensors_shard(entry->path())) files.push_back(entry->path());
   }
   std::sort(files.begin(), files.end());
   return files;

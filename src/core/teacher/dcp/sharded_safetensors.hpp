@@ -6,6 +6,7 @@
 #include <vector>
 
 #include "core/teacher/dcp/sharded_teacher.hpp"
+#include "core/teacher/safetensors_header.hpp"
 
 namespace fakescore::detail {
 
@@ -22,7 +23,12 @@ std::map<std::string, std::vector<int64_t>> parse_sharding_info(const std::strin
 /// share: shard-00001-model-00001-of-00001.safetensors.
 bool is_safetensors_shard(const std::filesystem::path& file);
 
-/// The shares in a folder, in the order of their names; empty where there are none.
+/// Throws TeacherError where the file is such a share: read as a file of its own, it would give
+/// parts of tensors as if they were the tensors.
+void refuse_shard(const SafetensorsHeader& header, const std::filesystem::path& file);
+
+/// The shares in a folder, in the order of their names; empty where there are none or
+/// where it cannot be looked into.
 std::vector<std::filesystem::path> find_safetensors_shards(const std::filesystem::path& folder);
 
 /// The tensors of these files of a folder, those below `key` (all where it is empty). No file says
