@@ -12,6 +12,10 @@ target_sources(fakescore PRIVATE
   core/meta/seeding.cpp
   core/meta/tape.cpp
   core/module_tensors.cpp
+  core/teacher/checkpoint_file.cpp
+  core/teacher/checkpoint_folder.cpp
+  core/teacher/checkpoint_index.cpp
+  core/teacher/checkpoint_teacher.cpp
   core/teacher/dcp/chunk_files.cpp
   core/teacher/dcp/dcp_metadata.cpp
   core/teacher/dcp/key_choice.cpp
@@ -27,12 +31,13 @@ target_sources(fakescore PRIVATE
   core/teacher/pickle/pickle_machine.cpp
   core/teacher/pickle/read_pickle.cpp
   core/teacher/safetensors_dtype.cpp
-  core/teacher/safetensors_folder.cpp
+  core/teacher/safetensors_file.cpp
   core/teacher/safetensors_header.cpp
-  core/teacher/safetensors_teacher.cpp
   core/teacher/safetensors_writer.cpp
   core/teacher/teacher_source.cpp
+  core/teacher/torch_file/state_dict.cpp
   core/teacher/torch_file/torch_archive.cpp
+  core/teacher/torch_file/torch_file.cpp
   core/teacher/torch_file/torch_globals.cpp
   core/teacher/torch_file/torch_records.cpp
   core/teacher/torch_file/torch_tensor.cpp

@@ -268,7 +268,9 @@ TEST(ShardBoxes, FindAnyBoxThatIsMissingMovedOrTooLarge) {
       Box moved = last;
       moved.offsets[dim] += moved.offsets[dim] > 0 ? -1 : 1;
       boxes.push_back(moved);
-      if (lies_within(moved, sizes)) EXPECT_FALSE(describe_cover_fault(sizes, boxes).empty());
+      if (lies_within(moved, sizes)) {
+        EXPECT_THAT(describe_cover_fault(sizes, boxes), ::testing::Not(IsEmpty()));
+      }
       boxes.back() = last;
       boxes.back().sizes[dim] += 1;
       if (lies_within(boxes.back(), sizes)) {

@@ -315,8 +315,9 @@ TEST(FakeScoreMeta, ADistributedCheckpointIsATeacher) {
   run_on_every_rank([](Communicator& communicator) {
     // Two ranks of FSDP2 saved it, in FastGen's layout: a transformer within its network.
     const auto folder = kData / "dcp" / "0000003.net_model";
-    const auto source = only_on_root(
-        communicator, TeacherSource::path(folder, TeacherPathOptions{.key = "transformer"}));
+    TeacherPathOptions below;
+    below.key = "transformer";
+    const auto source = only_on_root(communicator, TeacherSource::path(folder, below));
     MetaOptions options;
     options.verify = true;
     const MetaResult result = create_fake_score_meta(

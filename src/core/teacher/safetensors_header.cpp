@@ -23,10 +23,6 @@ uint64_t header_length(std::span<const std::byte> file, const std::filesystem::p
                         "is truncated: " + std::to_string(file.size()) +
                             " bytes, too short for a safetensors header");
   }
-  if (std::memcmp(file.data(), "PK\x03\x04", 4) == 0) {
-    throw_teacher_error(path, "", "is a zip archive (torch.save), not a safetensors file",
-                        "save the state dict with safetensors.torch.save_file");
-  }
   uint64_t length = 0;  // little-endian, as every machine LibTorch runs on
   std::memcpy(&length, file.data(), kLengthBytes);
   if (length > kMaxHeaderBytes || length > file.size() - kLengthBytes) {
@@ -172,6 +168,7 @@ SafetensorsHeader parse_safetensors_header(std::span<const std::byte> file,
   const size_t data_begin = kLengthBytes + length;
   const json content = parse_json(file.subspan(kLengthBytes, length), path);
   SafetensorsHeader header;
+  header.bytes = data_begin;
   for (const auto& [name, value] : content.items()) {
     if (name == kMetadataKey) {
       header.metadata = parse_metadata(value, path);

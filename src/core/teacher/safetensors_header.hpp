@@ -24,6 +24,7 @@ struct SafetensorsEntry {
 struct SafetensorsHeader {
   std::vector<SafetensorsEntry> entries;  ///< in file order
   std::map<std::string, std::string> metadata;
+  size_t bytes = 0;  ///< of the header, its length field included
 };
 
 /// Parses and checks the header of a safetensors file

@@ -38,8 +38,7 @@ bool is_distributed_checkpoint(const fs::path& path) {
   return fs::exists(path / kMetadataFile, ignored) || !find_safetensors_shards(path).empty();
 }
 
-std::unique_ptr<Teacher> open_distributed_checkpoint(const fs::path& path,
-                                                     const TeacherPathOptions& options) {
+std::unique_ptr<Teacher> open_distributed_checkpoint(const fs::path& path, const std::string& key) {
   if (path.extension() == kDataSuffix) {
     throw_teacher_error(path, "", "is one rank's file of a distributed checkpoint",
                         "give the folder that holds it");
@@ -48,9 +47,9 @@ std::unique_ptr<Teacher> open_distributed_checkpoint(const fs::path& path,
   const fs::path metadata = path.filename() == kMetadataFile ? path : path / kMetadataFile;
   ShardedCheckpoint checkpoint =
       fs::exists(metadata, ignored)
-          ? read_metadata_file(metadata, options.key)
-          : read_safetensors_shards(find_safetensors_shards(path), options.key, path);
-  checkpoint.prefix_bytes = key_prefix(options.key).size();
+          ? read_metadata_file(metadata, key)
+          : read_safetensors_shards(find_safetensors_shards(path), key, path);
+  checkpoint.prefix_bytes = key_prefix(key).size();
   return make_sharded_teacher(std::move(checkpoint));
 }
 

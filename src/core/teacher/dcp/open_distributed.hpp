@@ -12,10 +12,11 @@ namespace fakescore::detail {
 /// `.distcp` file, which alone cannot be opened.
 bool is_distributed_checkpoint(const std::filesystem::path& path);
 
-/// Opens it, without reading a weight. `options.key` chooses the tensors whose names begin with
-/// "KEY." and removes that. Formats: torch/distributed/checkpoint/metadata.py, filesystem.py and
-/// hf_storage.py of PyTorch 2.11. Throws TeacherError naming the file and the tensor.
+/// Opens it, without reading a weight. `key`, where it is not empty, chooses the tensors whose
+/// names begin with "KEY." and removes that. Formats: torch/distributed/checkpoint/metadata.py,
+/// filesystem.py and hf_storage.py of PyTorch 2.11. Throws TeacherError naming the file and the
+/// tensor.
 std::unique_ptr<Teacher> open_distributed_checkpoint(const std::filesystem::path& path,
-                                                     const TeacherPathOptions& options);
+                                                     const std::string& key);
 
 }  // namespace fakescore::detail

@@ -30,7 +30,7 @@ class TensorsOfShards {
                           "save it with HuggingFaceStorageWriter");
     }
     const auto offsets = parse_sharding_info(info->second, path);
-    digests_.add(digest_header(*file, header));
+    digests_.add(digest_bytes(file->data(), header.bytes));
     for (const SafetensorsEntry& entry : header.entries) {
       const auto found = offsets.find(entry.name);
       if (found == offsets.end() || found->second.size() != entry.sizes.size()) {
@@ -56,11 +56,6 @@ class TensorsOfShards {
   }
 
  private:
-  static Digest digest_header(const MappedFile& file, const SafetensorsHeader& header) {
-    const size_t end = header.entries.empty() ? file.size() : header.entries.front().begin;
-    return digest_bytes(file.data(), end);
-  }
-
   void add_chunk(const SafetensorsEntry& entry, Box box, const fs::path& path) {
     const auto [place, is_new] = index_.emplace(entry.name, tensors_.size());
     if (is_new) {

@@ -34,6 +34,7 @@ class TorchArchive {
   /// A view of the archive where that can be; see read_torch_tensor.
   at::Tensor read(const TorchTensor& tensor) const { return read_torch_tensor(tensor, keep_); }
   Digest digest() const { return records_.digest(); }
+  const std::filesystem::path& file() const noexcept { return records_.file(); }
 
  private:
   std::shared_ptr<const void> keep_;

@@ -1,0 +1,13 @@
+#pragma once
+
+#include <filesystem>
+
+#include "core/teacher/checkpoint_folder.hpp"
+
+namespace fakescore::detail {
+
+/// Reads the index of a sharded checkpoint, a JSON object whose "weight_map" maps names to files
+/// beside it (*.safetensors.index.json, *.bin.index.json). Throws TeacherError naming it.
+CheckpointFiles read_checkpoint_index(const std::filesystem::path& index);
+
+}  // namespace fakescore::detail

@@ -1,0 +1,84 @@
+#include "core/teacher/checkpoint_teacher.hpp"
+
+#include <functional>
+#include <map>
+#include <utility>
+
+#include "core/teacher/checkpoint_file.hpp"
+#include "core/teacher/teacher_error.hpp"
+
+namespace fakescore::detail {
+namespace {
+
+TeacherFile describe(const MappedFile& file, const Digest& header) {
+  return {file.path().string(), file.size(), file.modified_ns(), header};
+}
+
+class CheckpointTeacher : public Teacher {
+ public:
+  CheckpointTeacher(const CheckpointFiles& found, const std::string& key) {
+    if (found.index) {
+      files_.push_back(
+          describe(*found.index, digest_bytes(found.index->data(), found.index->size())));
+    }
+    for (const auto& path : found.files) add_file(MappedFile::open(path), key, found);
+    check_index_complete(found);
+  }
+
+  const std::vector<TeacherTensor>& tensors() const override { return tensors_; }
+  at::Tensor read(size_t index) override { return reads_.at(index)(); }
+  std::map<std::string, std::string> metadata() const override { return metadata_; }
+  std::vector<TeacherFile> files() const override { return files_; }
+
+ private:
+  void add_file(const std::shared_ptr<const MappedFile>& file, const std::string& key,
+                const CheckpointFiles& found) {
+    CheckpointFile opened = open_checkpoint_file(file, key);
+    files_.push_back(describe(*file, opened.header));
+    metadata_.merge(opened.metadata);
+    for (CheckpointTensor& tensor : opened.tensors) {
+      check_against_index(tensor.name, file->path(), found);
+      tensors_.push_back({std::move(tensor.name), std::move(tensor.sizes), tensor.dtype,
+                          file->path().string(), at::kCPU});
+      reads_.push_back(std::move(tensor.read));
+    }
+  }
+
+  static void check_against_index(const std::string& name, const std::filesystem::path& path,
+                                  const CheckpointFiles& found) {
+    if (!found.index) return;
+    const auto entry = found.weight_map.find(name);
+    if (entry == found.weight_map.end() || entry->second != path) {
+      throw_teacher_error(
+          path, name,
+          "is in this shard, but the index " + found.index->path().string() + " does not say so");
+    }
+  }
+
+  /// Every name of the index must have been found in the shard that it names.
+  void check_index_complete(const CheckpointFiles& found) const {
+    std::map<std::string, std::string> present;
+    for (const TeacherTensor& tensor : tensors_) present.emplace(tensor.name, tensor.file);
+    for (const auto& [name, shard] : found.weight_map) {
+      if (!present.contains(name)) {
+        throw_teacher_error(shard, name,
+                            "is missing from the shard that the index " +
+                                found.index->path().string() + " names for it");
+      }
+    }
+  }
+
+  std::vector<TeacherTensor> tensors_;
+  std::vector<std::function<at::Tensor()>> reads_;
+  std::map<std::string, std::string> metadata_;
+  std::vector<TeacherFile> files_;
+};
+
+}  // namespace
+
+std::unique_ptr<Teacher> open_checkpoint_files(const CheckpointFiles& found,
+                                               const std::string& key) {
+  return std::make_unique<CheckpointTeacher>(found, key);
+}
+
+}  // namespace fakescore::detail

@@ -1,0 +1,28 @@
+#include <algorithm>
+#include <tuple>
+#include <utility>
+
+#include "core/teacher/checkpoint_file.hpp"
+#include "core/teacher/torch_file/state_dict.hpp"
+
+namespace fakescore::detail {
+
+CheckpointFile open_torch_file(const std::shared_ptr<const MappedFile>& file,
+                               const std::string& key) {
+  const TorchArchive archive({file->data(), file->size()}, file, file->path());
+  CheckpointFile opened;
+  opened.header = archive.digest();
+  for (StateDictTensor& entry : list_state_dict(archive, key)) {
+    const TorchTensor& tensor = entry.tensor;
+    const size_t offset =
+        tensor.memory.empty() ? 0 : static_cast<size_t>(tensor.memory.data() - file->data());
+    opened.tensors.push_back({std::move(entry.name), tensor.sizes, tensor.dtype, offset,
+                              [file, tensor] { return read_torch_tensor(tensor, file); }});
+  }
+  std::sort(opened.tensors.begin(), opened.tensors.end(), [](const auto& a, const auto& b) {
+    return std::tie(a.offset, a.name) < std::tie(b.offset, b.name);
+  });
+  return opened;
+}
+
+}  // namespace fakescore::detail
