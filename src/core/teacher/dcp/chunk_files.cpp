@@ -59,10 +59,19 @@ TorchTensor ChunkFiles::find(const ShardedTensor& tensor, const TensorChunk& chu
   const MappedFile& file = *files_.at(chunk.place.file).mapping;
   const std::span<const std::byte> bytes{file.data() + chunk.place.offset,
                                          file.size() - chunk.place.offset};
-  TorchTensor found =
-      is_zip_archive(bytes) ? find_in_archive(tensor, chunk) : find_in_safetensors(tensor, chunk);
-  check_agreement(found, tensor, chunk);
-  return found;
+  try {
+    TorchTensor found =
+        is_zip_archive(bytes) ? find_in_archive(tensor, chunk) : find_in_safetensors(tensor, chunk);
+    check_agreement(found, tensor, chunk);
+    return found;
+  } catch (const TeacherError& error) {
+    // The readers of the items know nothing of the tensor that they are read for.
+    const ErrorInfo& info = error.info();
+    throw_teacher_error(
+        file.path(), tensor.name,
+        "its chunk at byte " + std::to_string(chunk.place.offset) + " " + info.message,
+        info.remedy);
+  }
 }
 
 TorchTensor ChunkFiles::find_in_archive(const ShardedTensor& tensor,
@@ -71,7 +80,7 @@ TorchTensor ChunkFiles::find_in_archive(const ShardedTensor& tensor,
   const auto& file = files_.at(place.file).mapping;
   const TorchArchive archive({file->data() + place.offset, place.length}, file, place.file);
   auto found = archive.find(archive.object(), tensor.name);
-  if (!found) throw_teacher_error(place.file, tensor.name, "is no tensor there", kWholeSave);
+  if (!found) throw_teacher_error(place.file, tensor.name, "is no tensor", kWholeSave);
   return *std::move(found);
 }
 
@@ -82,8 +91,7 @@ TorchTensor ChunkFiles::find_in_safetensors(const ShardedTensor& tensor, const T
   const auto offsets = item.offsets.find(tensor.name);
   if (entry == item.entries.end() || offsets == item.offsets.end() ||
       offsets->second != chunk.box.offsets) {
-    throw_teacher_error(place.file, tensor.name, "does not hold the chunk that it should",
-                        kWholeSave);
+    throw_teacher_error(place.file, tensor.name, "is not in that safetensors file", kWholeSave);
   }
   const SafetensorsEntry& found = entry->second;
   const std::byte* data = files_.at(place.file).mapping->data() + place.offset;
