@@ -183,6 +183,12 @@ INSTANTIATE_TEST_SUITE_P(
                   parts.sizes = {INT64_MAX, 3};
                 },
                 "shape overflows"},
+        Spoiled{"StridesOverflow",
+                [](Parts& parts) {
+                  parts.sizes = {0, INT64_MAX, 3};
+                  parts.boxes = {};
+                },
+                "shape overflows"},
         Spoiled{"TooManyDimensions", [](Parts& parts) { parts.sizes = Sizes(65, 1); },
                 "at most 64 numbers"},
         Spoiled{"NoDtype", [](Parts& parts) { parts.dtype = number(3); }, "has no dtype"},

@@ -65,6 +65,7 @@ void expect_values(Teacher& teacher, const std::string& name, const std::string&
     read[tensor.name] = teacher.read(i);
     EXPECT_EQ(read[tensor.name].sizes(), tensor.sizes) << tensor.name;
     EXPECT_EQ(read[tensor.name].scalar_type(), tensor.dtype) << tensor.name;
+    EXPECT_TRUE(fs::exists(tensor.file)) << tensor.name << " in " << tensor.file;
   }
   for (const auto& [full_name, value] : testing::read_tensors(kData / (name + ".safetensors"))) {
     if (!full_name.starts_with(prefix)) continue;

@@ -44,13 +44,15 @@ class ShardedTeacher : public Teacher {
  public:
   explicit ShardedTeacher(ShardedCheckpoint checkpoint) : sharded_(std::move(checkpoint.tensors)) {
     std::stable_sort(sharded_.begin(), sharded_.end(), comes_before);
+    const std::string source = checkpoint.index ? checkpoint.index->path().string() : "";
     for (const ShardedTensor& tensor : sharded_) {
       files_.add(tensor);
-      const std::string file = tensor.chunks.empty() ? "" : tensor.chunks[0].place.file.string();
+      const std::string file =
+          tensor.chunks.empty() ? source : tensor.chunks[0].place.file.string();
       tensors_.push_back({tensor.name.substr(checkpoint.prefix_bytes), tensor.sizes, tensor.dtype,
                           file, at::kCPU});
     }
-    if (checkpoint.index != nullptr) described_.push_back(describe(*checkpoint.index, checkpoint));
+    if (checkpoint.index) described_.push_back(describe(*checkpoint.index, checkpoint));
     for (const auto& file : files_.mappings()) described_.push_back(describe(*file, checkpoint));
   }
 

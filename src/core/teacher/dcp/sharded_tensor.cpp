@@ -1,5 +1,6 @@
 #include "core/teacher/dcp/sharded_tensor.hpp"
 
+#include <algorithm>
 #include <set>
 #include <utility>
 
@@ -8,11 +9,14 @@
 namespace fakescore::detail {
 namespace {
 
+/// Of a box without elements, those of the box with at least one element along each dimension: its
+/// strides must not overflow either.
 uint64_t count_bytes(const ShardedTensor& tensor, const std::vector<int64_t>& sizes,
                      const std::filesystem::path& source) {
   uint64_t bytes = c10::elementSize(tensor.dtype);
   for (const int64_t size : sizes) {
-    if (size < 0 || __builtin_mul_overflow(bytes, static_cast<uint64_t>(size), &bytes) ||
+    const auto length = static_cast<uint64_t>(std::max<int64_t>(size, 1));
+    if (size < 0 || __builtin_mul_overflow(bytes, length, &bytes) ||
         bytes > static_cast<uint64_t>(INT64_MAX)) {
       throw_teacher_error(source, tensor.name, "its shape overflows or is negative");
     }
