@@ -4,6 +4,9 @@ fakescore_add_test(codec_test
           ${PROJECT_SOURCE_DIR}/src/core/error_codec.cpp
   LIBRARIES nlohmann_json::nlohmann_json LABELS unit)
 fakescore_add_test(safetensors_test SOURCES unit/safetensors_test.cpp LABELS unit)
+fakescore_add_test(torch_file_test
+  SOURCES unit/torch_file_test.cpp unit/hostile_torch_file_test.cpp unit/checkpoint_folder_test.cpp
+  LIBRARIES nlohmann_json::nlohmann_json LABELS unit)
 fakescore_add_test(store_deadline_test SOURCES unit/store_deadline_test.cpp LABELS unit)
 fakescore_add_test(digest_test SOURCES unit/digest_test.cpp LABELS unit)
 fakescore_add_test(manifest_test SOURCES unit/manifest_test.cpp LABELS unit)
