@@ -14,6 +14,9 @@ fakescore_add_test(dcp_metadata_test
           ${FAKESCORE_TEACHER_SOURCES}/dcp/sharded_tensor.cpp
           ${FAKESCORE_TEACHER_SOURCES}/torch_file/torch_globals.cpp
   LABELS unit)
+fakescore_add_test(torch_file_test
+  SOURCES unit/torch_file_test.cpp unit/hostile_torch_file_test.cpp unit/checkpoint_folder_test.cpp
+  LIBRARIES nlohmann_json::nlohmann_json LABELS unit)
 fakescore_add_test(store_deadline_test SOURCES unit/store_deadline_test.cpp LABELS unit)
 fakescore_add_test(digest_test SOURCES unit/digest_test.cpp LABELS unit)
 fakescore_add_test(manifest_test SOURCES unit/manifest_test.cpp LABELS unit)
