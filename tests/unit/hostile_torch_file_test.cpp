@@ -89,11 +89,8 @@ std::string doubling_dicts() {
 /// A long text that the memo gives again and again.
 std::string repeated_text() {
   std::string pickle =
-      kBegin + "]X"s + "\x40\x42\x0f\x00"s + std::string(1'000'000, 'x') + "q\x00a"s;
-  for (int i = 0; i < 100'000; ++i)
-    pickle +=
-        "h\x00"
-        "a"s;
+      kBegin + "]X"s + "\x40\x42\x0f\x00"s + std::string(1'000'000, 'x') + "q\x00"s + "a";
+  for (int i = 0; i < 100'000; ++i) pickle += "h\x00"s + "a";
   return pickle + "."s;
 }
 
