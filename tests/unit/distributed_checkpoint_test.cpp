@@ -101,6 +101,7 @@ TEST(DistributedCheckpoint, AKeyChoosesWhatLiesBelowIt) {
   expect_values(*TeacherSource::path(kData / "nested", below("model")).open(), "nested", "model.");
   expect_values(*TeacherSource::path(kData / "nested", below("model.blocks.0")).open(), "nested",
                 "model.blocks.0.");
+  expect_values(*TeacherSource::path(kData / "nested", below(".")).open(), "nested", "");
   expect_values(*TeacherSource::path(kData / "hf_shards", below("a")).open(), "hf_shards", "a.");
 }
 

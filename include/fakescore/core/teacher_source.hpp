@@ -67,8 +67,9 @@ struct TeacherPathOptions {
 /// Names a teacher; cheap to make on every rank, opened on the root alone.
 class FAKESCORE_API TeacherSource {
  public:
-  /// A safetensors file, one of torch.save or torch.jit.save, an index of such (*.index.json), or a
-  /// folder that holds one (docs/teachers.md says which is taken). Nothing is opened here.
+  /// A safetensors file, one of torch.save or torch.jit.save, an index of such (*.index.json), a
+  /// folder that holds one (docs/teachers.md says which is taken), or a distributed checkpoint: the
+  /// folder that holds its `.metadata`, or that file. Nothing is opened here.
   static TeacherSource path(std::filesystem::path path, TeacherPathOptions options = {});
   /// Named tensors in memory, the CPU's or the root's GPU.
   static TeacherSource state_dict(std::vector<std::pair<std::string, at::Tensor>> tensors);

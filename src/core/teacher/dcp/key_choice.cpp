@@ -26,13 +26,15 @@ std::string describe_first_parts(const std::vector<std::string_view>& names) {
 
 }  // namespace
 
-std::string key_prefix(const std::string& key) { return key.empty() ? "" : key + "."; }
+std::string key_prefix(const std::string& key) {
+  return key.empty() || key == "." ? "" : key + ".";
+}
 
 void check_key(const std::string& key, const std::vector<std::string_view>& names,
                const std::filesystem::path& file) {
   const std::string prefix = key_prefix(key);
   const auto is_below = [&](std::string_view name) { return name.starts_with(prefix); };
-  if (key.empty() || std::any_of(names.begin(), names.end(), is_below)) return;
+  if (prefix.empty() || std::any_of(names.begin(), names.end(), is_below)) return;
   throw_teacher_error(file, "",
                       "holds no tensor below the key " + key.substr(0, 200) +
                           "; its tensors' names begin with: " + describe_first_parts(names),

@@ -7,7 +7,8 @@
 
 namespace fakescore::detail {
 
-/// "KEY.": what the names of the tensors below a key begin with; empty for no key.
+/// "KEY.": what the names of the tensors below a key begin with; empty for no key and
+/// for ".", which means the top.
 std::string key_prefix(const std::string& key);
 
 /// Throws a TeacherError naming `file` where none of the names begins with the key's prefix: it
