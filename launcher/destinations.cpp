@@ -2,6 +2,8 @@
 
 #include <unistd.h>
 
+#include <algorithm>
+#include <array>
 #include <cerrno>
 #include <cstring>
 #include <fstream>
@@ -44,7 +46,10 @@ bool is_folder_of(const fs::path& folder, const fs::path& teacher) {
 /// Whether `file` is one of a teacher's that is given by its folder.
 bool is_checkpoint_file_of(const fs::path& file, const fs::path& teacher) {
   const std::string name = file.filename().string();
-  const bool is_checkpoint_file = name.ends_with(".safetensors") || name.ends_with(".index.json");
+  const std::array endings{".safetensors", ".bin", ".pt", ".pth", ".jit"};
+  const bool is_checkpoint_file =
+      name.find(".index.") != std::string::npos ||
+      std::any_of(endings.begin(), endings.end(), [&](const char* e) { return name.ends_with(e); });
   const auto folder = file.has_parent_path() ? file.parent_path() : fs::path(".");
   return is_checkpoint_file && is_same(folder, teacher);
 }

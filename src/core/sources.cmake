@@ -16,6 +16,14 @@ target_sources(fakescore PRIVATE
   core/teacher/checkpoint_folder.cpp
   core/teacher/checkpoint_index.cpp
   core/teacher/checkpoint_teacher.cpp
+  core/teacher/dcp/chunk_files.cpp
+  core/teacher/dcp/dcp_metadata.cpp
+  core/teacher/dcp/key_choice.cpp
+  core/teacher/dcp/open_distributed.cpp
+  core/teacher/dcp/shard_boxes.cpp
+  core/teacher/dcp/sharded_safetensors.cpp
+  core/teacher/dcp/sharded_teacher.cpp
+  core/teacher/dcp/sharded_tensor.cpp
   core/teacher/mapped_file.cpp
   core/teacher/memory_teacher.cpp
   core/teacher/open_teacher.cpp

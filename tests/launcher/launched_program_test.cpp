@@ -48,6 +48,20 @@ TEST(ProgramUnderMpirun, TheLastRankWritesTheTeachersBytes) {
   EXPECT_EQ(count_of("\r", result.output), 0U);
 }
 
+TEST(ProgramUnderMpirun, ATorchFileIsATeacher) {
+  const TempFolder folder;
+  const auto file = std::filesystem::path(FAKESCORE_TEST_DATA) / "torch/parameters.pt";
+  const auto result =
+      run_shell(testing::mpirun(2) + program_command(run_of(file) + " --verify --output " +
+                                                     shell_quoted(folder.path())));
+  ASSERT_EQ(result.exit_code, 0) << result.output;
+  EXPECT_THAT(result.output, HasSubstr("the same on every rank"));
+  expect_same_tensors(file, folder.path());
+  const auto inspected = testing::program("inspect " + shell_quoted(file));
+  EXPECT_EQ(inspected.exit_code, 0);
+  EXPECT_THAT(inspected.output, HasSubstr("1.num_batches_tracked"));
+}
+
 TEST(ProgramUnderMpirun, AnErrorIsPrintedOnceAndIsTheJobsExitCode) {
   const auto result = run_shell(testing::mpirun(3) + program_command(run_of("/nonexistent")));
   EXPECT_EQ(result.exit_code, 3);

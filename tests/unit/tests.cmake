@@ -4,6 +4,19 @@ fakescore_add_test(codec_test
           ${PROJECT_SOURCE_DIR}/src/core/error_codec.cpp
   LIBRARIES nlohmann_json::nlohmann_json LABELS unit)
 fakescore_add_test(safetensors_test SOURCES unit/safetensors_test.cpp LABELS unit)
+fakescore_add_test(distributed_checkpoint_test
+  SOURCES unit/distributed_checkpoint_test.cpp LABELS unit)
+set(FAKESCORE_TEACHER_SOURCES ${PROJECT_SOURCE_DIR}/src/core/teacher)
+fakescore_add_test(dcp_metadata_test
+  SOURCES unit/dcp_metadata_test.cpp ${FAKESCORE_TEACHER_SOURCES}/dcp/dcp_metadata.cpp
+          ${FAKESCORE_TEACHER_SOURCES}/dcp/key_choice.cpp
+          ${FAKESCORE_TEACHER_SOURCES}/dcp/shard_boxes.cpp
+          ${FAKESCORE_TEACHER_SOURCES}/dcp/sharded_tensor.cpp
+          ${FAKESCORE_TEACHER_SOURCES}/torch_file/torch_globals.cpp
+  LABELS unit)
+fakescore_add_test(torch_file_test
+  SOURCES unit/torch_file_test.cpp unit/hostile_torch_file_test.cpp unit/checkpoint_folder_test.cpp
+  LIBRARIES nlohmann_json::nlohmann_json LABELS unit)
 fakescore_add_test(store_deadline_test SOURCES unit/store_deadline_test.cpp LABELS unit)
 fakescore_add_test(digest_test SOURCES unit/digest_test.cpp LABELS unit)
 fakescore_add_test(manifest_test SOURCES unit/manifest_test.cpp LABELS unit)

@@ -10,6 +10,7 @@
 #include "fakescore/core/module_tensors.hpp"
 #include "fakescore/models/registry.hpp"
 #include "support/error_of.hpp"
+#include "support/load_teacher.hpp"
 #include "support/rank_environment.hpp"
 #include "support/root_teacher.hpp"
 #include "support/seeded_modules.hpp"
@@ -308,6 +309,28 @@ TEST(FakeScoreMeta, UnregisteredClassesAreFilledByTheirCheckpointsNames) {
       }
     });
   }
+}
+
+TEST(FakeScoreMeta, ADistributedCheckpointIsATeacher) {
+  run_on_every_rank([](Communicator& communicator) {
+    // Two ranks of FSDP2 saved it, in FastGen's layout: a transformer within its network.
+    const auto folder = kData / "dcp" / "0000003.net_model";
+    TeacherPathOptions below;
+    below.key = "transformer";
+    const auto source = only_on_root(communicator, TeacherSource::path(folder, below));
+    MetaOptions options;
+    options.verify = true;
+    const MetaResult result = create_fake_score_meta(
+        [] { return std::make_shared<testing::PlainModule>(7); }, source, communicator, options);
+    EXPECT_THAT(result.report.replayed, ElementsAre());
+    const auto whole = testing::read_tensors(kData / "dcp" / "0000003.net_model.safetensors");
+    const auto tensors = module_tensors(*result.module);
+    EXPECT_EQ(tensors.size(), 5U);
+    for (const ModuleTensor& entry : tensors) {
+      EXPECT_TRUE(bit_equal(entry.tensor, whole.at("transformer." + entry.name))) << entry.name;
+    }
+    expect_same_on_every_rank(communicator, to_string(*result.report.digest));
+  });
 }
 
 }  // namespace

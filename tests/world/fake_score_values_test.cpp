@@ -8,10 +8,14 @@
 #include "fakescore/core/error.hpp"
 #include "fakescore/core/module_tensors.hpp"
 #include "fakescore/factory/fake_score_meta.hpp"
+#include "fakescore/models/registry.hpp"
 #include "support/error_of.hpp"
 #include "support/lazy_module.hpp"
+#include "support/load_teacher.hpp"
 #include "support/rank_environment.hpp"
+#include "support/root_teacher.hpp"
 #include "support/seeded_modules.hpp"
+#include "support/tensor_checks.hpp"
 
 namespace fakescore {
 namespace {
@@ -49,6 +53,29 @@ TEST(FakeScoreValues, KeepsLazyConjugatesAndNegatives) {
       EXPECT_TRUE(torch::equal(module->member, teacher->member));
       EXPECT_TRUE(torch::equal(module->neg, teacher->neg));
       EXPECT_TRUE(module->conj.is_alias_of(module->freqs));
+    }
+  });
+}
+
+/// Strided, tied and expanded tensors among them: what arrives is their values.
+TEST(FakeScoreValues, ATorchFileIsATeacher) {
+  run_on_every_rank([](Communicator& communicator) {
+    for (const std::string file : {"layouts.pt", "parameters.pt", "scripted.jit"}) {
+      const auto path = std::filesystem::path(FAKESCORE_TEST_DATA) / "torch" / file;
+      const auto source = testing::only_on_root(communicator, TeacherSource::path(path));
+      const auto entries = broadcast_teacher_tensors(source, communicator);
+      MetaOptions options;
+      options.verify = true;
+      const auto module = create_fake_score_meta([&] { return build_checkpoint_module(entries); },
+                                                 source, communicator, options)
+                              .module;
+      const auto want = testing::read_tensors(path);
+      const auto got = module_tensors(*module);
+      ASSERT_EQ(got.size(), want.size()) << file;
+      for (const ModuleTensor& entry : got) {
+        EXPECT_TRUE(testing::bit_equal(entry.tensor, want.at(entry.name).contiguous()))
+            << file << " " << entry.name;
+      }
     }
   });
 }

@@ -44,7 +44,7 @@ class FAKESCORE_API Teacher {
   /// Sorted by where the data lies, so that reading in this order is sequential.
   virtual const std::vector<TeacherTensor>& tensors() const = 0;
   /// The tensor `tensors()[index]`, without a copy where possible: of a mapped file it is a view
-  /// of the mapping (contiguous; not to be written; valid while the Teacher lives).
+  /// of the mapping (not to be written; strided in a PyTorch file; keeps the file mapped).
   virtual at::Tensor read(size_t index) = 0;
   /// What the files say beside their tensors: the "__metadata__" of safetensors, of all shards
   /// together. A name mapped to a tensor's is tied to it, as safetensors' save_model writes it.
@@ -56,7 +56,7 @@ class FAKESCORE_API Teacher {
 /// Which checkpoint of a path is meant.
 struct TeacherPathOptions {
   /// Where a PyTorch file nests its state dict: "ema", "model.state_dict"; of a distributed
-  /// checkpoint, the part of the names before its tensors' own. Empty: the top.
+  /// checkpoint, the part of the names before its tensors' own. Empty: the top, which must be one.
   std::string key;
   /// Of a folder, the variant of its files: "fp16" means diffusion_pytorch_model.fp16.safetensors.
   std::string variant;
@@ -67,8 +67,9 @@ struct TeacherPathOptions {
 /// Names a teacher; cheap to make on every rank, opened on the root alone.
 class FAKESCORE_API TeacherSource {
  public:
-  /// A .safetensors file, a *.safetensors.index.json, or a folder that holds one index or one
-  /// .safetensors file (diffusers' and transformers' names first). Nothing is opened here.
+  /// A safetensors file, one of torch.save or torch.jit.save, an index of such (*.index.json), a
+  /// folder that holds one (docs/teachers.md says which is taken), or a distributed checkpoint: the
+  /// folder that holds its `.metadata`, or that file. Nothing is opened here.
   static TeacherSource path(std::filesystem::path path, TeacherPathOptions options = {});
   /// Named tensors in memory, the CPU's or the root's GPU.
   static TeacherSource state_dict(std::vector<std::pair<std::string, at::Tensor>> tensors);

@@ -7,6 +7,7 @@
 #include <utility>
 
 #include "core/teacher/checkpoint_index.hpp"
+#include "core/teacher/dcp/open_distributed.hpp"
 #include "core/teacher/teacher_error.hpp"
 
 namespace fakescore::detail {
@@ -203,11 +204,6 @@ fs::path resolve_checkpoint_path(const fs::path& path, const TeacherPathOptions&
   } catch (const fs::filesystem_error& error) {
     rethrow(error, path);
   }
-}
-
-bool is_distributed_checkpoint(const fs::path& path) {
-  std::error_code error;
-  return fs::is_regular_file(path / ".metadata", error);
 }
 
 CheckpointFiles find_checkpoint_files(const fs::path& path, const std::string& variant) {

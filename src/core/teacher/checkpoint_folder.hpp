@@ -25,9 +25,6 @@ struct CheckpointFiles {
 std::filesystem::path resolve_checkpoint_path(const std::filesystem::path& path,
                                               const TeacherPathOptions& options);
 
-/// Whether this is a folder that torch.distributed.checkpoint wrote.
-bool is_distributed_checkpoint(const std::filesystem::path& path);
-
 /// Finds the files from a file, an index or a folder. Of a folder, in this order, those of
 /// diffusers and transformers in the variant that is asked for: diffusion_pytorch_model and model
 /// as .safetensors, their indices, diffusion_pytorch_model and pytorch_model as .bin, their

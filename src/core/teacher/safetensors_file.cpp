@@ -4,6 +4,7 @@
 #include <cstring>
 
 #include "core/teacher/checkpoint_file.hpp"
+#include "core/teacher/dcp/sharded_safetensors.hpp"
 #include "core/teacher/safetensors_header.hpp"
 
 namespace fakescore::detail {
@@ -25,6 +26,7 @@ at::Tensor read_entry(const std::shared_ptr<const MappedFile>& file,
 
 CheckpointFile open_safetensors_file(const std::shared_ptr<const MappedFile>& file) {
   SafetensorsHeader header = parse_safetensors_header({file->data(), file->size()}, file->path());
+  refuse_shard(header, file->path());
   CheckpointFile opened;
   opened.metadata = std::move(header.metadata);
   opened.header = digest_bytes(file->data(), header.bytes);

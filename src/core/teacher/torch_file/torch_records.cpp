@@ -4,9 +4,11 @@
 #include <caffe2/serialize/inline_container.h>
 
 #include <algorithm>
+#include <array>
 #include <cstring>
 #include <utility>
 
+#include "core/teacher/pickle/pickle_input.hpp"
 #include "core/teacher/teacher_error.hpp"
 
 namespace fakescore::detail {
@@ -16,6 +18,7 @@ constexpr size_t kLocalHeaderBytes = 30;
 constexpr size_t kFlagsOffset = 6;
 constexpr size_t kMethodOffset = 8;
 constexpr uint16_t kEncrypted = 1;
+constexpr const char* kBroken = "is a broken archive of torch.save";
 constexpr const char* kRemedy = "save it again with torch.save, or fetch the file again";
 
 /// Hands out bytes of memory; what lies outside reads as nothing, which LibTorch's reader refuses.
@@ -39,7 +42,17 @@ std::string first_sentence(const std::exception& error) {
   const auto* torch_error = dynamic_cast<const c10::Error*>(&error);
   const std::string text =
       torch_error != nullptr ? torch_error->what_without_backtrace() : error.what();
-  return text.substr(0, std::min(text.find(". "), text.find('\n')));
+  return shown(text.substr(0, std::min(text.find(". "), text.find('\n'))));
+}
+
+/// What LibTorch's reader says; where it throws, a TeacherError with its reason.
+template <typename Question>
+auto ask(const std::filesystem::path& file, const std::string& failure, const Question& question) {
+  try {
+    return question();
+  } catch (const std::exception& error) {
+    throw_teacher_error(file, "", failure + ": " + first_sentence(error), kRemedy);
+  }
 }
 
 uint16_t number_at(std::span<const std::byte> bytes, size_t offset) {
@@ -57,54 +70,53 @@ bool is_zip_archive(std::span<const std::byte> bytes) {
 
 TorchRecords::TorchRecords(std::span<const std::byte> archive, std::filesystem::path file)
     : archive_(archive), file_(std::move(file)) {
-  try {
-    reader_ = std::make_unique<caffe2::serialize::PyTorchStreamReader>(
+  reader_ = ask(file_, "is no whole archive of torch.save", [&] {
+    return std::make_unique<caffe2::serialize::PyTorchStreamReader>(
         std::make_shared<MemoryAdapter>(archive));
-  } catch (const std::exception& error) {
-    throw_teacher_error(file_, "", "is no whole archive of torch.save: " + first_sentence(error),
-                        kRemedy);
-  }
+  });
 }
 
 TorchRecords::~TorchRecords() = default;
 TorchRecords::TorchRecords(TorchRecords&& other) noexcept = default;
 TorchRecords& TorchRecords::operator=(TorchRecords&& other) noexcept = default;
 
-bool TorchRecords::has(const std::string& name) const { return reader_->hasRecord(name); }
+bool TorchRecords::has(const std::string& name) const {
+  return ask(file_, kBroken, [&] { return reader_->hasRecord(name); });
+}
 
 std::span<const std::byte> TorchRecords::get(const std::string& name) const {
-  size_t header = 0;
-  size_t begin = 0;
-  size_t bytes = 0;
-  try {
-    header = reader_->getRecordHeaderOffset(name);
-    begin = reader_->getRecordOffset(name);
-    bytes = reader_->getRecordSize(name);
-  } catch (const std::exception& error) {
-    throw_teacher_error(file_, "", "has no record " + name + ": " + first_sentence(error), kRemedy);
+  const auto [header, begin, bytes] = ask(file_, "has no record " + name, [&] {
+    return std::array{reader_->getRecordHeaderOffset(name), reader_->getRecordOffset(name),
+                      reader_->getRecordSize(name)};
+  });
+  const auto fits = [&](size_t offset, size_t length) {
+    return offset <= archive_.size() && length <= archive_.size() - offset;
+  };
+  if (fits(header, kLocalHeaderBytes) &&
+      (number_at(archive_, header + kMethodOffset) != 0 ||
+       (number_at(archive_, header + kFlagsOffset) & kEncrypted) != 0)) {
+    throw_teacher_error(file_, "", "its record " + name + " is compressed or encrypted",
+                        "unpack the archive and pack it with zip -0, or save it with torch.save");
   }
-  if (header > archive_.size() || archive_.size() - header < kLocalHeaderBytes ||
-      begin > archive_.size() || bytes > archive_.size() - begin) {
+  if (!fits(header, kLocalHeaderBytes) || !fits(begin, bytes)) {
     throw_teacher_error(file_, "",
                         "its record " + name + " (" + std::to_string(bytes) + " bytes at " +
                             std::to_string(begin) + ") lies outside the archive of " +
                             std::to_string(archive_.size()) + " bytes: truncated or hostile",
                         kRemedy);
   }
-  if (number_at(archive_, header + kMethodOffset) != 0 ||
-      (number_at(archive_, header + kFlagsOffset) & kEncrypted) != 0) {
-    throw_teacher_error(file_, "", "its record " + name + " is compressed or encrypted",
-                        "unpack the archive and pack it with zip -0, or save it with torch.save");
-  }
   return archive_.subspan(begin, bytes);
 }
 
 Digest TorchRecords::digest() const {
-  std::string layout;
-  for (const std::string& name : reader_->getAllRecords()) {
-    layout += name + ' ' + std::to_string(reader_->getRecordHeaderOffset(name)) + ' ' +
-              std::to_string(reader_->getRecordSize(name)) + '\n';
-  }
+  const std::string layout = ask(file_, kBroken, [&] {
+    std::string lines;
+    for (const std::string& name : reader_->getAllRecords()) {
+      lines += name + ' ' + std::to_string(reader_->getRecordHeaderOffset(name)) + ' ' +
+               std::to_string(reader_->getRecordSize(name)) + '\n';
+    }
+    return lines;
+  });
   DigestSequence digest;
   digest.add(digest_bytes(layout.data(), layout.size()));
   const auto pickle = get("data.pkl");

@@ -1,0 +1,123 @@
+#include "core/teacher/dcp/chunk_files.hpp"
+
+#include <algorithm>
+#include <span>
+#include <utility>
+
+#include "core/teacher/dcp/sharded_safetensors.hpp"
+#include "core/teacher/teacher_error.hpp"
+#include "core/teacher/torch_file/torch_archive.hpp"
+
+namespace fakescore::detail {
+namespace {
+
+constexpr const char* kWholeSave = "copy the checkpoint again, every rank's files of one save";
+
+std::vector<int64_t> contiguous_strides(const std::vector<int64_t>& sizes) {
+  std::vector<int64_t> strides(sizes.size());
+  int64_t stride = 1;
+  for (size_t dim = sizes.size(); dim-- > 0;) {
+    strides[dim] = stride;
+    stride *= std::max<int64_t>(sizes[dim], 1);
+  }
+  return strides;
+}
+
+void check_agreement(const TorchTensor& found, const ShardedTensor& tensor,
+                     const TensorChunk& chunk) {
+  if (found.dtype != tensor.dtype || found.sizes != chunk.box.sizes) {
+    throw_teacher_error(chunk.place.file, tensor.name,
+                        "holds another dtype or shape than the checkpoint's metadata says",
+                        kWholeSave);
+  }
+}
+
+}  // namespace
+
+void ChunkFiles::add(const ShardedTensor& tensor) {
+  for (const TensorChunk& chunk : tensor.chunks) {
+    const ChunkPlace& place = chunk.place;
+    File& file = files_[place.file];
+    if (file.mapping == nullptr) file.mapping = MappedFile::open(place.file);
+    const uint64_t size = file.mapping->size();
+    if (place.offset > size || place.length > size - place.offset) {
+      throw_teacher_error(place.file, tensor.name,
+                          "is truncated: it has " + std::to_string(size) +
+                              " bytes and a chunk should end at byte " +
+                              std::to_string(place.offset + place.length),
+                          kWholeSave);
+    }
+    // Chunks share no bytes, so that a tensor made of them is never larger than its files.
+    if (place.length > size - file.claimed) {
+      throw_teacher_error(place.file, tensor.name, "chunks share the bytes of the file");
+    }
+    file.claimed += place.length;
+  }
+}
+
+TorchTensor ChunkFiles::find(const ShardedTensor& tensor, const TensorChunk& chunk) {
+  const MappedFile& file = *files_.at(chunk.place.file).mapping;
+  const std::span<const std::byte> bytes{file.data() + chunk.place.offset,
+                                         file.size() - chunk.place.offset};
+  try {
+    TorchTensor found =
+        is_zip_archive(bytes) ? find_in_archive(tensor, chunk) : find_in_safetensors(tensor, chunk);
+    check_agreement(found, tensor, chunk);
+    return found;
+  } catch (const TeacherError& error) {
+    // The readers of the items know nothing of the tensor that they are read for.
+    const ErrorInfo& info = error.info();
+    throw_teacher_error(
+        file.path(), tensor.name,
+        "its chunk at byte " + std::to_string(chunk.place.offset) + " " + info.message,
+        info.remedy);
+  }
+}
+
+TorchTensor ChunkFiles::find_in_archive(const ShardedTensor& tensor,
+                                        const TensorChunk& chunk) const {
+  const ChunkPlace& place = chunk.place;
+  const auto& file = files_.at(place.file).mapping;
+  const TorchArchive archive({file->data() + place.offset, place.length}, file, place.file);
+  auto found = archive.find(archive.object(), tensor.name);
+  if (!found) throw_teacher_error(place.file, tensor.name, "is no tensor", kWholeSave);
+  return *std::move(found);
+}
+
+TorchTensor ChunkFiles::find_in_safetensors(const ShardedTensor& tensor, const TensorChunk& chunk) {
+  const ChunkPlace& place = chunk.place;
+  const SafetensorsItem& item = safetensors_item(place);
+  const auto entry = item.entries.find(tensor.name);
+  const auto offsets = item.offsets.find(tensor.name);
+  if (entry == item.entries.end() || offsets == item.offsets.end() ||
+      offsets->second != chunk.box.offsets) {
+    throw_teacher_error(place.file, tensor.name, "is not in that safetensors file", kWholeSave);
+  }
+  const SafetensorsEntry& found = entry->second;
+  const std::byte* data = files_.at(place.file).mapping->data() + place.offset;
+  return {.dtype = found.dtype,
+          .sizes = found.sizes,
+          .strides = contiguous_strides(found.sizes),
+          .memory = {data + found.begin, found.end - found.begin}};
+}
+
+const ChunkFiles::SafetensorsItem& ChunkFiles::safetensors_item(const ChunkPlace& place) {
+  const auto [item, is_new] = safetensors_.try_emplace({place.file, place.offset});
+  if (!is_new) return item->second;
+  const MappedFile& file = *files_.at(place.file).mapping;
+  auto header = parse_safetensors_header({file.data() + place.offset, file.size() - place.offset},
+                                         place.file);
+  item->second.offsets = parse_sharding_info(header.metadata[kShardingInfoKey], place.file);
+  for (SafetensorsEntry& entry : header.entries) {
+    item->second.entries.emplace(entry.name, std::move(entry));
+  }
+  return item->second;
+}
+
+std::vector<std::shared_ptr<const MappedFile>> ChunkFiles::mappings() const {
+  std::vector<std::shared_ptr<const MappedFile>> mappings;
+  for (const auto& [path, file] : files_) mappings.push_back(file.mapping);
+  return mappings;
+}
+
+}  // namespace fakescore::detail

@@ -1,0 +1,26 @@
+#pragma once
+
+#include <cstdint>
+#include <string>
+#include <vector>
+
+namespace fakescore::detail {
+
+/// A box of a tensor's elements: per dimension, where it begins and how long it is.
+struct Box {
+  std::vector<int64_t> offsets;
+  std::vector<int64_t> sizes;
+  friend auto operator<=>(const Box&, const Box&) = default;
+};
+
+/// Whether it has the tensor's dimensions and lies inside of it.
+bool lies_within(const Box& box, const std::vector<int64_t>& sizes);
+
+bool has_elements(const Box& box);
+
+/// What is wrong with boxes that should cover a tensor exactly, each element once; empty where they
+/// do. The boxes have elements, lie within the tensor and differ from each other. Takes time in
+/// proportion to their number.
+std::string describe_cover_fault(const std::vector<int64_t>& sizes, const std::vector<Box>& boxes);
+
+}  // namespace fakescore::detail

@@ -1,0 +1,54 @@
+#include "core/teacher/dcp/sharded_tensor.hpp"
+
+#include <algorithm>
+#include <set>
+#include <utility>
+
+#include "core/teacher/teacher_error.hpp"
+
+namespace fakescore::detail {
+namespace {
+
+/// Of a box without elements, those of the box with at least one element along each dimension: its
+/// strides must not overflow either.
+uint64_t count_bytes(const ShardedTensor& tensor, const std::vector<int64_t>& sizes,
+                     const std::filesystem::path& source) {
+  uint64_t bytes = c10::elementSize(tensor.dtype);
+  for (const int64_t size : sizes) {
+    const auto length = static_cast<uint64_t>(std::max<int64_t>(size, 1));
+    if (size < 0 || __builtin_mul_overflow(bytes, length, &bytes) ||
+        bytes > static_cast<uint64_t>(INT64_MAX)) {
+      throw_teacher_error(source, tensor.name, "its shape overflows or is negative");
+    }
+  }
+  return bytes;
+}
+
+}  // namespace
+
+void check_chunks(ShardedTensor& tensor, const std::filesystem::path& source) {
+  count_bytes(tensor, tensor.sizes, source);
+  std::set<Box> boxes;
+  std::vector<TensorChunk> kept;
+  for (TensorChunk& chunk : tensor.chunks) {
+    if (!lies_within(chunk.box, tensor.sizes)) {
+      throw_teacher_error(source, tensor.name, "has a chunk that lies outside of it");
+    }
+    if (!has_elements(chunk.box) || !boxes.insert(chunk.box).second) continue;
+    const uint64_t bytes = count_bytes(tensor, chunk.box.sizes, source);
+    if (chunk.place.length < bytes) {
+      throw_teacher_error(source, tensor.name,
+                          "has a chunk of " + std::to_string(bytes) + " bytes in an item of " +
+                              std::to_string(chunk.place.length));
+    }
+    kept.push_back(std::move(chunk));
+  }
+  const std::string fault = describe_cover_fault(tensor.sizes, {boxes.begin(), boxes.end()});
+  if (!fault.empty()) {
+    throw_teacher_error(source, tensor.name, fault,
+                        "check that every rank's file of the save is there and whole");
+  }
+  tensor.chunks = std::move(kept);
+}
+
+}  // namespace fakescore::detail

@@ -1,0 +1,276 @@
+// Archives that torch.save would not write: each is refused with its reason, and none of them
+// crashes, hangs or asks for memory without bound.
+
+#include <caffe2/serialize/inline_container.h>
+#include <gmock/gmock.h>
+#include <gtest/gtest.h>
+#include <torch/torch.h>
+
+#include <fstream>
+#include <map>
+#include <random>
+
+#include "fakescore/core/error.hpp"
+#include "fakescore/core/teacher_source.hpp"
+#include "support/error_of.hpp"
+#include "support/temp_folder.hpp"
+
+namespace fakescore {
+namespace {
+
+using namespace std::string_literals;
+using ::testing::HasSubstr;
+using testing::TempFolder;
+namespace fs = std::filesystem;
+
+const fs::path kFiles = fs::path(FAKESCORE_TEST_DATA) / "torch";
+using Records = std::map<std::string, std::string>;
+
+void write_archive(const fs::path& path, const std::string& pickle, const Records& records = {},
+                   bool compress = false) {
+  caffe2::serialize::PyTorchStreamWriter writer(path.string());
+  writer.writeRecord("data.pkl", pickle.data(), pickle.size());
+  for (const auto& [name, content] : records) {
+    writer.writeRecord(name, content.data(), content.size(), compress);
+  }
+  writer.writeEndOfFile();
+}
+
+std::string text(const std::string& value) {
+  return "\x8c"s + static_cast<char>(value.size()) + value;
+}
+
+/// A pickle of {"x": a float tensor}, with the given size of its storage, offset, sizes, strides.
+std::string tensor_pickle(const std::string& storage_size, const std::string& offset,
+                          const std::string& sizes, const std::string& strides,
+                          const std::string& type = "ctorch\nFloatStorage\n") {
+  return "\x80\x02}"s + text("x") + "ctorch._utils\n_rebuild_tensor_v2\n(("s + text("storage") +
+         type + text("0") + text("cpu") + storage_size + "tQ" + offset + sizes + strides +
+         "\x89}tRs."s;
+}
+
+std::string error_of(const fs::path& path) {
+  return testing::error_of<TeacherError>([&] {
+    const auto teacher = TeacherSource::path(path).open();
+    for (size_t i = 0; i < teacher->tensors().size(); ++i) teacher->read(i).contiguous();
+  });
+}
+
+std::string error_of_archive(const std::string& pickle, const Records& records = {},
+                             bool compress = false) {
+  const TempFolder folder;
+  write_archive(folder / "hostile.pt", pickle, records, compress);
+  return error_of(folder / "hostile.pt");
+}
+
+struct HostilePickle {
+  const char* name;
+  std::string pickle;
+  std::string message;
+};
+
+class HostilePickles : public ::testing::TestWithParam<HostilePickle> {};
+
+TEST_P(HostilePickles, AreRefusedWithTheirReason) {
+  EXPECT_THAT(error_of_archive(GetParam().pickle), HasSubstr(GetParam().message));
+}
+
+const std::string kBegin = "\x80\x02"s;
+const std::string kDeep = kBegin + std::string(100'000, ']') + std::string(99'999, 'a') + "."s;
+/// Dicts that each hold the next one twice: 2^200 names in a few kilobytes.
+std::string doubling_dicts() {
+  std::string pickle = kBegin + "}q\x00"s + text("x") + "Ns0"s;
+  for (int i = 1; i < 200; ++i) {
+    const std::string last = "h"s + static_cast<char>(i - 1);
+    pickle += "}q"s + static_cast<char>(i) + "("s + text("a") + last + text("b") + last + "u0"s;
+  }
+  return pickle + "h\xc7."s;
+}
+/// A long text that the memo gives again and again.
+std::string repeated_text() {
+  std::string pickle =
+      kBegin + "]X"s + "\x40\x42\x0f\x00"s + std::string(1'000'000, 'x') + "q\x00"s + "a";
+  for (int i = 0; i < 100'000; ++i) pickle += "h\x00"s + "a";
+  return pickle + "."s;
+}
+
+INSTANTIATE_TEST_SUITE_P(
+    Pickles, HostilePickles,
+    ::testing::Values(
+        HostilePickle{"Empty", "", "truncated"}, HostilePickle{"NoPickle", "hello", "protocol"},
+        HostilePickle{"Protocol0", "(dp0\n.", "protocol"},
+        HostilePickle{"Protocol6", "\x80\x06N.", "protocol"},
+        HostilePickle{"NoStop", kBegin + "}", "truncated"},
+        HostilePickle{"TextBeyondTheEnd", kBegin + "\x8d\xff\xff\xff\xff\xff\xff\xff\x7f"s,
+                      "truncated"},
+        HostilePickle{"UnknownOpcode", kBegin + "\xff"s, "opcode 0xff"},
+        HostilePickle{"ExtensionRegistry", kBegin + "\x82\x01."s, "opcode 0x82"},
+        HostilePickle{"OutsideBuffer", kBegin + "\x97."s, "opcode 0x97"},
+        HostilePickle{"EmptyStack", kBegin + "0.", "empty stack"},
+        HostilePickle{"BelowTheMark", kBegin + "}(s.", "empty stack"},
+        HostilePickle{"NoMark", kBegin + "}u.", "no mark"},
+        HostilePickle{"LeftOver", kBegin + "}}.", "left over"},
+        HostilePickle{"OddItems", kBegin + "}(Nu.", "key without a value"},
+        HostilePickle{"AppendsToADict", kBegin + "}Na.", "no list"},
+        HostilePickle{"SetsItemsOfAList", kBegin + "]NNs.", "no dict"},
+        HostilePickle{"CallsAText", kBegin + text("x") + ")R.", "what is called"},
+        HostilePickle{"StateOfAList", kBegin + "]Nb.", "no object"},
+        HostilePickle{"UnknownMemo", kBegin + "h\x07.", "did not store: 7"},
+        HostilePickle{"ListInItself",
+                      kBegin + "]q\x00h\x00"
+                               "a."s,
+                      "into itself"},
+        HostilePickle{"DictInItsTuple", kBegin + "}q\x00N(h\x00ts."s, "into itself"},
+        HostilePickle{"Deep", kDeep, "deeper than 1000"},
+        HostilePickle{"Doubling", doubling_dicts(), "hostile"},
+        HostilePickle{"RepeatedText", repeated_text(), "repeats its texts"},
+        HostilePickle{"ForeignGlobal", kBegin + "csubprocess\nPopen\n."s, "subprocess.Popen"},
+        HostilePickle{"StackGlobal", "\x80\x04"s + text("os") + text("system") + "\x93."s,
+                      "os.system"},
+        HostilePickle{"NotUtf8", kBegin + "cos\n\xff\x01\n."s, "os.??"}),
+    [](const auto& info) { return info.param.name; });
+
+struct HostileTensor {
+  const char* name;
+  std::string pickle;
+  std::string message;
+};
+
+class HostileTensors : public ::testing::TestWithParam<HostileTensor> {};
+
+TEST_P(HostileTensors, AreRefusedWithTheirReason) {
+  const Records four_floats{{"data/0", std::string(16, '\0')}};
+  EXPECT_THAT(error_of_archive(GetParam().pickle, four_floats), HasSubstr(GetParam().message));
+}
+
+const std::string kHuge = "\x8a\x08\xff\xff\xff\xff\xff\xff\xff\x7f"s;  // 2^63 - 1
+const std::string kMinus = "J\xff\xff\xff\xff"s;                        // -1
+
+INSTANTIATE_TEST_SUITE_P(
+    Tensors, HostileTensors,
+    ::testing::Values(
+        HostileTensor{"Fine", tensor_pickle("K\x04", "K\x00"s, "K\x04\x85", "K\x01\x85"),
+                      "no error"},
+        HostileTensor{"TooLong", tensor_pickle("K\x04", "K\x00"s, "K\x05\x85", "K\x01\x85"),
+                      "outside its storage"},
+        HostileTensor{"Offset", tensor_pickle("K\x04", "K\x01", "K\x04\x85", "K\x01\x85"),
+                      "outside its storage"},
+        HostileTensor{"HugeOffset", tensor_pickle("K\x04", kHuge, "K\x01\x85", "K\x01\x85"),
+                      "outside its storage"},
+        HostileTensor{"NegativeOffset", tensor_pickle("K\x04", kMinus, "K\x01\x85", "K\x01\x85"),
+                      "outside its storage"},
+        HostileTensor{"NegativeSize",
+                      tensor_pickle("K\x04", "K\x00"s, kMinus + "\x85", "K\x01\x85"),
+                      "outside its storage"},
+        HostileTensor{"NegativeStride",
+                      tensor_pickle("K\x04", "K\x03", "K\x02\x85", kMinus + "\x85"),
+                      "outside its storage"},
+        HostileTensor{"StrideOverflows",
+                      tensor_pickle("K\x04", "K\x00"s, "K\x03K\x03\x86", kHuge + kHuge + "\x86"),
+                      "outside its storage"},
+        HostileTensor{"SizesOverflow",
+                      tensor_pickle("K\x04", "K\x00"s, kHuge + kHuge + "\x86", "K\x00K\x00\x86"s),
+                      "outside its storage"},
+        HostileTensor{"Expanded",
+                      tensor_pickle("K\x04", "K\x00"s, "J\xff\xff\xff\x7f\x85"s, "K\x00\x85"s),
+                      "repeats its elements"},
+        HostileTensor{"LargerThanItsRecord",
+                      tensor_pickle("K\x05", "K\x00"s, "K\x04\x85", "K\x01\x85"),
+                      "storage of 5 elements"},
+        HostileTensor{"StorageOverflows", tensor_pickle(kHuge, "K\x00"s, "K\x04\x85", "K\x01\x85"),
+                      "storage of"},
+        HostileTensor{"SizesWithoutStrides", tensor_pickle("K\x04", "K\x00"s, "K\x04\x85", ")"),
+                      "1 sizes and 0 strides"},
+        HostileTensor{"TextAsSize",
+                      tensor_pickle("K\x04", "K\x00"s, text("4") + "\x85", "K\x01\x85"),
+                      "has no sizes"},
+        HostileTensor{
+            "NoStorageClass",
+            tensor_pickle("K\x04", "K\x00"s, "K\x04\x85", "K\x01\x85", "ctorch\nfloat32\n"),
+            "storage of the class torch.float32"},
+        HostileTensor{
+            "QuantizedStorage",
+            tensor_pickle("K\x04", "K\x00"s, "K\x04\x85", "K\x01\x85", "ctorch\nQInt8Storage\n"),
+            "dtype QInt8"}),
+    [](const auto& info) { return info.param.name; });
+
+const std::string kFine = tensor_pickle("K\x04", "K\x00"s, "K\x04\x85", "K\x01\x85");
+
+TEST(HostileArchives, AreRefusedWithTheirReason) {
+  const std::string floats(16, '\0');
+  EXPECT_THAT(error_of_archive(kFine), HasSubstr("no record data/0"));
+  EXPECT_THAT(error_of_archive(kFine, {{"data/0", floats}, {"byteorder", "big"}}),
+              HasSubstr("big-endian"));
+  EXPECT_EQ(error_of_archive(kFine, {{"data/0", floats}, {"byteorder", "little"}}), "no error");
+  EXPECT_THAT(error_of_archive(kFine, {{"data/0", std::string(4096, '\0')}}, true),
+              HasSubstr("compressed"));
+  const TempFolder folder;
+  caffe2::serialize::PyTorchStreamWriter writer((folder / "other.zip").string());
+  writer.writeRecord("readme", "x", 1);
+  writer.writeEndOfFile();
+  EXPECT_THAT(error_of(folder / "other.zip"), HasSubstr("none of torch.save"));
+}
+
+TEST(HostileArchives, ANameThatIsThereTwiceIsRefused) {
+  const std::string entry = kFine.substr(3, kFine.size() - 4);
+  EXPECT_THAT(
+      error_of_archive(kBegin + "}"s + entry + entry + "."s, {{"data/0", std::string(16, '\0')}}),
+      HasSubstr("twice"));
+}
+
+/// What lies unaligned is copied.
+TEST(HostileArchives, UnalignedTensorsAreReadRight) {
+  const TempFolder folder;
+  const float value = 1.5F;
+  const std::string bytes(reinterpret_cast<const char*>(&value), sizeof(value));
+  caffe2::serialize::PyTorchStreamWriter writer((folder / "odd.pt").string(), true, 1);
+  const std::string pickle = tensor_pickle("K\x01", "K\x00"s, "K\x01\x85", "K\x01\x85");
+  writer.writeRecord("data.pkl", pickle.data(), pickle.size());
+  for (const std::string pad : {"a", "bb", "ccc", "dddd"}) writer.writeRecord(pad, "x", 1);
+  writer.writeRecord("data/0", bytes.data(), bytes.size());
+  writer.writeEndOfFile();
+  EXPECT_EQ(TeacherSource::path(folder / "odd.pt").open()->read(0).item<float>(), value);
+}
+
+std::string file_content(const fs::path& path) {
+  std::ifstream file(path, std::ios::binary);
+  return {std::istreambuf_iterator<char>(file), std::istreambuf_iterator<char>()};
+}
+
+/// A few changed bytes, at times a cut end.
+std::string mutated(std::string content, std::mt19937_64& random) {
+  const uint64_t changes = 1 + random() % 3;
+  for (uint64_t i = 0; i < changes; ++i) {
+    char& byte = content[random() % content.size()];
+    byte = random() % 3 == 0 ? static_cast<char>(byte ^ (1 << random() % 8))
+                             : static_cast<char>(random());
+  }
+  if (random() % 8 == 0) content.resize(random() % content.size());
+  return content;
+}
+
+class MutatedFiles : public ::testing::TestWithParam<const char*> {};
+
+/// A file with changed bytes is read or refused with a TeacherError, and nothing else.
+TEST_P(MutatedFiles, AreReadOrRefused) {
+  const TempFolder folder;
+  const fs::path path = folder / "mutated.pt";
+  const std::string content = file_content(kFiles / GetParam());
+  std::mt19937_64 random(17);
+  size_t refused = 0;
+  constexpr int kRuns = 1500;
+  for (int run = 0; run < kRuns; ++run) {
+    std::ofstream(path, std::ios::binary) << mutated(content, random);
+    const std::string error = error_of(path);
+    ASSERT_THAT(error, ::testing::Not(HasSubstr("another class"))) << "run " << run;
+    if (error != "no error") ++refused;
+  }
+  EXPECT_GT(refused, static_cast<size_t>(kRuns / 10));
+}
+
+INSTANTIATE_TEST_SUITE_P(Files, MutatedFiles,
+                         ::testing::Values("dtypes.pt", "layouts.pt", "parameter_objects.pt",
+                                           "scripted.jit", "beside_quantized.pt"));
+
+}  // namespace
+}  // namespace fakescore
