@@ -19,6 +19,10 @@ import workloads
 HERE = pathlib.Path(__file__).resolve().parent
 ROOT = HERE.parent.parent
 DOCUMENTS = {"README.md": tables.short_table, "docs/performance.md": tables.long_tables}
+WHOLE = {"workloads": ["wan30", "wan10", "small5000", "mixed20000"], "sides": list(tables.SIDES),
+         "ranks": [2, 4], "rounds": 5}
+QUICK = {"workloads": ["wan2", "small5000"], "sides": [*tables.OURS, tables.LIMITS], "ranks": [2],
+         "rounds": 1}
 OTHER_MEMORY = 1 << 30
 # Models a rank at its peak; see the column of the anonymous peak.
 MODELS_OF_MEMORY = {"broadcast_coalesced": 1.4, "set_state_dict": 1.2}
@@ -126,16 +130,16 @@ def parse_arguments() -> argparse.Namespace:
         return {"nargs": "+", "choices": known, "metavar": "NAME"}
 
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--workloads", default=["wan30", "wan10", "small5000", "mixed20000"],
-                        help=f"of {', '.join(workloads.WORKLOADS)}", **names(workloads.WORKLOADS))
-    parser.add_argument("--sides", default=list(tables.SIDES),
-                        help=f"of {', '.join(tables.SIDES)}", **names(tables.SIDES))
-    parser.add_argument("--ranks", type=int, nargs="+", default=[2, 4])
-    parser.add_argument("--rounds", type=int, default=5)
+    parser.add_argument("--workloads", help=f"of {', '.join(workloads.WORKLOADS)}",
+                        **names(workloads.WORKLOADS))
+    parser.add_argument("--sides", help=f"of {', '.join(tables.SIDES)}", **names(tables.SIDES))
+    parser.add_argument("--ranks", type=int, nargs="+")
+    parser.add_argument("--rounds", type=int)
     parser.add_argument("--cold", action="store_true",
                         help="drop the file from the page cache before each load")
     parser.add_argument("--quick", action="store_true",
-                        help="fakescore and the limits alone, small teachers, 2 ranks, one round")
+                        help="by default fakescore and the limits alone, small teachers, 2 ranks, "
+                             "one round")
     parser.add_argument("--update-docs", action="store_true",
                         help=f"put the tables into {' and '.join(DOCUMENTS)}")
     parser.add_argument("--build", type=pathlib.Path, default=ROOT / "build/release")
@@ -143,9 +147,10 @@ def parse_arguments() -> argparse.Namespace:
                         help="of teachers and results")
     parser.add_argument("--timeout", type=float, default=600, help="seconds for one load")
     args = parser.parse_args()
-    if args.quick:
-        args.workloads, args.ranks, args.rounds = ["wan2", "small5000"], [2], 1
-        args.sides = [*tables.OURS, tables.LIMITS]
+    defaults = QUICK if args.quick else WHOLE
+    for name, value in defaults.items():
+        if getattr(args, name) is None:
+            setattr(args, name, value)
     if min(args.ranks) < 1 or args.rounds < 1:
         fail("--ranks and --rounds must be 1 or more")
     return args

@@ -10,6 +10,8 @@
 #include <new>
 #include <stdexcept>
 
+#include "process_usage.hpp"
+
 namespace fakescore::benchmark {
 namespace {
 
@@ -43,41 +45,43 @@ class Pages {
 };
 
 template <typename Action>
-double timed(const Action& action) {
+Cost timed(const Action& action) {
   MPI_Barrier(MPI_COMM_WORLD);
+  const double cpu_before = usage().cpu_seconds;
   const auto begin = std::chrono::steady_clock::now();
   action();
   MPI_Barrier(MPI_COMM_WORLD);
-  return std::chrono::duration<double>(std::chrono::steady_clock::now() - begin).count();
+  const std::chrono::duration<double> elapsed = std::chrono::steady_clock::now() - begin;
+  return {elapsed.count(), usage().cpu_seconds - cpu_before};
 }
 
 }  // namespace
 
-double broadcast_limit(size_t bytes) {
+Cost broadcast_limit(size_t bytes) {
   // MPI counts elements in an int: of doubles, enough for 16 GiB.
   const size_t doubles = (bytes + sizeof(double) - 1) / sizeof(double);
   int rank = 0;
   MPI_Comm_rank(MPI_COMM_WORLD, &rank);
   Pages pages(doubles * sizeof(double));
   if (rank == 0) pages.fill();
-  const double seconds = timed(
+  const Cost cost = timed(
       [&] { MPI_Bcast(pages.data(), static_cast<int>(doubles), MPI_DOUBLE, 0, MPI_COMM_WORLD); });
   pages.check();
-  return seconds;
+  return cost;
 }
 
-double copy_limit(size_t bytes) {
+Cost copy_limit(size_t bytes) {
   const size_t source_bytes = std::min(bytes, kMostSourceBytes);
   Pages source(source_bytes);
   Pages target(bytes);
   source.fill();
-  const double seconds = timed([&] {
+  const Cost cost = timed([&] {
     for (size_t begin = 0; begin < bytes; begin += source_bytes) {
       std::memcpy(target.data() + begin, source.data(), std::min(source_bytes, bytes - begin));
     }
   });
   target.check();
-  return seconds;
+  return cost;
 }
 
 }  // namespace fakescore::benchmark

@@ -4,15 +4,20 @@
 
 namespace fakescore::benchmark {
 
-/// Seconds of this rank, from all ranks being there to all ranks being done, over pages that no
-/// process has touched before. Both are collective over MPI_COMM_WORLD, which must be initialised.
-/// They throw std::runtime_error where the bytes are not what was sent.
+/// Of this rank, from all ranks being there to all ranks being done.
+struct Cost {
+  double seconds = 0;
+  double cpu_seconds = 0;
+};
+
+// Over pages that no process has touched before. Both are collective over MPI_COMM_WORLD, which
+// must be initialised, and throw std::runtime_error where the bytes are not what was sent.
 
 /// One MPI_Bcast of `bytes` of the first rank's memory to every other rank's.
-double broadcast_limit(size_t bytes);
+Cost broadcast_limit(size_t bytes);
 
 /// Every rank at once copies `bytes` from memory of its own, at most 256 MiB of it again and again:
 /// larger than caches, and small enough for the ranks to have room for a model each.
-double copy_limit(size_t bytes);
+Cost copy_limit(size_t bytes);
 
 }  // namespace fakescore::benchmark

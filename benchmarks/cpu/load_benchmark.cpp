@@ -159,8 +159,12 @@ bool run_load(const Options& options, Communicator& communicator) {
 }
 
 bool run_limits(const Options& options, Communicator& communicator) {
-  const json mine{{"broadcast_seconds", broadcast_limit(options.limit_bytes)},
-                  {"copy_seconds", copy_limit(options.limit_bytes)}};
+  const Cost broadcast = broadcast_limit(options.limit_bytes);
+  const Cost copy = copy_limit(options.limit_bytes);
+  const json mine{{"broadcast_seconds", broadcast.seconds},
+                  {"broadcast_cpu_seconds", broadcast.cpu_seconds},
+                  {"copy_seconds", copy.seconds},
+                  {"copy_cpu_seconds", copy.cpu_seconds}};
   const json ranks = gathered(mine, communicator);
   if (communicator.rank() != kRoot) return true;
   std::printf("%s\n", json{{"bytes", options.limit_bytes}, {"by_rank", ranks}}.dump().c_str());

@@ -74,8 +74,8 @@ class Group:
         return [line for line in self.lines if line["side"] == side
                 and line["sampled"] == sampled and "error" not in line]
 
-    def limit(self, key: str) -> list[float]:
-        return [worst(line, key) for line in self.of(LIMITS)]
+    def limit(self, key: str, of: Callable[[dict, str], float] = worst) -> list[float]:
+        return [of(line, key) for line in self.of(LIMITS)]
 
     def seconds(self, side: str) -> list[float]:
         return [seconds(line) for line in self.of(side)]
@@ -151,7 +151,8 @@ def long_row(side: str, group: Group) -> list[str]:
     return [SIDES[side].title, by_unit(seconds),
             ratio(group.seconds(side), group.limit("copy_seconds")),
             by_unit(lambda line: worst(line, "first_write_seconds")), first_byte,
-            by_unit(lambda line: total(line, "cpu_seconds")),
+            ratio((total(line, "cpu_seconds") for line in lines),
+                  group.limit("broadcast_cpu_seconds", total)),
             f"{min(map(faults_per_page, lines)):.2f}", mebibytes(lines, "anonymous_written"),
             mebibytes(sampled, "anonymous_peak"),
             "yes" if all(map(is_right, lines + sampled)) else "NO"]
@@ -159,7 +160,7 @@ def long_row(side: str, group: Group) -> list[str]:
 
 def long_tables(lines: Lines) -> str:
     columns = ["way", "time / L1", "time / L2N", "of it, first write / L1", "first byte / L1",
-               "CPU / L1", "faults a page", "MiB beside the model", "at the peak", "right"]
+               "CPU / L1's", "faults a page", "MiB beside the model", "at the peak", "right"]
     parts = []
     for (name, ranks), group in groups(lines).items():
         sides = [side for side in SIDES if side != LIMITS
