@@ -112,8 +112,9 @@ def heading(args: argparse.Namespace, lines: list[dict]) -> str:
     cache = "cold" if args.cold else "warm"
     return (f"{datetime.date.today()}, {about['cores']} x {about['processor']}, {about['memory']}, "
             f"Linux {about['kernel']}, transparent huge pages: {about['huge pages']}, "
-            f"{versions.get('mpi', 'no MPI')}, torch {versions.get('torch', 'unknown')}, page cache "
-            f"{cache}, {args.rounds} rounds, load average {loads[0]:.1f} to {loads[-1]:.1f}.")
+            f"{versions.get('mpi', 'no MPI')}, torch {versions.get('torch', 'unknown')}, "
+            f"page cache {cache}, {args.rounds} rounds, load average {loads[0]:.1f} to "
+            f"{loads[-1]:.1f}.")
 
 
 def update(document: pathlib.Path, text: str) -> None:

@@ -1,4 +1,4 @@
-"""Tables of measurements, in units of the host's limits: seconds of one host say little of another."""
+"""Tables of measurements, in units of the host's limits."""
 import statistics
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
@@ -18,12 +18,15 @@ class Side:
 
 
 LIMITS = "limits"
-OURS = {"fakescore": Side("fakescore")}
+OURS = {"fakescore_root": Side("fakescore, one reader", ("--read", "root")),
+        "fakescore_all": Side("fakescore, every rank reads", ("--read", "all"))}
 PEERS = {"load_state_dict_copy": Side("`to_empty`, `load_state_dict` on every rank"),
          "load_state_dict_assign": Side("`load_state_dict(assign=True)` on every rank"),
          "set_state_dict": Side("`set_model_state_dict(broadcast_from_rank0=True)`"),
          "broadcast_each": Side("`dist.broadcast` of each tensor"),
          "broadcast_coalesced": Side("`_sync_module_states`, as in FSDP1 and DDP")}
+# What each is measured by in short: the least work that a host needs for the same.
+UNITS = {"fakescore_root": "broadcast_seconds", "fakescore_all": "copy_seconds"}
 SIDES = {**OURS, **PEERS, LIMITS: Side("limits")}
 
 Lines = list[dict]
@@ -49,7 +52,13 @@ def faults_per_page(line: dict) -> float:
 
 def beside_model(line: dict, key: str) -> float:
     """Bytes of memory that a rank got and that are not the model: of the rank with most."""
-    return max(rank[key] - rank["anonymous_before"] for rank in line["by_rank"]) - line["model_bytes"]
+    most = max(rank[key] - rank["anonymous_before"] for rank in line["by_rank"])
+    return most - line["model_bytes"]
+
+
+def peak_beside_model(line: dict) -> float:
+    """The same at the peak, of a load whose memory was sampled, or at its end with all written."""
+    return max(beside_model(line, key) for key in ("anonymous_peak", "anonymous_written"))
 
 
 def is_right(line: dict) -> bool:
@@ -112,9 +121,7 @@ def table(columns: list[str], rows: Iterable[list[str]]) -> str:
 def short_row(key: tuple[str, int], group: Group) -> list[str]:
     name, ranks = key
     cells = [workloads.WORKLOADS[name].title, str(ranks)]
-    for side in OURS:
-        cells += [ratio(group.seconds(side), group.limit(unit))
-                  for unit in ("broadcast_seconds", "copy_seconds")]
+    cells += [ratio(group.seconds(side), group.limit(unit)) for side, unit in UNITS.items()]
     peers = group.right_peers()
     if not peers:
         return [*cells, "-", "-"]
@@ -125,9 +132,8 @@ def short_row(key: tuple[str, int], group: Group) -> list[str]:
 
 
 def short_table(lines: Lines) -> str:
-    columns = ["teacher", "ranks"]
-    for side in OURS.values():
-        columns += [f"{side.title} / L1", f"{side.title} / L2N"]
+    columns = ["teacher", "ranks", "fakescore, one reader / L1",
+               "fakescore, every rank reads / L2N"]
     columns += ["the fastest of Python's ways / L1", "fakescore / the fastest"]
     return table(columns, (short_row(*item) for item in groups(lines).items()))
 
@@ -142,8 +148,8 @@ def long_row(side: str, group: Group) -> list[str]:
     def by_unit(value: Callable[[dict], float]) -> str:
         return ratio(map(value, lines), unit)
 
-    def mebibytes(of: Lines, key: str) -> str:
-        return f"{max(beside_model(line, key) for line in of) / MIB:.1f}" if of else "-"
+    def mebibytes(bytes_of: Iterable[float]) -> str:
+        return f"{max(bytes_of, default=float('nan')) / MIB:.1f}"
 
     first_byte = "-"
     if "first_byte_seconds" in lines[0]["by_rank"][0]:
@@ -153,8 +159,9 @@ def long_row(side: str, group: Group) -> list[str]:
             by_unit(lambda line: worst(line, "first_write_seconds")), first_byte,
             ratio((total(line, "cpu_seconds") for line in lines),
                   group.limit("broadcast_cpu_seconds", total)),
-            f"{min(map(faults_per_page, lines)):.2f}", mebibytes(lines, "anonymous_written"),
-            mebibytes(sampled, "anonymous_peak"),
+            f"{min(map(faults_per_page, lines)):.2f}",
+            mebibytes(beside_model(line, "anonymous_written") for line in lines),
+            mebibytes(map(peak_beside_model, sampled)),
             "yes" if all(map(is_right, lines + sampled)) else "NO"]
 
 

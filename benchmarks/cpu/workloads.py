@@ -1,4 +1,4 @@
-"""The teachers that are measured: one file each, written once by benchmarks/common/make_teacher.py."""
+"""The teachers that are measured: one file each, written once by make_teacher.py."""
 import os
 import pathlib
 import subprocess
