@@ -12,9 +12,12 @@ target_sources(fakescore PRIVATE
   core/meta/seeding.cpp
   core/meta/tape.cpp
   core/module_tensors.cpp
+  core/name_pattern.cpp
+  core/teacher/key_rule.cpp
   core/teacher/mapped_file.cpp
   core/teacher/memory_teacher.cpp
   core/teacher/open_teacher.cpp
+  core/teacher/renamed_teacher.cpp
   core/teacher/safetensors_dtype.cpp
   core/teacher/safetensors_folder.cpp
   core/teacher/safetensors_header.cpp

@@ -15,7 +15,6 @@
 namespace fakescore::detail {
 namespace {
 
-constexpr size_t kBucketsInFlight = 4;
 constexpr size_t kPopulateAtLeast = 4096;
 
 class Pipeline {
@@ -32,10 +31,7 @@ class Pipeline {
 
   /// Makes the memory for packed buckets, before anything is in flight.
   void allocate() {
-    size_t largest = 0;
-    for (const Bucket& bucket : buckets_) {
-      if (!bucket.in_place) largest = std::max(largest, bucket.bytes);
-    }
+    const size_t largest = largest_packed_bytes(buckets_);
     for (at::Tensor& scratch : scratch_) {
       scratch = at::empty({static_cast<int64_t>(largest)}, at::kByte);
     }

@@ -16,10 +16,20 @@
 
 namespace fakescore {
 
+/// A dtype for the floating-point parameters and buffers in whose names a pattern is found.
+struct DtypeRule {
+  std::string pattern;  ///< ECMAScript regular expression: "norm", "^blocks\\.0\\."
+  at::ScalarType dtype;
+};
+
 /// The same on every rank, `progress` aside.
 struct MetaOptions {
   /// Casts every floating-point parameter and buffer; nullopt keeps what `build` makes.
   std::optional<at::ScalarType> dtype;
+  /// Exceptions from `dtype`; a tensor gets the dtype of the first rule that matches its name.
+  /// Tensors that share storage must get one dtype, and a rule must match a floating-point tensor:
+  /// else ConfigError.
+  std::vector<DtypeRule> dtype_rules;
   /// The rank that opens the teacher.
   int root = 0;
   /// Where the fake score lies: the CPU, or this rank's GPU, with its index (which may differ
