@@ -135,6 +135,12 @@ class DryRun {
   FakeScorePlan plan_;
 };
 
+void check_world_size(int world_size) {
+  if (world_size > 0) return;
+  throw_error({ErrorCode::kConfig, -1, "", "world size",
+               std::to_string(world_size) + " is no number of ranks", "give 1 or more"});
+}
+
 }  // namespace
 
 FakeScorePlan plan_fake_score(const ModuleBuilder& build, const TeacherSource& teacher,
@@ -143,6 +149,7 @@ FakeScorePlan plan_fake_score(const ModuleBuilder& build, const TeacherSource& t
   const auto alone = make_local_communicators(1);
   MetaStructure structure;
   run_agreed(*alone.front(), "build", ErrorCode::kBuild, [&] {
+    check_world_size(world_size);
     detail::check_meta_options(world_size, options);
     structure = detail::build_structure(build, options);
   });

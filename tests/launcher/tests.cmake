@@ -23,6 +23,11 @@ if(FAKESCORE_BUILD_TOOLS)
   if(FAKESCORE_SANITIZE)
     target_compile_definitions(exit_codes_test PRIVATE FAKESCORE_SANITIZED)
   endif()
+  fakescore_add_launcher_test(plan_test
+    SOURCES launcher/plan_test.cpp LIBRARIES nlohmann_json::nlohmann_json)
+  if(FAKESCORE_SANITIZE)
+    target_compile_definitions(plan_test PRIVATE FAKESCORE_SANITIZED)
+  endif()
   fakescore_add_launcher_test(launched_program_test SOURCES launcher/launched_program_test.cpp)
   fakescore_add_launcher_test(ties_test
     SOURCES launcher/ties_test.cpp ${PROJECT_SOURCE_DIR}/launcher/output.cpp)

@@ -13,7 +13,7 @@ namespace {
 constexpr size_t kBeginningsInMessage = 10;
 
 /// Names come from files, which may be hostile.
-std::string quoted(const std::string& name) { return "\"" + name.substr(0, 200) + "\""; }
+std::string in_quotes(const std::string& name) { return "\"" + name.substr(0, 200) + "\""; }
 
 const std::string& stored_name(const TeacherTensor& tensor) {
   return tensor.stored_name.empty() ? tensor.name : tensor.stored_name;
@@ -27,7 +27,7 @@ class Renamer {
   /// `stored` is what the user knows the tensor by, `file` where it lies.
   std::optional<std::string> rename(const std::string& name, const std::string& stored,
                                     const std::string& file) {
-    const std::string subject = (file.empty() ? "" : file + ", ") + "tensor " + quoted(stored);
+    const std::string subject = (file.empty() ? "" : file + ", ") + "tensor " + in_quotes(stored);
     std::optional<std::string> renamed = call(name, subject);
     if (!renamed) return std::nullopt;
     if (renamed->empty()) {
@@ -37,7 +37,7 @@ class Renamer {
     const auto [first, is_new] = stored_by_name_.try_emplace(*renamed, stored);
     if (!is_new) {
       throw_error({ErrorCode::kTeacher, -1, "", subject,
-                   "and " + quoted(first->second) + " both get the name " + quoted(*renamed) +
+                   "and " + in_quotes(first->second) + " both get the name " + in_quotes(*renamed) +
                        " by " + what_,
                    "let one of them have another name, or leave it out with a callback"});
     }
@@ -133,7 +133,7 @@ std::string describe_beginnings(const std::vector<TeacherTensor>& tensors) {
     if (shown == kBeginningsInMessage) {
       return text + " and " + std::to_string(beginnings.size() - shown) + " more";
     }
-    text += (shown++ == 0 ? "" : ", ") + quoted(beginning);
+    text += (shown++ == 0 ? "" : ", ") + in_quotes(beginning);
   }
   return text;
 }
@@ -153,20 +153,20 @@ std::unique_ptr<Teacher> strip_prefix(std::unique_ptr<Teacher> teacher, const st
   });
   if (first == tensors.end()) {
     throw_error({ErrorCode::kTeacher, -1, "", description,
-                 "no tensor's name begins with the prefix " + quoted(prefix) + ": " +
+                 "no tensor's name begins with the prefix " + in_quotes(prefix) + ": " +
                      describe_beginnings(tensors),
                  "give a prefix that names have, or none"});
   }
   if (!prefix.ends_with('.') && first->name.substr(prefix.size()).starts_with('.')) {
     throw_error({ErrorCode::kTeacher, -1, "", description,
-                 "without the prefix " + quoted(prefix) + ", " + quoted(first->name) +
+                 "without the prefix " + in_quotes(prefix) + ", " + in_quotes(first->name) +
                      " would begin with a dot",
-                 "give the prefix with its last dot, " + quoted(prefix + ".")});
+                 "give the prefix with its last dot, " + in_quotes(prefix + ".")});
   }
   const KeyMap strip = [&](const std::string& name) {
     return name.starts_with(prefix) ? name.substr(prefix.size()) : name;
   };
-  return rename_teacher(std::move(teacher), strip, "stripping the prefix " + quoted(prefix));
+  return rename_teacher(std::move(teacher), strip, "stripping the prefix " + in_quotes(prefix));
 }
 
 }  // namespace fakescore::detail
