@@ -182,7 +182,8 @@ TEST(FakeScorePlan, FailsAsTheJobWould) {
                     source, 1);
               }),
               HasSubstr("oh"));
-  EXPECT_THAT(error_of<ConfigError>([&] { plan_fake_score(build, source, 0); }), HasSubstr("root"));
+  EXPECT_THAT(error_of<ConfigError>([&] { plan_fake_score(build, source, 0); }),
+              HasSubstr("world size"));
   MetaOptions options;
   options.root = 4;
   EXPECT_THAT(error_of<ConfigError>([&] { plan_fake_score(build, source, 4, options); }),
