@@ -41,7 +41,7 @@ if(FAKESCORE_BUILD_EXAMPLES AND FAKESCORE_BUILD_TOOLS)
   fakescore_add_launcher_test(examples_test SOURCES launcher/examples_test.cpp)
   target_compile_definitions(examples_test PRIVATE
     FAKESCORE_EXAMPLE_PROGRAMS="$<TARGET_FILE_DIR:digits_demo>")
-  add_dependencies(examples_test digits_demo single_process many_ranks)
+  add_dependencies(examples_test digits_demo single_process many_ranks own_model)
   if(FAKESCORE_WITH_MPI)
     add_dependencies(examples_test training)
   endif()
