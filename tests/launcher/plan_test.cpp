@@ -227,7 +227,6 @@ TEST_F(PlanOfAnotherTeacher, RunAndInspectTakeTheSameOptions) {
   EXPECT_THAT(inspected.output, AllOf(HasSubstr("  proj_out_2.bias\n"), Not(HasSubstr("net."))));
   EXPECT_EQ(program("inspect " + shell_quoted(folder_.path()) + " --map 'x'").exit_code, 2);
 
-  // The ghost has the shape of no bias: without it and leniently, the rest arrives.
   const auto output = folder_ / "out";
   const auto result = program("run --no-strict --dtype bfloat16 --dtype-rule '^proj_out=float32' " +
                               std::string("--dtype-rule proj_out_1=float64 --teacher ") +

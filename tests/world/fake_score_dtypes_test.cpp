@@ -54,7 +54,7 @@ void expect_filled(Communicator& communicator, const std::string& model, const M
     const at::ScalarType to = dtype_of(entry.name);
     EXPECT_TRUE(bit_equal(entry.tensor, from.to(to))) << entry.name;
     if (from.scalar_type() != to) casts.push_back(entry.name);
-    const auto narrower = std::min(from.element_size(), c10::elementSize(to));
+    const size_t narrower = std::min(c10::elementSize(from.scalar_type()), c10::elementSize(to));
     bytes += static_cast<uint64_t>(from.numel()) * narrower;
   }
   // Casted pieces begin at multiples of 16 bytes of a bucket, with less than that between them.
