@@ -170,6 +170,12 @@ TEST_F(TiedTeacher, TiesAreRenamedWithTheirTensors) {
   }
 }
 
+TEST_F(TiedTeacher, ATensorMayBeCalledTied) {
+  save_safetensors(folder_ / "tied.safetensors",
+                   {{"net.a", torch::ones(2)}, {"net.b", torch::ones(2)}}, {{"net.b", "net.a"}});
+  EXPECT_THAT(source().strip_prefix("net.").open()->metadata(), ElementsAre(Pair("b", "a")));
+}
+
 TEST_F(TiedTeacher, ATiedNameMayNotTakeATensorsName) {
   EXPECT_THAT(teacher_error(source().rename_keys({"head=norm"})),
               AllOf(HasSubstr("net.head"), HasSubstr("net.norm"), HasSubstr("head=norm")));

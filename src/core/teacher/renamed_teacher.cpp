@@ -64,19 +64,19 @@ class Renamer {
 class RenamedTeacher : public Teacher {
  public:
   RenamedTeacher(std::unique_ptr<Teacher> teacher, Renamer renamer) : teacher_(std::move(teacher)) {
-    std::unordered_map<std::string, std::string> renamed;
+    Names names;
     for (size_t i = 0; i < teacher_->tensors().size(); ++i) {
       TeacherTensor tensor = teacher_->tensors()[i];
       const std::string stored = stored_name(tensor);
       auto name = renamer.rename(tensor.name, stored, tensor.file);
+      names.emplace(tensor.name, name);
       if (!name) continue;
-      renamed.emplace(tensor.name, *name);
       tensor.stored_name = *name == stored ? "" : stored;
       tensor.name = std::move(*name);
       tensors_.push_back(std::move(tensor));
       indices_.push_back(i);
     }
-    rename_ties(renamer, renamed);
+    rename_ties(renamer, names);
   }
 
   const std::vector<TeacherTensor>& tensors() const override { return tensors_; }
@@ -85,19 +85,21 @@ class RenamedTeacher : public Teacher {
   std::vector<TeacherFile> files() const override { return teacher_->files(); }
 
  private:
-  void rename_ties(Renamer& renamer, const std::unordered_map<std::string, std::string>& renamed) {
-    std::set<std::string> names;
-    for (const TeacherTensor& tensor : teacher_->tensors()) names.insert(tensor.name);
+  using Names = std::unordered_map<std::string, std::optional<std::string>>;
+
+  /// `names` has what became of the tensors' names.
+  void rename_ties(Renamer& renamer, const Names& names) {
     for (const auto& [name, target] : teacher_->metadata()) {
-      if (!names.contains(target)) {
-        metadata_.emplace(name, target);
+      const auto target_name = names.find(target);
+      if (target_name == names.end()) {
+        metadata_.emplace(name, target);  // no tie
         continue;
       }
-      const auto kept = renamed.find(target);
-      if (kept == renamed.end()) continue;
-      if (const auto tied = renamer.rename(name, name, "")) {
-        metadata_.insert_or_assign(*tied, kept->second);
-      }
+      if (!target_name->second) continue;
+      // A file may hold a tensor that it calls tied.
+      const auto own = names.find(name);
+      const auto tied = own == names.end() ? renamer.rename(name, name, "") : own->second;
+      if (tied) metadata_.insert_or_assign(*tied, *target_name->second);
     }
   }
 
