@@ -54,8 +54,8 @@ void print_plan(const FakeScorePlan& plan, const RunDescription& run, const Plan
   };
   print_subject("dry run, fake score", run);
   fmt::print("ranks       {} ({})\n", plan.world_size, options.device);
-  fmt::print("on the wire {} in {} broadcasts, {} of them replayed\n",
-             format_bytes(plan.wire_bytes), plan.broadcasts, format_bytes(plan.replayed_bytes));
+  fmt::print("on the wire {}, {} of it replayed; broadcasts {}\n", format_bytes(plan.wire_bytes),
+             format_bytes(plan.replayed_bytes), plan.broadcasts);
   print_memory(plan);
   fmt::print("\n");
   // These are most of a model's keys, and need no attention.

@@ -205,7 +205,7 @@ TEST_F(PlanOfAnotherTeacher, ItsExitCodesAreRuns) {
            {wrong + " --strip-prefix model.", 3, "\"net.\""},
            {wrong + " --strip-prefix net. --map 'a=b' --map 'x('", 2, "FROM=TO"},
            {wrong + " --map '(=b'", 2, "regular expression"},
-           {wrong + " --map '.*=x'", 3, "both get the name \"x"},
+           {wrong + " --map '.*=x'", 3, "gets the name \"x"},
            {wrong + " --strip-prefix ''", 2, "prefix"},
            {plan_of(kDigits) + " --dtype-rule norm", 2, "REGEX=DTYPE"},
            {plan_of(kDigits) + " --dtype-rule norm=int8", 2, "REGEX=DTYPE"},

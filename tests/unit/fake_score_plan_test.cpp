@@ -51,7 +51,9 @@ FakeScorePlan expect_as_planned(const ModuleBuilder& build, const TeacherSource&
   EXPECT_EQ(names_of(plan.replayed), report.replayed);
   EXPECT_EQ(names_of(plan.cast), names_of(report.cast));
   for (const PhaseReport& phase : report.phases) {
-    if (phase.name == "replay") EXPECT_EQ(plan.replayed_bytes, phase.bytes);
+    if (phase.name == "replay") {
+      EXPECT_EQ(plan.replayed_bytes, phase.bytes);
+    }
   }
   return plan;
 }

@@ -37,8 +37,8 @@ class Renamer {
     const auto [first, is_new] = stored_by_name_.try_emplace(*renamed, stored);
     if (!is_new) {
       throw_error({ErrorCode::kTeacher, -1, "", subject,
-                   "and " + in_quotes(first->second) + " both get the name " + in_quotes(*renamed) +
-                       " by " + what_,
+                   "gets the name " + in_quotes(*renamed) + " by " + what_ + ", as " +
+                       in_quotes(first->second) + " does",
                    "let one of them have another name, or leave it out with a callback"});
     }
     return renamed;
