@@ -79,7 +79,7 @@ TEST_P(PublishedModel, IsPlannedFromItsHeaderAlone) {
   ASSERT_TRUE(WIFEXITED(run.status));
   ASSERT_EQ(WEXITSTATUS(run.status), 0);
 #ifndef FAKESCORE_SANITIZED
-  EXPECT_LT(run.peak_bytes, int64_t{400} << 20);
+  EXPECT_LT(run.peak_bytes, int64_t{256} << 20);
 #endif
   const auto plan = read_json(folder / "plan.json");
   uint64_t wire_bytes = 0;
