@@ -218,6 +218,28 @@ TEST_F(PlanOfAnotherTeacher, ItsExitCodesAreRuns) {
   }
 }
 
+TEST_F(PlanOfAnotherTeacher, TheSubfolderHasTheConfiguration) {
+  const auto subfolder = folder_ / "transformer";
+  std::filesystem::create_directory(subfolder);
+  std::ofstream(subfolder / "config.json") << R"({"_class_name": "DiTTransformer2DModel",
+    "norm_type": "no such norm"})";
+  for (const char* command : {"plan --ranks 2", "run"}) {
+    const auto job =
+        std::string(command) + " --subfolder transformer --teacher " + shell_quoted(folder_.path());
+    const auto result = program(job);
+    EXPECT_NE(result.exit_code, 0);
+    EXPECT_THAT(result.output, AllOf(HasSubstr("norm_type"), HasSubstr("no such norm")));
+    const auto json = program(job + " --json " + shell_quoted(subfolder / "config.json"));
+    EXPECT_EQ(json.exit_code, 2);
+    EXPECT_THAT(json.output, HasSubstr("a file that the job reads"));
+  }
+  const auto output =
+      program("run --subfolder transformer --teacher " + shell_quoted(folder_.path()) +
+              " --output " + shell_quoted(subfolder));
+  EXPECT_EQ(output.exit_code, 2);
+  EXPECT_THAT(output.output, HasSubstr("the teacher's own folder"));
+}
+
 TEST_F(PlanOfAnotherTeacher, RunAndInspectTakeTheSameOptions) {
   const auto names = shell_quoted(folder_.path()) +
                      " --strip-prefix net. --map '^ghost=proj_out_2.bias' --map 'proj_out_2=last'" +
