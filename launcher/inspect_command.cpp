@@ -47,8 +47,8 @@ void print_tensor(const TeacherTensor& tensor, const std::string& bytes, const s
 
 }  // namespace
 
-void inspect(const InspectOptions& options) {
-  const auto teacher = TeacherSource::path(options.path).open();
+void inspect(const TeacherOptions& options) {
+  const auto teacher = options.source().open();
   const auto tied = tied_names(*teacher);
   EqualTensors equal;
   uint64_t elements = 0;

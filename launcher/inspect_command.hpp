@@ -5,6 +5,6 @@
 namespace fakescore::launcher {
 
 /// Prints the tensors of a checkpoint. Throws TeacherError.
-void inspect(const InspectOptions& options);
+void inspect(const TeacherOptions& options);
 
 }  // namespace fakescore::launcher

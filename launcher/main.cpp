@@ -2,14 +2,17 @@
 
 #include <chrono>
 #include <cstdio>
+#include <functional>
 #include <iostream>
 #include <optional>
+#include <string>
 
 #include "exit_codes.hpp"
 #include "fakescore/fakescore.hpp"
 #include "inspect_command.hpp"
 #include "log.hpp"
 #include "options.hpp"
+#include "plan_command.hpp"
 #include "run_command.hpp"
 
 namespace fakescore::launcher {
@@ -84,12 +87,13 @@ int run_job(const RunOptions& options) {
   }
 }
 
-int inspect_checkpoint(const InspectOptions& options) {
+/// A command that is one process whatever launched it.
+int run_alone(const std::string& name, const std::function<void()>& command) {
   try {
-    inspect(options);
+    command();
     return kSuccess;
   } catch (...) {
-    return report_error(describe_current_exception(-1, "inspect"), 0);
+    return report_error(describe_current_exception(-1, name), 0);
   }
 }
 
@@ -99,15 +103,19 @@ int main(int argc, char** argv) {
   app.require_subcommand(1);
   app.footer(kFooter);
   RunOptions run_options;
-  InspectOptions inspect_options;
-  const CLI::App* run = add_run_command(app, run_options);
+  PlanOptions plan_options;
+  TeacherOptions inspect_options;
+  const CLI::App* run_command = add_run_command(app, run_options);
+  const CLI::App* plan_command = add_plan_command(app, plan_options);
   add_inspect_command(app, inspect_options);
   try {
     app.parse(argc, argv);
   } catch (const CLI::ParseError& error) {
     return end_parsing(app, error);
   }
-  return run->parsed() ? run_job(run_options) : inspect_checkpoint(inspect_options);
+  if (run_command->parsed()) return run_job(run_options);
+  if (plan_command->parsed()) return run_alone("plan", [&] { plan(plan_options); });
+  return run_alone("inspect", [&] { inspect(inspect_options); });
 }
 
 }  // namespace

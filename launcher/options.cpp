@@ -2,6 +2,8 @@
 
 #include <map>
 
+#include "fakescore/core/error.hpp"
+
 namespace fakescore::launcher {
 namespace {
 
@@ -19,11 +21,113 @@ const std::map<std::string, TeacherRead>& readers() {
   return names;
 }
 
+/// "REGEX=DTYPE"; a regular expression may have a "=" of its own.
+DtypeRule parse_dtype_rule(const std::string& text) {
+  const size_t split = text.rfind('=');
+  const auto dtype = dtypes().find(split == std::string::npos ? "" : text.substr(split + 1));
+  if (dtype == dtypes().end()) {
+    throw_error({ErrorCode::kConfig, -1, "", "dtype rule \"" + text + "\"",
+                 "is not of the form REGEX=DTYPE",
+                 "end it with =float64, =float32, =float16 or =bfloat16"});
+  }
+  return {text.substr(0, split), dtype->second};
+}
+
+/// Lets CLI11 refuse what `parse` throws for, on one rank and before the job.
+CLI::Validator accepted_by(void (*parse)(const std::string&)) {
+  return {[parse](const std::string& text) -> std::string {
+            try {
+              parse(text);
+              return "";
+            } catch (const ConfigError& error) {
+              return error.what();
+            }
+          },
+          ""};
+}
+
+void check_dtype_rule(const std::string& text) { parse_dtype_rule(text); }
+void check_key_rule(const std::string& text) { TeacherSource::path("").rename_keys({text}); }
+void check_prefix(const std::string& text) { TeacherSource::path("").strip_prefix(text); }
+
+void add_teacher_options(CLI::App& command, TeacherOptions& options) {
+  command.add_option("--key", options.which.key,
+                     "where a PyTorch file nests its state dict, such as ema");
+  command.add_option("--variant", options.which.variant,
+                     "of a folder, the variant of its files, such as fp16");
+  command.add_option("--subfolder", options.which.subfolder,
+                     "of a folder, the folder in it that holds the weights, such as transformer");
+  command
+      .add_option("--strip-prefix", options.prefix,
+                  "what names lose that begin with it, such as model.diffusion_model.")
+      ->check(accepted_by(check_prefix));
+  command
+      .add_option("--map", options.key_rules,
+                  "replace what the regular expression FROM finds in names by TO, where $1 is its "
+                  "first group; may be given several times, and is then applied in this order, "
+                  "after --strip-prefix")
+      ->type_name("FROM=TO")
+      ->allow_extra_args(false)
+      ->check(accepted_by(check_key_rule));
+}
+
+void add_job_options(CLI::App& command, JobOptions& options) {
+  command.add_option("--teacher", options.teacher.path, "file, index, or folder of weights")
+      ->required();
+  add_teacher_options(command, options.teacher);
+  command.add_option("--config", options.config,
+                     "diffusers config.json, read on rank 0; default: the one beside the weights");
+  command
+      .add_option("--dtype", options.dtype, "cast floating-point parameters and buffers to this")
+      ->check(CLI::IsMember(dtypes()));
+  command
+      .add_option("--dtype-rule", options.dtype_rules,
+                  "exception from --dtype for names in which the regular expression is found; may "
+                  "be given several times, and the first that matches counts")
+      ->type_name("REGEX=DTYPE")
+      ->allow_extra_args(false)
+      ->check(accepted_by(check_dtype_rule));
+  command
+      .add_option("--device", options.device,
+                  "cpu, or cuda: the fake score on each rank's GPU, that of its local rank, over "
+                  "NCCL")
+      ->check(CLI::IsMember({"cpu", "cuda"}))
+      ->capture_default_str();
+  command
+      .add_option("--bucket-bytes", options.bucket_bytes,
+                  "bytes of one broadcast; default: 1 MiB for cpu, 32 MiB for cuda")
+      ->check(CLI::Range(size_t{4096}, size_t{1} << 30));
+  command
+      .add_option("--pinned-bytes", options.pinned_bytes,
+                  "pinned host memory through which rank 0 fills its GPU, at most")
+      ->check(CLI::Range(size_t{64} << 10, size_t{1} << 36))
+      ->capture_default_str();
+  command.add_flag("--strict,!--no-strict", options.strict,
+                   "missing or unexpected keys are errors (default); with --no-strict they are "
+                   "reported, and what is missing keeps its own initialisation");
+  command.add_option("--json", options.json, "file in which rank 0 writes the report");
+}
+
 }  // namespace
 
-std::optional<at::ScalarType> RunOptions::scalar_type() const {
-  if (dtype.empty()) return std::nullopt;
-  return dtypes().at(dtype);
+TeacherSource TeacherOptions::source() const {
+  TeacherSource source = TeacherSource::path(path, which);
+  if (prefix) source = source.strip_prefix(*prefix);
+  return source.rename_keys(key_rules);
+}
+
+std::filesystem::path TeacherOptions::weights() const {
+  return which.subfolder.empty() ? path : path / which.subfolder;
+}
+
+MetaOptions JobOptions::meta_options() const {
+  MetaOptions meta;
+  if (!dtype.empty()) meta.dtype = dtypes().at(dtype);
+  for (const std::string& rule : dtype_rules) meta.dtype_rules.push_back(parse_dtype_rule(rule));
+  meta.bucket_bytes = bucket_bytes;
+  meta.pinned_bytes = pinned_bytes;
+  meta.strict = strict;
+  return meta;
 }
 
 TeacherRead RunOptions::teacher_read() const { return readers().at(read); }
@@ -31,48 +135,41 @@ TeacherRead RunOptions::teacher_read() const { return readers().at(read); }
 CLI::App* add_run_command(CLI::App& app, RunOptions& options) {
   CLI::App* run = app.add_subcommand(
       "run", "Build the teacher's fake score on every rank of this job, and report");
-  run->add_option("--teacher", options.teacher, "safetensors file, index, or folder")->required();
-  run->add_option("--config", options.config,
-                  "diffusers config.json, read on rank 0; default: the one beside the teacher");
-  run->add_option("--dtype", options.dtype, "cast floating-point parameters and buffers to this")
-      ->check(CLI::IsMember(dtypes()));
-  run->add_option("--device", options.device,
-                  "cpu, or cuda: the fake score on each rank's GPU, that of its local rank, over "
-                  "NCCL")
-      ->check(CLI::IsMember({"cpu", "cuda"}))
-      ->capture_default_str();
+  add_job_options(*run, options);
   run->add_option("--read", options.read,
                   "who reads the teacher: root, which broadcasts it; all: every rank, for itself; "
                   "auto: all where every rank is on one host and sees the same files, else root")
       ->check(CLI::IsMember(readers()))
       ->capture_default_str();
-  run->add_option("--bucket-bytes", options.bucket_bytes,
-                  "bytes of one broadcast; default: 1 MiB for cpu, 32 MiB for cuda")
-      ->check(CLI::Range(size_t{4096}, size_t{1} << 30));
-  run->add_option("--pinned-bytes", options.pinned_bytes,
-                  "pinned host memory through which rank 0 fills its GPU, at most")
-      ->check(CLI::Range(size_t{64} << 10, size_t{1} << 36))
-      ->capture_default_str();
   run->add_option("--timeout", options.timeout_seconds,
                   "seconds to wait for another rank before it counts as lost")
       ->check(CLI::Range(0.1, 1e6))
       ->capture_default_str();
-  run->add_flag("--strict,!--no-strict", options.strict,
-                "missing or unexpected keys are errors (default); with --no-strict they are "
-                "reported, and what is missing keeps its own initialisation");
   run->add_flag("--verify,!--no-verify", options.verify,
                 "compare a digest of every tensor across ranks (default)");
   run->add_option("--output", options.output,
                   "folder in which the last rank writes what it received, as safetensors");
-  run->add_option("--json", options.json, "file in which rank 0 writes the report");
   run->add_flag("--quiet", options.quiet, "print errors only");
   return run;
 }
 
-CLI::App* add_inspect_command(CLI::App& app, InspectOptions& options) {
+CLI::App* add_plan_command(CLI::App& app, PlanOptions& options) {
+  CLI::App* plan = app.add_subcommand(
+      "plan",
+      "Say what run would do on that many ranks: one process, which reads names and shapes alone");
+  add_job_options(*plan, options);
+  plan->add_option("--ranks", options.ranks, "ranks of the job")
+      ->required()
+      ->check(CLI::Range(1, 1'000'000));
+  plan->add_flag("--all", options.all, "print every key, however many there are");
+  return plan;
+}
+
+CLI::App* add_inspect_command(CLI::App& app, TeacherOptions& options) {
   CLI::App* inspect =
       app.add_subcommand("inspect", "Print a checkpoint's tensors, dtypes, sizes and ties");
   inspect->add_option("path", options.path, "safetensors file, index, or folder")->required();
+  add_teacher_options(*inspect, options);
   return inspect;
 }
 

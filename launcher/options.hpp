@@ -1,42 +1,64 @@
 #pragma once
 
-#include <c10/core/ScalarType.h>
-
 #include <CLI/CLI.hpp>
 #include <cstddef>
 #include <filesystem>
 #include <optional>
 #include <string>
+#include <vector>
 
+#include "fakescore/core/teacher_source.hpp"
 #include "fakescore/factory/fake_score_meta.hpp"
 
 namespace fakescore::launcher {
 
-struct RunOptions {
-  std::filesystem::path teacher;
-  std::filesystem::path config;  ///< empty: config.json beside the teacher, if there is one
+/// Which checkpoint, and under which names its tensors are looked for.
+struct TeacherOptions {
+  std::filesystem::path path;
+  TeacherPathOptions which;
+  std::optional<std::string> prefix;  ///< to strip
+  std::vector<std::string> key_rules;
+
+  /// Throws ConfigError for an empty prefix or a malformed rule.
+  TeacherSource source() const;
+  /// The file or folder that holds the weights.
+  std::filesystem::path weights() const;
+};
+
+/// What a job makes of a teacher: for `run`, which does it, and `plan`, which says it.
+struct JobOptions {
+  TeacherOptions teacher;
+  std::filesystem::path config;  ///< empty: config.json beside the weights, if there is one
   std::string dtype;             ///< empty: as the module is built
+  std::vector<std::string> dtype_rules;
   std::string device = "cpu";
-  std::string read = "auto";
   std::optional<size_t> bucket_bytes;
   size_t pinned_bytes = kDefaultPinnedBytes;
-  double timeout_seconds = 300;
   bool strict = true;
+  std::filesystem::path json;
+
+  /// All but the device, which a job has from its communicator.
+  MetaOptions meta_options() const;
+};
+
+struct RunOptions : JobOptions {
+  std::string read = "auto";
+  double timeout_seconds = 300;
   bool verify = true;
   std::filesystem::path output;
-  std::filesystem::path json;
   bool quiet = false;
 
-  std::optional<at::ScalarType> scalar_type() const;
   TeacherRead teacher_read() const;
 };
 
-struct InspectOptions {
-  std::filesystem::path path;
+struct PlanOptions : JobOptions {
+  int ranks = 1;
+  bool all = false;  ///< print every key
 };
 
 /// Adds the subcommands; their options are filled in when the command line is parsed.
 CLI::App* add_run_command(CLI::App& app, RunOptions& options);
-CLI::App* add_inspect_command(CLI::App& app, InspectOptions& options);
+CLI::App* add_plan_command(CLI::App& app, PlanOptions& options);
+CLI::App* add_inspect_command(CLI::App& app, TeacherOptions& options);
 
 }  // namespace fakescore::launcher

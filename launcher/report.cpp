@@ -3,26 +3,11 @@
 #include <fmt/core.h>
 #include <fmt/ranges.h>
 
-#include <fstream>
-#include <nlohmann/json.hpp>
-
-#include "fakescore/core/error.hpp"
 #include "format_bytes.hpp"
+#include "report_parts.hpp"
 
 namespace fakescore::launcher {
 namespace {
-
-constexpr size_t kKeysShown = 12;
-
-std::string cast_text(const CastKey& key) {
-  return fmt::format("{} ({} to {})", key.name, c10::toString(key.from), c10::toString(key.to));
-}
-
-void print_keys(const char* title, const std::vector<std::string>& keys) {
-  fmt::print("{:<11} {}\n", title, keys.size());
-  for (size_t i = 0; i < std::min(keys.size(), kKeysShown); ++i) fmt::print("  {}\n", keys[i]);
-  if (keys.size() > kKeysShown) fmt::print("  and {} more\n", keys.size() - kKeysShown);
-}
 
 const char* reader(const MetaReport& report) {
   return report.read == TeacherRead::kEveryRank ? "all" : "root";
@@ -43,9 +28,7 @@ std::vector<std::string> cast_texts(const MetaReport& report) {
 }  // namespace
 
 void print_report(const MetaReport& report, const RunDescription& run) {
-  fmt::print("fake score of {}\n", run.teacher);
-  fmt::print("class       {}{}\n", run.class_name,
-             run.has_forward ? "" : " (not registered: filled and verified, it has no forward)");
+  print_subject("fake score", run);
   fmt::print("ranks       {} ({})\n", report.world_size, report.backend);
   fmt::print("read by     {}\n\n", reader_text(report));
   fmt::print("{:<10} {:>10} {:>12}\n", "phase", "seconds", "bytes");
@@ -65,10 +48,13 @@ void print_report(const MetaReport& report, const RunDescription& run) {
   fmt::print("digest      {}\n", report.digest
                                      ? to_string(*report.digest) + ", the same on every rank"
                                      : "not computed (--no-verify)");
-  print_keys("missing", report.missing);
-  print_keys("unexpected", report.unexpected);
-  print_keys("replayed", report.replayed);
-  print_keys("cast", cast_texts(report));
+  const auto print = [](const char* title, const std::vector<std::string>& keys) {
+    print_keys(title, keys, kKeysShown, "");
+  };
+  print("missing", report.missing);
+  print("unexpected", report.unexpected);
+  print("replayed", report.replayed);
+  print("cast", cast_texts(report));
 }
 
 void write_report(const std::filesystem::path& path, const MetaReport& report,
@@ -97,18 +83,8 @@ void write_report(const std::filesystem::path& path, const MetaReport& report,
   json["missing"] = report.missing;
   json["unexpected"] = report.unexpected;
   json["replayed"] = report.replayed;
-  json["cast"] = nlohmann::ordered_json::array();
-  for (const CastKey& key : report.cast) {
-    json["cast"].push_back(nlohmann::ordered_json{
-        {"name", key.name}, {"from", c10::toString(key.from)}, {"to", c10::toString(key.to)}});
-  }
-  std::ofstream file(path);
-  file << json.dump(2) << '\n';
-  file.close();
-  if (!file) {
-    throw_error({ErrorCode::kConfig, -1, "report", path.string(), "cannot be written",
-                 "give a file in a folder that exists and can be written"});
-  }
+  json["cast"] = cast_json(report.cast);
+  write_json(path, json);
 }
 
 }  // namespace fakescore::launcher

@@ -15,6 +15,7 @@
 #include "fakescore/core/teacher_source.hpp"
 #include "fakescore/factory/fake_score.hpp"
 #include "fakescore/factory/fake_score_meta.hpp"
+#include "fakescore/factory/fake_score_plan.hpp"
 #include "fakescore/models/dit.hpp"
 #include "fakescore/models/registry.hpp"
 #include "fakescore/sync/run_agreed.hpp"

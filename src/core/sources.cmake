@@ -12,6 +12,7 @@ target_sources(fakescore PRIVATE
   core/meta/seeding.cpp
   core/meta/tape.cpp
   core/module_tensors.cpp
+  core/name_pattern.cpp
   core/teacher/checkpoint_file.cpp
   core/teacher/checkpoint_folder.cpp
   core/teacher/checkpoint_index.cpp
@@ -24,12 +25,14 @@ target_sources(fakescore PRIVATE
   core/teacher/dcp/sharded_safetensors.cpp
   core/teacher/dcp/sharded_teacher.cpp
   core/teacher/dcp/sharded_tensor.cpp
+  core/teacher/key_rule.cpp
   core/teacher/mapped_file.cpp
   core/teacher/memory_teacher.cpp
   core/teacher/open_teacher.cpp
   core/teacher/pickle/pickle_arena.cpp
   core/teacher/pickle/pickle_machine.cpp
   core/teacher/pickle/read_pickle.cpp
+  core/teacher/renamed_teacher.cpp
   core/teacher/safetensors_dtype.cpp
   core/teacher/safetensors_file.cpp
   core/teacher/safetensors_header.cpp

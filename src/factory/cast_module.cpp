@@ -3,9 +3,12 @@
 #include <torch/nn/module.h>
 
 #include <algorithm>
-#include <unordered_map>
+#include <map>
+#include <utility>
 #include <vector>
 
+#include "factory/dtype_choice.hpp"
+#include "fakescore/core/error.hpp"
 #include "fakescore/core/module_tensors.hpp"
 
 namespace fakescore::detail {
@@ -42,21 +45,44 @@ void cast_group(std::vector<at::Tensor>& tensors, at::ScalarType dtype) {
   for (at::Tensor& tensor : tensors) tensor.set_data(cast);
 }
 
+/// Tensors of one dtype in one storage.
+struct CastGroup {
+  std::string first_name;
+  at::ScalarType dtype;  ///< to be
+  std::vector<at::Tensor> tensors;
+};
+
+void check_same_dtype(const CastGroup& group, const std::string& name, at::ScalarType dtype) {
+  if (dtype == group.dtype) return;
+  throw_error({ErrorCode::kConfig, -1, "", name,
+               std::string("is to be ") + c10::toString(dtype) + ", but shares storage with " +
+                   group.first_name + ", which is to be " + c10::toString(group.dtype),
+               "write dtype rules that match both names"});
+}
+
 }  // namespace
 
-void cast_floating_tensors(torch::nn::Module& module, at::ScalarType dtype) {
+void cast_floating_tensors(torch::nn::Module& module, const MetaOptions& options) {
+  if (!options.dtype && options.dtype_rules.empty()) return;
   const at::NoGradGuard no_grad;
-  std::vector<std::vector<at::Tensor>> groups;
-  std::unordered_map<const c10::StorageImpl*, size_t> group_of;
+  DtypeChoice choice(options);
+  std::vector<CastGroup> groups;
+  std::map<std::pair<const c10::StorageImpl*, at::ScalarType>, size_t> group_of;
   for (const ModuleTensor& entry : module_tensors(module)) {
-    const at::Tensor& tensor = entry.tensor;
-    if (!at::isFloatingType(tensor.scalar_type()) || tensor.scalar_type() == dtype) continue;
-    const auto [group, is_new] =
-        group_of.try_emplace(tensor.storage().unsafeGetStorageImpl(), groups.size());
-    if (is_new) groups.emplace_back();
-    groups[group->second].push_back(tensor);
+    const at::ScalarType built = entry.tensor.scalar_type();
+    if (!at::isFloatingType(built)) continue;
+    const at::ScalarType dtype = choice.choose(entry.name, built);
+    const auto [index, is_new] =
+        group_of.try_emplace({entry.tensor.storage().unsafeGetStorageImpl(), built}, groups.size());
+    if (is_new) groups.push_back({entry.name, dtype, {}});
+    CastGroup& group = groups[index->second];
+    check_same_dtype(group, entry.name, dtype);
+    group.tensors.push_back(entry.tensor);
   }
-  for (auto& group : groups) cast_group(group, dtype);
+  choice.check_all_matched();
+  for (CastGroup& group : groups) {
+    if (group.tensors.front().scalar_type() != group.dtype) cast_group(group.tensors, group.dtype);
+  }
 }
 
 }  // namespace fakescore::detail

@@ -1,15 +1,13 @@
 #pragma once
 
-#include <ATen/core/Tensor.h>
-
-namespace torch::nn {
-class Module;
-}
+#include "fakescore/factory/fake_score_meta.hpp"
 
 namespace fakescore::detail {
 
-/// Casts every floating-point parameter and buffer of a module, in place. torch::nn::Module::to
-/// also casts integers and unties what shares storage; this does neither.
-void cast_floating_tensors(torch::nn::Module& module, at::ScalarType dtype);
+/// Gives every floating-point parameter and buffer of a module the dtype that the options have for
+/// its name, in place. torch::nn::Module::to also casts integers and unties what shares storage;
+/// this does neither. Throws ConfigError naming a dtype rule that is malformed or matches nothing,
+/// or two tensors that share storage and are to get two dtypes.
+void cast_floating_tensors(torch::nn::Module& module, const MetaOptions& options);
 
 }  // namespace fakescore::detail

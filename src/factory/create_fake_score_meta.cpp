@@ -65,12 +65,12 @@ MetaResult create_fake_score_meta(const std::shared_ptr<torch::nn::Module>& teac
                  "pass a callable that builds the module on every rank, and the teacher as "
                  "TeacherSource::module, TeacherSource::state_dict or TeacherSource::path"});
   }
-  detail::check_meta_options(communicator, options);
+  detail::check_meta_options(communicator.world_size(), options);
   MetaResult result;
   result.module = create_fake_score(teacher);
   result.report.deep_copy = true;
   result.report.backend = communicator.backend();
-  if (options.dtype) detail::cast_floating_tensors(*result.module, *options.dtype);
+  detail::cast_floating_tensors(*result.module, options);
   if (options.verify) {
     result.report.digest =
         detail::verify_across_ranks(communicator, module_tensors(*result.module), options.root);

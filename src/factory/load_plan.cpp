@@ -44,8 +44,8 @@ bool loses_the_number(at::ScalarType from, at::ScalarType to) {
 }
 
 void check_fits(const TensorSpec& spec, const TeacherTensor& tensor) {
-  const std::string subject =
-      tensor.file.empty() ? spec.name : tensor.file + ", tensor " + spec.name;
+  std::string subject = tensor.file.empty() ? spec.name : tensor.file + ", tensor " + spec.name;
+  if (!tensor.stored_name.empty()) subject += " (stored as " + tensor.stored_name + ")";
   if (tensor.sizes != spec.sizes) {
     std::ostringstream text;
     text << "has shape " << c10::IntArrayRef(tensor.sizes) << " in the teacher, "
@@ -185,19 +185,39 @@ bool same_view(const TensorSpec& a, const TensorSpec& b) {
 LoadPlan make_load_plan(const Manifest& manifest, const std::vector<TeacherTensor>& teacher,
                         const std::string& teacher_description, bool strict) {
   LoadPlan plan = Planner(manifest, teacher).plan();
-  if (strict && (!plan.missing.empty() || !plan.unexpected.empty())) {
-    std::ostringstream text;
-    text << "its keys are not the module's:";
-    if (!plan.missing.empty()) {
-      text << ' ' << plan.missing.size() << " missing (" << join(plan.missing) << ')';
-    }
-    if (!plan.unexpected.empty()) {
-      text << ' ' << plan.unexpected.size() << " unexpected (" << join(plan.unexpected) << ')';
-    }
-    throw_error({ErrorCode::kTeacher, -1, kPhase, teacher_description, text.str(),
-                 "use the teacher's own configuration, or strict = false to go on without them"});
+  if (strict) {
+    if (auto failure = strict_failure(plan, teacher_description)) throw_error(std::move(*failure));
   }
   return plan;
+}
+
+std::optional<ErrorInfo> strict_failure(const LoadPlan& plan,
+                                        const std::string& teacher_description) {
+  if (plan.missing.empty() && plan.unexpected.empty()) return std::nullopt;
+  std::ostringstream text;
+  text << "its keys are not the module's:";
+  if (!plan.missing.empty()) {
+    text << ' ' << plan.missing.size() << " missing (" << join(plan.missing) << ')';
+  }
+  if (!plan.unexpected.empty()) {
+    text << ' ' << plan.unexpected.size() << " unexpected (" << join(plan.unexpected) << ')';
+  }
+  return ErrorInfo{ErrorCode::kTeacher,
+                   -1,
+                   kPhase,
+                   teacher_description,
+                   text.str(),
+                   "use the teacher's own configuration, or strict = false to go on without them"};
+}
+
+TransferLayout transfer_layout(const GroupPlan& group, const Manifest& manifest,
+                               const std::vector<std::vector<ByteRange>>& occupied) {
+  TransferLayout layout;
+  layout.ranges = occupied[static_cast<size_t>(group.group)];
+  if (group.mode == FillMode::kCast) {
+    layout.cast = Cast{group.wire, manifest.first_of_group(group.group).dtype};
+  }
+  return layout;
 }
 
 }  // namespace fakescore::detail

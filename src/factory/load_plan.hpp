@@ -4,9 +4,11 @@
 #include <string>
 #include <vector>
 
+#include "fakescore/core/error.hpp"
 #include "fakescore/core/manifest.hpp"
 #include "fakescore/core/teacher_source.hpp"
 #include "fakescore/factory/fake_score_meta.hpp"
+#include "sync/bucket_plan.hpp"
 
 namespace fakescore::detail {
 
@@ -50,6 +52,15 @@ struct LoadPlan {
 /// messages.
 LoadPlan make_load_plan(const Manifest& manifest, const std::vector<TeacherTensor>& teacher,
                         const std::string& teacher_description, bool strict);
+
+/// The TeacherError of a strict plan with missing or unexpected keys; nullopt where there are none.
+std::optional<ErrorInfo> strict_failure(const LoadPlan& plan,
+                                        const std::string& teacher_description);
+
+/// Which bytes of a group's storage travel, and in which dtype. `occupied` is the manifest's, by
+/// group.
+TransferLayout transfer_layout(const GroupPlan& group, const Manifest& manifest,
+                               const std::vector<std::vector<ByteRange>>& occupied);
 
 /// Whether two entries of one alias group are the same elements in the same order and reading.
 bool same_view(const TensorSpec& a, const TensorSpec& b);

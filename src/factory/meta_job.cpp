@@ -6,8 +6,8 @@
 #include <unordered_set>
 
 #include "core/broken_device.hpp"
-#include "factory/cast_module.hpp"
 #include "factory/host_memory.hpp"
+#include "factory/meta_structure.hpp"
 #include "factory/read_agreement.hpp"
 #include "factory/trainable.hpp"
 #include "fakescore/sync/run_agreed.hpp"
@@ -29,6 +29,14 @@ at::Device device_for(const MetaOptions& options, const Communicator& communicat
   return !wanted.has_index() && wanted.type() == own.type() ? own : wanted;
 }
 
+std::string describe(const std::vector<DtypeRule>& rules) {
+  std::string text;
+  for (const DtypeRule& rule : rules) {
+    text += (text.empty() ? "" : ",") + rule.pattern + "=" + c10::toString(rule.dtype);
+  }
+  return text.empty() ? "none" : text;
+}
+
 std::string describe(const MetaOptions& options, at::Device device) {
   // Ranks have GPUs of their own: the index may differ.
   return "device=" + c10::DeviceTypeName(device.type(), /*lower_case=*/true) +
@@ -36,7 +44,15 @@ std::string describe(const MetaOptions& options, at::Device device) {
          " read=" + std::to_string(static_cast<int>(options.read)) +
          " bucket_bytes=" + describe_bytes(options.bucket_bytes) +
          " strict=" + std::to_string(options.strict) + " verify=" + std::to_string(options.verify) +
-         " dtype=" + (options.dtype ? c10::toString(*options.dtype) : "unchanged");
+         " dtype=" + (options.dtype ? c10::toString(*options.dtype) : "unchanged") +
+         " dtype_rules=" + describe(options.dtype_rules);
+}
+
+void check_trainable_dtype(at::ScalarType dtype, const std::string& subject) {
+  if (at::isFloatingType(dtype)) return;
+  throw_error({ErrorCode::kConfig, -1, "", subject,
+               std::string(c10::toString(dtype)) + " is not a floating-point dtype",
+               "give one that parameters can be trained in, or none"});
 }
 
 /// How many ranks share each limit, this one included.
@@ -56,13 +72,12 @@ std::vector<size_t> count_sharers(Communicator& communicator,
 
 }  // namespace
 
-void check_meta_options(const Communicator& communicator, const MetaOptions& options) {
-  check_options(communicator, options.root, options.bucket_bytes);
+void check_meta_options(int world_size, const MetaOptions& options) {
+  check_options(world_size, options.root, options.bucket_bytes);
   check_pinned_bytes(options.pinned_bytes);
-  if (options.dtype && !at::isFloatingType(*options.dtype)) {
-    throw_error({ErrorCode::kConfig, -1, "", "option dtype",
-                 std::string(c10::toString(*options.dtype)) + " is not a floating-point dtype",
-                 "give one that parameters can be trained in, or none"});
+  if (options.dtype) check_trainable_dtype(*options.dtype, "option dtype");
+  for (const DtypeRule& rule : options.dtype_rules) {
+    check_trainable_dtype(rule.dtype, "dtype rule \"" + rule.pattern + "\"");
   }
   if (options.timeout && options.timeout->count() <= 0) {
     throw_error({ErrorCode::kConfig, -1, "", "option timeout",
@@ -114,33 +129,16 @@ void MetaJob::phase(const std::string& name, const std::function<void()>& body) 
 
 void MetaJob::build() {
   run_agreed(communicator_, "build", ErrorCode::kBuild, [this] {
-    check_meta_options(communicator_, options_);
+    check_meta_options(communicator_.world_size(), options_);
     data_plane_.emplace(communicator_, device_);
     report_.backend = data_plane_->communicator().backend();
-    const MetaInitGuard guard(options_.init);
-    tape_ = guard.tape();
-    module_ = build_ ? build_() : nullptr;
-    if (!module_) {
-      throw_error({ErrorCode::kBuild, -1, "", "build", "is empty or returned no module",
-                   "pass a callable that returns a module"});
-    }
-    if (options_.dtype) cast_floating_tensors(*module_, *options_.dtype);
-    tensors_ = module_tensors(*module_);
-    add_unregistered_tensors();
-    manifest_ = Manifest(tensors_);
-    occupied_ = occupied_bytes_by_group(manifest_);
+    MetaStructure structure = build_structure(build_, options_);
+    module_ = std::move(structure.module);
+    tape_ = std::move(structure.tape);
+    tensors_ = std::move(structure.tensors);
+    manifest_ = std::move(structure.manifest);
+    occupied_ = std::move(structure.occupied);
   });
-}
-
-void MetaJob::add_unregistered_tensors() {
-  std::unordered_set<const c10::TensorImpl*> registered;
-  for (const ModuleTensor& entry : tensors_) registered.insert(entry.tensor.unsafeGetTensorImpl());
-  size_t count = 0;
-  for (const at::Tensor& tensor : tape_->live_tensors()) {
-    if (!registered.insert(tensor.unsafeGetTensorImpl()).second) continue;
-    tensors_.push_back(
-        {"(unregistered " + std::to_string(count++) + ")", tensor, TensorKind::kUnregistered});
-  }
 }
 
 void MetaJob::agree_on_structure() {

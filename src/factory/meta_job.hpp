@@ -19,7 +19,7 @@
 namespace fakescore::detail {
 
 /// Throws ConfigError for options that cannot work.
-void check_meta_options(const Communicator& communicator, const MetaOptions& options);
+void check_meta_options(int world_size, const MetaOptions& options);
 
 /// One call of create_fake_score_meta on one rank: its phases, and what they hand on.
 class MetaJob {
@@ -46,7 +46,6 @@ class MetaJob {
   void plan_on_root();
   void check_tied_values(const LoadPlan& plan);
   void replay_on_root();
-  void add_unregistered_tensors();
   void fill_module();
   std::vector<Transfer> make_transfers(bool replayed);
   Transfer make_transfer(const GroupPlan& group);

@@ -83,11 +83,9 @@ at::Tensor MetaJob::read_teacher(size_t index) {
 }
 
 Transfer MetaJob::make_transfer(const GroupPlan& group) {
-  const TensorSpec& first = manifest_.first_of_group(group.group);
   Transfer transfer;
-  transfer.name = first.name;
-  transfer.layout.ranges = occupied_[static_cast<size_t>(group.group)];
-  if (group.mode == FillMode::kCast) transfer.layout.cast = Cast{group.wire, first.dtype};
+  transfer.name = manifest_.first_of_group(group.group).name;
+  transfer.layout = transfer_layout(group, manifest_, occupied_);
   transfer.destination = placement_->bytes(group.group);
   if (group.fills.empty() || (!is_root() && !every_rank_reads())) return transfer;
   if (group.mode == FillMode::kInPlace || group.mode == FillMode::kCast) {

@@ -14,7 +14,18 @@ using nlohmann::json;
 
 constexpr const char* kPhase = "plan";
 
-/// What the root tells the others of the files that it has opened; empty where there are none.
+/// Of names, dtypes and sizes, in order: key maps, which are code, may differ between ranks.
+Digest digest_of_names(const Teacher& teacher) {
+  std::string text;
+  for (const TeacherTensor& tensor : teacher.tensors()) {
+    text.append(tensor.name).append(1, '\0').append(c10::toString(tensor.dtype));
+    for (const int64_t size : tensor.sizes) text.append(1, ' ').append(std::to_string(size));
+    text.append(1, '\0');
+  }
+  return digest_bytes(text.data(), text.size());
+}
+
+/// What the root tells the others of what it has opened; empty where there are no files.
 std::string describe_files(const Teacher& teacher) {
   if (teacher.files().empty()) return "";
   json files = json::array();
@@ -22,30 +33,39 @@ std::string describe_files(const Teacher& teacher) {
     files.push_back({file.path, file.bytes, file.modified_ns, to_string(file.header)});
   }
   std::string bytes;
-  json::to_msgpack(files, bytes);
+  json::to_msgpack(json::array({to_string(digest_of_names(teacher)), std::move(files)}), bytes);
   return bytes;
 }
 
-/// The first way in which the files that this rank has opened are not the root's; empty if none.
-std::string first_difference(const json& root_files, const Teacher& teacher) {
+/// The first way in which one of this rank's files is not the root's; empty if none.
+std::string first_difference(const TeacherFile& file, const json& of_root) {
+  const std::string differs =
+      "sees " + file.path + ", which is not the root's " + of_root.at(0).get<std::string>() + ": ";
+  if (file.bytes != of_root.at(1).get<uint64_t>()) return differs + "its size differs";
+  if (file.modified_ns != of_root.at(2).get<int64_t>()) {
+    return differs + "its modification time differs";
+  }
+  if (to_string(file.header) != of_root.at(3).get<std::string>()) {
+    return differs + "its header differs";
+  }
+  return "";
+}
+
+/// The first way in which what this rank has opened is not what the root has; empty if none.
+std::string first_difference(const Teacher& teacher, const std::string& described_by_root) {
+  const json root = json::from_msgpack(described_by_root);
+  const json& root_files = root.at(1);
   const auto files = teacher.files();
   if (files.size() != root_files.size()) {
     return "sees " + std::to_string(files.size()) + " files, the root " +
            std::to_string(root_files.size());
   }
   for (size_t i = 0; i < files.size(); ++i) {
-    const json& root = root_files[i];
-    const std::string differs = "sees " + files[i].path + ", which is not the root's " +
-                                root.at(0).get<std::string>() + ": ";
-    if (files[i].bytes != root.at(1).get<uint64_t>()) return differs + "its size differs";
-    if (files[i].modified_ns != root.at(2).get<int64_t>()) {
-      return differs + "its modification time differs";
-    }
-    if (to_string(files[i].header) != root.at(3).get<std::string>()) {
-      return differs + "its header differs";
-    }
+    const std::string difference = first_difference(files[i], root_files[i]);
+    if (!difference.empty()) return difference;
   }
-  return "";
+  if (to_string(digest_of_names(teacher)) == root.at(0).get<std::string>()) return "";
+  return "gives the tensors of the same files other names, sizes or dtypes than the root does";
 }
 
 /// Whether all ranks run on one machine; where the kernel does not say, they do not.
@@ -83,7 +103,7 @@ ReadDecision ReadAgreement::decide(const TeacherSource& source, std::unique_ptr<
   const std::string files = communicator_.broadcast_message(
       is_root() ? describe_files(*teacher) : "", options_.root, kPhase);
   if (files.empty()) problem_ = "has the teacher in memory";
-  if (problem_.empty()) problem_ = first_difference(json::from_msgpack(files), *teacher);
+  if (problem_.empty()) problem_ = first_difference(*teacher, files);
   const auto problems = communicator_.all_gather(problem_, kPhase);
   // What the root says concerns all ranks, so its problem comes first.
   for (size_t i = 0; i < problems.size(); ++i) {

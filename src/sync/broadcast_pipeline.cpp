@@ -16,7 +16,6 @@
 namespace fakescore::detail {
 namespace {
 
-constexpr size_t kBucketsInFlight = 4;
 constexpr size_t kPopulateAtLeast = size_t{64} << 10;  // below, a system call is not worth it
 
 class Pipeline {
@@ -35,10 +34,7 @@ class Pipeline {
   /// Makes the memory for packed buckets, before anything is in flight.
   void allocate() {
     if (is_alone_) return;
-    size_t largest = 0;
-    for (const Bucket& bucket : buckets_) {
-      if (!bucket.in_place) largest = std::max(largest, bucket.bytes);
-    }
+    const size_t largest = largest_packed_bytes(buckets_);
     for (at::Tensor& scratch : scratch_) {
       scratch = at::empty({static_cast<int64_t>(largest)}, at::kByte);
     }

@@ -91,4 +91,12 @@ std::vector<Bucket> plan_buckets(const std::vector<TransferLayout>& transfers,
   return planner.finish();
 }
 
+size_t largest_packed_bytes(const std::vector<Bucket>& buckets) {
+  size_t largest = 0;
+  for (const Bucket& bucket : buckets) {
+    if (!bucket.in_place) largest = std::max(largest, bucket.bytes);
+  }
+  return largest;
+}
+
 }  // namespace fakescore::detail

@@ -48,6 +48,11 @@ struct Bucket {
 /// travel packed. Every byte of every range is in exactly one piece.
 std::vector<Bucket> plan_buckets(const std::vector<TransferLayout>& transfers, size_t bucket_bytes);
 
+/// Bytes of the largest bucket that needs memory of its own.
+size_t largest_packed_bytes(const std::vector<Bucket>& buckets);
+
+/// Of the host's pipeline.
+inline constexpr size_t kBucketsInFlight = 4;
 inline constexpr size_t kInPlaceBytes = size_t{128} << 10;
 /// Pieces that are cast begin at multiples of this in a packed bucket, so that elements are
 /// aligned; others lie next to each other.

@@ -20,7 +20,6 @@
 namespace fakescore::detail {
 namespace {
 
-constexpr size_t kFlightsInFlight = 3;
 constexpr size_t kReaderThreads = 2;
 
 /// Bytes of one source within a slot.
@@ -61,8 +60,7 @@ class DevicePipeline {
 
   /// Makes the scratch and pinned memory, before anything is in flight.
   void allocate() {
-    size_t largest = 0;
-    for (const FlightPlan& flight : flights_) largest = std::max(largest, flight.packed_bytes);
+    const size_t largest = largest_packed_bytes(flights_);
     for (size_t i = 0; i < std::min(kFlightsInFlight, flights_.size()); ++i) {
       scratch_[i] = at::empty({static_cast<int64_t>(largest)},
                               at::TensorOptions().dtype(at::kByte).device(device_));

@@ -1,5 +1,7 @@
 #include "sync/flight_plan.hpp"
 
+#include <algorithm>
+
 namespace fakescore::detail {
 
 std::vector<FlightPlan> plan_flights(const std::vector<Bucket>& buckets, size_t flight_bytes) {
@@ -19,6 +21,12 @@ std::vector<FlightPlan> plan_flights(const std::vector<Bucket>& buckets, size_t 
     flight.scratch_offset.push_back(offset);
   }
   return flights;
+}
+
+size_t largest_packed_bytes(const std::vector<FlightPlan>& flights) {
+  size_t largest = 0;
+  for (const FlightPlan& flight : flights) largest = std::max(largest, flight.packed_bytes);
+  return largest;
 }
 
 }  // namespace fakescore::detail

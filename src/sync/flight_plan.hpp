@@ -20,4 +20,10 @@ struct FlightPlan {
 /// Joins consecutive buckets into flights of at most `flight_bytes`, or of one bucket.
 std::vector<FlightPlan> plan_flights(const std::vector<Bucket>& buckets, size_t flight_bytes);
 
+/// Bytes of the scratch memory that any of them fits.
+size_t largest_packed_bytes(const std::vector<FlightPlan>& flights);
+
+/// Of the device's pipeline.
+inline constexpr size_t kFlightsInFlight = 3;
+
 }  // namespace fakescore::detail

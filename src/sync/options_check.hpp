@@ -4,7 +4,6 @@
 #include <optional>
 #include <string>
 
-#include "fakescore/comm/communicator.hpp"
 #include "fakescore/core/error.hpp"
 #include "fakescore/sync/sync_module_states.hpp"
 
@@ -17,14 +16,12 @@ inline size_t bucket_bytes_for(at::Device device, std::optional<size_t> chosen) 
   return chosen.value_or(device.is_cpu() ? kDefaultBucketBytes : kDefaultDeviceBucketBytes);
 }
 
-/// Throws ConfigError for a root outside the communicator or buckets too small to be of use.
-inline void check_options(const Communicator& communicator, int root,
-                          std::optional<size_t> bucket_bytes) {
-  if (root < 0 || root >= communicator.world_size()) {
-    throw_error(
-        {ErrorCode::kConfig, -1, "", "option root",
-         std::to_string(root) + " is not a rank of " + std::to_string(communicator.world_size()),
-         "give a rank from 0 to the world size less one"});
+/// Throws ConfigError for a root outside the world or buckets too small to be of use.
+inline void check_options(int world_size, int root, std::optional<size_t> bucket_bytes) {
+  if (root < 0 || root >= world_size) {
+    throw_error({ErrorCode::kConfig, -1, "", "option root",
+                 std::to_string(root) + " is not a rank of " + std::to_string(world_size),
+                 "give a rank from 0 to the world size less one"});
   }
   if (bucket_bytes && *bucket_bytes < kMinBucketBytes) {
     throw_error({ErrorCode::kConfig, -1, "", "option bucket_bytes",

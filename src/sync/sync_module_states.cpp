@@ -99,7 +99,7 @@ SyncReport sync_module_states(torch::nn::Module& module, Communicator& communica
   Manifest manifest;
   std::optional<detail::DataPlane> gpu_plane;
   run_agreed(communicator, "agree", ErrorCode::kConfig, [&] {
-    detail::check_options(communicator, options.root, options.bucket_bytes);
+    detail::check_options(communicator.world_size(), options.root, options.bucket_bytes);
     tensors = module_tensors(module);
     require_memory(tensors);
     if (const auto gpu = find_gpu(tensors)) gpu_plane.emplace(communicator, *gpu);

@@ -43,6 +43,15 @@ TEST(Example, SingleProcess) {
                                documented("single_process", "deep copy: "));
 }
 
+TEST(Example, OwnModel) {
+  const testing::TempFolder folder;
+  const auto result =
+      run_shell(shell_quoted(kPrograms / "own_model") + " " + shell_quoted(folder / "new/teacher"));
+  EXPECT_EQ(result.exit_code, 0);
+  EXPECT_EQ(result.output, documented("own_model", " sum ") + documented("own_model", "replayed:") +
+                               documented("own_model", "forward:"));
+}
+
 #ifdef FAKESCORE_TEST_MPIEXEC
 TEST(Example, ManyRanksUnderMpirun) {
   const auto result = run_shell(testing::mpirun(4) + example("many_ranks"));

@@ -35,12 +35,14 @@ std::string read_text(const std::filesystem::path& path) {
 TEST(Program, ExplainsItself) {
   const auto help = program("--help");
   EXPECT_EQ(help.exit_code, 0);
-  EXPECT_THAT(help.output, AllOf(HasSubstr("run"), HasSubstr("inspect"), HasSubstr("Exit codes")));
+  EXPECT_THAT(help.output, AllOf(HasSubstr("run"), HasSubstr("plan"), HasSubstr("inspect"),
+                                 HasSubstr("Exit codes")));
   const auto run_help = program("run --help");
   EXPECT_EQ(run_help.exit_code, 0);
   for (const char* text :
        {"--teacher", "--config", "--dtype", "--bucket-bytes", "--timeout", "--strict", "--verify",
-        "--output", "--json", "--quiet", "--device", "--pinned-bytes", "Exit codes"}) {
+        "--output", "--json", "--quiet", "--device", "--pinned-bytes", "--key", "--variant",
+        "--subfolder", "--strip-prefix", "--map", "--dtype-rule", "Exit codes"}) {
     EXPECT_THAT(run_help.output, HasSubstr(text));
   }
   const auto version = program("--version");

@@ -4,6 +4,7 @@ fakescore_add_test(codec_test
           ${PROJECT_SOURCE_DIR}/src/core/error_codec.cpp
   LIBRARIES nlohmann_json::nlohmann_json LABELS unit)
 fakescore_add_test(safetensors_test SOURCES unit/safetensors_test.cpp LABELS unit)
+fakescore_add_test(teacher_names_test SOURCES unit/teacher_names_test.cpp LABELS unit)
 fakescore_add_test(distributed_checkpoint_test
   SOURCES unit/distributed_checkpoint_test.cpp LABELS unit)
 set(FAKESCORE_TEACHER_SOURCES ${PROJECT_SOURCE_DIR}/src/core/teacher)
@@ -34,6 +35,7 @@ fakescore_add_test(load_plan_test
   LIBRARIES nlohmann_json::nlohmann_json LABELS unit)
 fakescore_add_test(host_memory_test
   SOURCES unit/host_memory_test.cpp ${PROJECT_SOURCE_DIR}/src/factory/host_memory.cpp LABELS unit)
+fakescore_add_test(fake_score_plan_test SOURCES unit/fake_score_plan_test.cpp LABELS unit)
 fakescore_add_test(create_fake_score_test SOURCES unit/create_fake_score_test.cpp LABELS unit)
 fakescore_add_test(meta_modules_test SOURCES unit/meta_modules_test.cpp LABELS unit)
 fakescore_add_test(meta_ops_test SOURCES unit/meta_ops_test.cpp LABELS unit)

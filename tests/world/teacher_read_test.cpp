@@ -135,6 +135,23 @@ TEST(TeacherRead, FilesAreTheSameBySizeTimeAndHeaderWhereverTheyLie) {
   });
 }
 
+TEST(TeacherRead, RanksThatRenameTheTensorsOtherwiseDoNotReadForThemselves) {
+  run_on_every_rank([](Communicator& communicator) {
+    if (communicator.world_size() == 1) GTEST_SKIP() << "needs a second rank";
+    const TempFolder folder;
+    const auto path = folder / "teacher.safetensors";
+    save_safetensors(path, {{"a", torch::ones({8})}, {"b", torch::zeros({8})}});
+    fs::last_write_time(path, fs::file_time_type());
+    const bool swaps = communicator.rank() == communicator.world_size() - 1;
+    const auto source = TeacherSource::path(path).map_keys([swaps](const std::string& name) {
+      return std::optional<std::string>(swaps == (name == "a") ? "b" : "a");
+    });
+    const MetaReport report = load(communicator, source, reading(TeacherRead::kAuto)).report;
+    EXPECT_EQ(report.read, TeacherRead::kRoot);
+    EXPECT_THAT(report.read_reason, HasSubstr("other names"));
+  });
+}
+
 TEST(TeacherRead, ATeacherInMemoryIsTheRootsAlone) {
   run_on_every_rank([](Communicator& communicator) {
     if (communicator.world_size() == 1) GTEST_SKIP() << "needs a second rank";

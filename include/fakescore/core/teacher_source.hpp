@@ -6,6 +6,7 @@
 #include <functional>
 #include <map>
 #include <memory>
+#include <optional>
 #include <string>
 #include <utility>
 #include <vector>
@@ -26,6 +27,8 @@ struct TeacherTensor {
   at::ScalarType dtype = at::kFloat;
   std::string file;              ///< where it lies; empty for a teacher in memory
   at::Device device = at::kCPU;  ///< where `read` finds it
+  /// What the teacher itself calls it, where TeacherSource renamed it; else empty.
+  std::string stored_name = {};
 };
 
 /// A file that an opened teacher reads: what ranks compare to know whether they see the same one.
@@ -64,7 +67,14 @@ struct TeacherPathOptions {
   std::string subfolder;
 };
 
+/// The name that the module has for a teacher's tensor; nullopt leaves the tensor out.
+using KeyMap = std::function<std::optional<std::string>(const std::string& name)>;
+
 /// Names a teacher; cheap to make on every rank, opened on the root alone.
+///
+/// strip_prefix, rename_keys and map_keys give the same teacher under other names, for every kind
+/// of source, and can follow each other. They rename what the files' metadata ties to a tensor too.
+/// Where two tensors would have one name, open() throws TeacherError naming both.
 class FAKESCORE_API TeacherSource {
  public:
   /// A safetensors file, one of torch.save or torch.jit.save, an index of such (*.index.json), a
@@ -75,6 +85,20 @@ class FAKESCORE_API TeacherSource {
   static TeacherSource state_dict(std::vector<std::pair<std::string, at::Tensor>> tensors);
   /// A module in memory: its parameters and buffers under their names.
   static TeacherSource module(std::shared_ptr<torch::nn::Module> module);
+
+  /// Names that begin with `prefix` ("model.diffusion_model.", with its last dot) lose it; others
+  /// stay. open() throws TeacherError, saying how names begin, where none begins with it. Throws
+  /// ConfigError for an empty prefix.
+  TeacherSource strip_prefix(std::string prefix) const;
+  /// Rules "FROM=TO", one after the other: every match of the ECMAScript regular expression FROM
+  /// in a name is replaced by TO, in which $1 is FROM's first group and $$ a dollar. The first "="
+  /// ends FROM; "\=" is one in it. Names and FROM have at most 1024 bytes. Throws ConfigError
+  /// naming a rule that is malformed.
+  TeacherSource rename_keys(const std::vector<std::string>& rules) const;
+  /// Names as `map` gives them; called on the root alone, by open(), once for each name. `what`
+  /// names it in errors. An exception of `map` or an empty name is a TeacherError of open() naming
+  /// the tensor. Throws ConfigError for an empty `map`.
+  TeacherSource map_keys(KeyMap map, std::string what = "the key map") const;
 
   /// Opens it. Throws TeacherError naming the file, and the tensor where one is concerned.
   std::unique_ptr<Teacher> open() const { return open_(); }

@@ -25,14 +25,24 @@ enum class TeacherRead : int {
   kEveryRank = 2,  ///< Every rank reads for itself, on any number of hosts, or it is an error.
 };
 
+/// A dtype for the floating-point parameters and buffers in whose names a pattern is found.
+struct DtypeRule {
+  std::string pattern;  ///< ECMAScript regular expression: "norm", "^blocks\\.0\\."
+  at::ScalarType dtype;
+};
+
 /// The same on every rank, `progress` aside.
 struct MetaOptions {
   /// Casts every floating-point parameter and buffer; nullopt keeps what `build` makes.
   std::optional<at::ScalarType> dtype;
+  /// Exceptions from `dtype`; a tensor gets the dtype of the first rule that matches its name.
+  /// Tensors that share storage must get one dtype, and a rule must match a floating-point tensor:
+  /// else ConfigError.
+  std::vector<DtypeRule> dtype_rules;
   /// The rank that opens the teacher, and plans for all.
   int root = 0;
-  /// Ranks see the same files where path, size, modification time and the digest of what says where
-  /// the tensors lie are equal.
+  /// Ranks see the same files where sizes, modification times and the digests of what says where
+  /// the tensors lie are equal, whatever their paths.
   TeacherRead read = TeacherRead::kAuto;
   /// Where the fake score lies: the CPU, or this rank's GPU, with its index (which may differ
   /// between ranks); nullopt: the communicator's device. On a GPU the bytes go over NCCL where the

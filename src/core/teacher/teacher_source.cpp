@@ -2,8 +2,11 @@
 
 #include <utility>
 
+#include "core/teacher/key_rule.hpp"
 #include "core/teacher/memory_teacher.hpp"
 #include "core/teacher/open_teacher.hpp"
+#include "core/teacher/renamed_teacher.hpp"
+#include "fakescore/core/error.hpp"
 #include "fakescore/core/module_tensors.hpp"
 
 namespace fakescore {
@@ -28,6 +31,36 @@ TeacherSource TeacherSource::module(std::shared_ptr<torch::nn::Module> module) {
               tensors.emplace_back(entry.name, entry.tensor);
             }
             return detail::make_memory_teacher(std::move(tensors));
+          }};
+}
+
+TeacherSource TeacherSource::strip_prefix(std::string prefix) const {
+  if (prefix.empty()) {
+    throw_error({ErrorCode::kConfig, -1, "", "prefix", "is empty",
+                 "give what names begin with, such as model.diffusion_model."});
+  }
+  return {description_, [open = open_, prefix = std::move(prefix), description = description_] {
+            return detail::strip_prefix(open(), prefix, description);
+          }};
+}
+
+TeacherSource TeacherSource::rename_keys(const std::vector<std::string>& rules) const {
+  TeacherSource source = *this;
+  for (const std::string& text : rules) {
+    const auto rename = [rule = detail::KeyRule(text)](const std::string& name) {
+      return rule.apply(name);
+    };
+    source = source.map_keys(rename, "the rule \"" + text + "\"");
+  }
+  return source;
+}
+
+TeacherSource TeacherSource::map_keys(KeyMap map, std::string what) const {
+  if (!map) {
+    throw_error({ErrorCode::kConfig, -1, "", what, "is empty", "pass a callable"});
+  }
+  return {description_, [open = open_, map = std::move(map), what = std::move(what)] {
+            return detail::rename_teacher(open(), map, what);
           }};
 }
 

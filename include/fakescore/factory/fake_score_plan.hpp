@@ -1,0 +1,72 @@
+#pragma once
+
+#include <cstdint>
+#include <optional>
+#include <string>
+#include <vector>
+
+#include "fakescore/core/error.hpp"
+#include "fakescore/core/module_tensors.hpp"
+#include "fakescore/core/teacher_source.hpp"
+#include "fakescore/export.hpp"
+#include "fakescore/factory/fake_score_meta.hpp"
+
+namespace fakescore {
+
+/// A tensor whose values come from the record of `build`, and why: a parameter or a buffer is
+/// missing in the teacher; the other kinds are never in one.
+struct ReplayedTensor {
+  std::string name;
+  TensorKind kind;
+};
+
+/// A tensor of the teacher that TeacherSource gave another name.
+struct RenamedKey {
+  std::string stored;
+  std::string name;
+};
+
+/// Bytes that a rank takes for the job, beside what its process takes anyway.
+struct PlannedMemory {
+  uint64_t storage = 0;  ///< every rank: the module, on options.device
+  uint64_t buckets = 0;  ///< every rank: packed buckets in flight, on options.device
+  /// Root alone: the copy, one at a time, that a tensor needs which the teacher does not hold
+  /// contiguous and aligned; at most this much, and none for most files.
+  uint64_t largest_copy = 0;
+  uint64_t pinned = 0;  ///< root alone: pinned host memory; 0 for fake scores on the CPU
+  /// Root alone: the teacher's files, mapped: page cache, which the kernel gives back when memory
+  /// is short.
+  uint64_t mapped_files = 0;
+};
+
+/// What create_fake_score_meta would do.
+struct FakeScorePlan {
+  int world_size = 1;
+  std::vector<std::string> in_place;   ///< filled with the teacher's own bytes
+  std::vector<CastKey> cast;           ///< as MetaReport has them
+  std::vector<std::string> assembled;  ///< copied by the root first, for layout, views or a cast
+  std::vector<ReplayedTensor> replayed;
+  std::vector<std::string> missing;     ///< of the module, not in the teacher
+  std::vector<std::string> unexpected;  ///< of the teacher, not in the module
+  std::vector<RenamedKey> renamed;
+  std::vector<std::vector<std::string>> shared;  ///< registered names that share a storage
+  uint64_t wire_bytes = 0;                       ///< broadcast by the root, as MetaReport::bytes
+  uint64_t replayed_bytes = 0;                   ///< of these, what is computed and not read
+  size_t broadcasts = 0;
+  PlannedMemory memory;
+  /// The TeacherError that create_fake_score_meta would throw for missing and unexpected keys.
+  std::optional<ErrorInfo> strict_failure;
+};
+
+/// Dry run of create_fake_score_meta in one process: builds the module on meta, opens the teacher
+/// but reads none of its tensors, allocates no storage, needs no GPU, and says what a job of
+/// `world_size` ranks would do. Values are not compared: where a teacher holds other values for the
+/// names of one tied tensor, only the job itself finds out.
+///
+/// Throws what create_fake_score_meta throws before it moves bytes: ConfigError, BuildError,
+/// TeacherError; but see FakeScorePlan::strict_failure.
+FAKESCORE_API FakeScorePlan plan_fake_score(const ModuleBuilder& build,
+                                            const TeacherSource& teacher, int world_size,
+                                            const MetaOptions& options = {});
+
+}  // namespace fakescore

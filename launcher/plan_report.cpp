@@ -1,0 +1,104 @@
+#include "plan_report.hpp"
+
+#include <fmt/core.h>
+#include <fmt/ranges.h>
+
+#include <limits>
+
+#include "format_bytes.hpp"
+#include "report_parts.hpp"
+
+namespace fakescore::launcher {
+namespace {
+
+template <typename Item, typename Text>
+std::vector<std::string> texts(const std::vector<Item>& items, const Text& text) {
+  std::vector<std::string> lines;
+  for (const Item& item : items) lines.push_back(text(item));
+  return lines;
+}
+
+std::string reason(TensorKind kind) {
+  const bool is_missing = kind == TensorKind::kParameter || kind == TensorKind::kBuffer;
+  return is_missing ? fmt::format("missing {}", to_string(kind)) : to_string(kind);
+}
+
+void print_memory(const FakeScorePlan& plan) {
+  const PlannedMemory& memory = plan.memory;
+  const uint64_t rank = memory.storage + memory.buckets;
+  fmt::print("memory      each rank  {}: the module {}, buckets {}\n", format_bytes(rank),
+             format_bytes(memory.storage), format_bytes(memory.buckets));
+  if (plan.world_size > 1) {
+    fmt::print("            all ranks  {}\n",
+               format_bytes(rank * static_cast<uint64_t>(plan.world_size)));
+  }
+  fmt::print("            rank 0 besides  mapped files {} (page cache), one copy of at most {}{}\n",
+             format_bytes(memory.mapped_files), format_bytes(memory.largest_copy),
+             memory.pinned == 0 ? "" : ", pinned " + format_bytes(memory.pinned));
+}
+
+nlohmann::ordered_json memory_json(const PlannedMemory& memory) {
+  return {{"storage", memory.storage},
+          {"buckets", memory.buckets},
+          {"root_largest_copy", memory.largest_copy},
+          {"root_pinned", memory.pinned},
+          {"root_mapped_files", memory.mapped_files}};
+}
+
+}  // namespace
+
+void print_plan(const FakeScorePlan& plan, const RunDescription& run, const PlanOptions& options) {
+  const size_t most = options.all ? std::numeric_limits<size_t>::max() : kKeysShown;
+  const auto print = [&](const char* title, const std::vector<std::string>& keys) {
+    print_keys(title, keys, most, " (--all)");
+  };
+  print_subject("dry run, fake score", run);
+  fmt::print("ranks       {} ({})\n", plan.world_size, options.device);
+  fmt::print("on the wire {}, {} of it replayed; broadcasts {}\n", format_bytes(plan.wire_bytes),
+             format_bytes(plan.replayed_bytes), plan.broadcasts);
+  print_memory(plan);
+  fmt::print("\n");
+  // These are most of a model's keys, and need no attention.
+  print_keys("in place", plan.in_place, options.all ? most : 0, "");
+  print("cast", texts(plan.cast, cast_text));
+  print("assembled", plan.assembled);
+  print("replayed", texts(plan.replayed, [](const ReplayedTensor& tensor) {
+          return fmt::format("{} ({})", tensor.name, reason(tensor.kind));
+        }));
+  print("missing", plan.missing);
+  print("unexpected", plan.unexpected);
+  print("renamed", texts(plan.renamed, [](const RenamedKey& key) {
+          return fmt::format("{} to {}", key.stored, key.name);
+        }));
+  print("shared", texts(plan.shared, [](const std::vector<std::string>& names) {
+          return fmt::format("{}", fmt::join(names, " = "));
+        }));
+}
+
+void write_plan(const std::filesystem::path& path, const FakeScorePlan& plan,
+                const RunDescription& run) {
+  nlohmann::ordered_json json{
+      {"teacher", run.teacher},         {"class", run.class_name},
+      {"has_forward", run.has_forward}, {"world_size", plan.world_size},
+      {"bytes", plan.wire_bytes},       {"replayed_bytes", plan.replayed_bytes},
+      {"broadcasts", plan.broadcasts},  {"memory", memory_json(plan.memory)},
+      {"in_place", plan.in_place},      {"cast", cast_json(plan.cast)},
+      {"assembled", plan.assembled}};
+  json["replayed"] = nlohmann::ordered_json::array();
+  for (const ReplayedTensor& tensor : plan.replayed) {
+    json["replayed"].push_back(
+        nlohmann::ordered_json{{"name", tensor.name}, {"reason", reason(tensor.kind)}});
+  }
+  json["missing"] = plan.missing;
+  json["unexpected"] = plan.unexpected;
+  json["renamed"] = nlohmann::ordered_json::array();
+  for (const RenamedKey& key : plan.renamed) {
+    json["renamed"].push_back(nlohmann::ordered_json{{"stored", key.stored}, {"name", key.name}});
+  }
+  json["shared"] = plan.shared;
+  json["strict_failure"] = nullptr;
+  if (plan.strict_failure) json["strict_failure"] = Error(*plan.strict_failure).what();
+  write_json(path, json);
+}
+
+}  // namespace fakescore::launcher

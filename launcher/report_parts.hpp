@@ -1,0 +1,25 @@
+#pragma once
+
+#include <cstddef>
+#include <filesystem>
+#include <nlohmann/json.hpp>
+#include <string>
+#include <vector>
+
+#include "report.hpp"
+
+namespace fakescore::launcher {
+
+inline constexpr size_t kKeysShown = 12;
+
+/// What the reports of `run` and `plan` have in common.
+void print_subject(const char* what, const RunDescription& run);
+std::string cast_text(const CastKey& key);
+nlohmann::ordered_json cast_json(const std::vector<CastKey>& keys);
+/// How many there are, and up to `most` of them; `hint` says where to find the rest.
+void print_keys(const char* title, const std::vector<std::string>& keys, size_t most,
+                const char* hint);
+/// Throws ConfigError naming the file.
+void write_json(const std::filesystem::path& path, const nlohmann::ordered_json& json);
+
+}  // namespace fakescore::launcher

@@ -1,0 +1,196 @@
+// The dry run says what the job then does.
+#include "fakescore/factory/fake_score_plan.hpp"
+
+#include <gmock/gmock.h>
+#include <gtest/gtest.h>
+#include <torch/torch.h>
+
+#include "fakescore/comm/make_communicator.hpp"
+#include "fakescore/models/registry.hpp"
+#include "support/error_of.hpp"
+#include "support/faulty_communicator.hpp"
+#include "support/root_teacher.hpp"
+#include "support/temp_folder.hpp"
+#include "support/tiny_models.hpp"
+
+namespace fakescore {
+namespace {
+
+using ::testing::AllOf;
+using ::testing::ElementsAre;
+using testing::error_of;
+using ::testing::HasSubstr;
+using ::testing::IsEmpty;
+using testing::NamedTensors;
+using testing::PlainModule;
+
+const std::filesystem::path kModels = std::filesystem::path(FAKESCORE_TEST_DATA) / "models";
+const std::filesystem::path kDigits =
+    std::filesystem::path(FAKESCORE_SOURCE_DIR) / "examples/digits";
+
+template <typename Item>
+std::vector<std::string> names_of(const std::vector<Item>& items) {
+  std::vector<std::string> names;
+  for (const Item& item : items) names.push_back(item.name);
+  return names;
+}
+
+/// Plans a job, runs it, and compares; returns the plan.
+FakeScorePlan expect_as_planned(const ModuleBuilder& build, const TeacherSource& teacher,
+                                MetaOptions options = {}) {
+  options.strict = false;
+  const FakeScorePlan plan = plan_fake_score(build, teacher, 1, options);
+  size_t broadcasts = 0;
+  testing::FaultyCommunicator counted(std::move(make_local_communicators(1).front()),
+                                      {"bulk", [&] { ++broadcasts; }});
+  const MetaReport report = create_fake_score_meta(build, teacher, counted, options).report;
+  EXPECT_EQ(plan.broadcasts, broadcasts);
+  EXPECT_EQ(plan.wire_bytes, report.bytes);
+  EXPECT_EQ(plan.missing, report.missing);
+  EXPECT_EQ(plan.unexpected, report.unexpected);
+  EXPECT_EQ(names_of(plan.replayed), report.replayed);
+  EXPECT_EQ(names_of(plan.cast), names_of(report.cast));
+  for (const PhaseReport& phase : report.phases) {
+    if (phase.name == "replay") {
+      EXPECT_EQ(plan.replayed_bytes, phase.bytes);
+    }
+  }
+  return plan;
+}
+
+TEST(FakeScorePlan, OfARegisteredClass) {
+  const auto plan =
+      expect_as_planned([] { return build_teacher_from_config(kDigits / "config.json"); },
+                        TeacherSource::path(kDigits));
+  ASSERT_EQ(plan.replayed.size(), 1U);
+  EXPECT_EQ(plan.replayed[0].name, "pos_embed.pos_embed");
+  EXPECT_EQ(plan.replayed[0].kind, TensorKind::kNonPersistentBuffer);
+  EXPECT_GT(plan.replayed_bytes, 0U);
+  EXPECT_EQ(plan.in_place.size(), 82U);
+  EXPECT_THAT(plan.assembled, IsEmpty());
+  EXPECT_EQ(plan.memory.mapped_files,
+            std::filesystem::file_size(kDigits / "diffusion_pytorch_model.safetensors"));
+}
+
+TEST(FakeScorePlan, OfMixedDtypesAndShards) {
+  for (const char* model : {"wan_bf16", "wan_sharded"}) {
+    const auto teacher = TeacherSource::path(kModels / model);
+    const auto tensors = teacher.open()->tensors();
+    for (const size_t bucket_bytes : {size_t{4096}, kDefaultBucketBytes}) {
+      MetaOptions options;
+      options.bucket_bytes = bucket_bytes;
+      options.dtype = at::kFloat;
+      options.dtype_rules = {{"norm", at::kBFloat16}, {"proj_out", at::kDouble}};
+      const auto plan =
+          expect_as_planned([&] { return build_checkpoint_module(tensors); }, teacher, options);
+      EXPECT_FALSE(plan.cast.empty());
+      EXPECT_LE(plan.memory.buckets, 4 * bucket_bytes);
+      EXPECT_GT(plan.memory.buckets, 0U);
+    }
+  }
+}
+
+TEST(FakeScorePlan, OfEverythingAwkward) {
+  const testing::AwkwardModule module;
+  NamedTensors tensors = testing::persistent_tensors(module);
+  std::erase_if(tensors, [](const auto& entry) {
+    return entry.first == "tied" || entry.first == "column" || entry.first == "mask";
+  });
+  tensors.emplace_back("ghost", torch::ones(3));
+  const auto build = [] { return std::make_shared<testing::AwkwardModule>(); };
+  const auto source = TeacherSource::state_dict(tensors);
+  const auto plan = expect_as_planned(build, source);
+  EXPECT_THAT(plan.shared,
+              ElementsAre(ElementsAre("weight", "tied"), ElementsAre("flat", "rows", "column")));
+  EXPECT_THAT(plan.missing, ElementsAre("mask"));
+  EXPECT_THAT(plan.unexpected, ElementsAre("ghost"));
+  EXPECT_THAT(names_of(plan.replayed), ElementsAre("mask", "angles", "(unregistered 0)"));
+  EXPECT_EQ(plan.replayed[0].kind, TensorKind::kBuffer);
+  EXPECT_THAT(plan.assembled, ::testing::IsSupersetOf({"channels_last", "flat", "rows"}));
+  EXPECT_EQ(plan.memory.mapped_files, 0U);
+  EXPECT_EQ(plan.memory.largest_copy, 300U * 1000U * sizeof(float));
+  MetaOptions narrower;
+  narrower.dtype = at::kBFloat16;
+  expect_as_planned(build, source, narrower);
+}
+
+TEST(FakeScorePlan, NamesWhatIsRenamed) {
+  const auto source = TeacherSource::state_dict({{"net.counter", torch::ones(1).to(at::kLong)}});
+  const auto plan = plan_fake_score([] { return std::make_shared<PlainModule>(); },
+                                    source.strip_prefix("net."), 3);
+  ASSERT_EQ(plan.renamed.size(), 1U);
+  EXPECT_EQ(plan.renamed[0].stored, "net.counter");
+  EXPECT_EQ(plan.renamed[0].name, "counter");
+  EXPECT_EQ(plan.world_size, 3);
+}
+
+TEST(FakeScorePlan, SaysWhatAStrictJobWouldThrow) {
+  const auto source = TeacherSource::state_dict({{"ghost", torch::ones(1)}});
+  const auto build = [] { return std::make_shared<PlainModule>(); };
+  const auto plan = plan_fake_score(build, source, 1);
+  ASSERT_TRUE(plan.strict_failure);
+  const auto alone = make_local_communicators(1);
+  try {
+    create_fake_score_meta(build, source, *alone.front());
+    FAIL() << "nothing was thrown";
+  } catch (const TeacherError& error) {
+    EXPECT_EQ(error.info().message, plan.strict_failure->message);
+    EXPECT_EQ(error.info().subject, plan.strict_failure->subject);
+  }
+  MetaOptions lenient;
+  lenient.strict = false;
+  EXPECT_FALSE(plan_fake_score(build, source, 1, lenient).strict_failure);
+}
+
+TEST(FakeScorePlan, OfAGpuNeedsNone) {
+  MetaOptions options;
+  options.device = at::Device(at::kCUDA, 5);
+  options.pinned_bytes = size_t{1} << 20;
+  const auto teacher = TeacherSource::path(kDigits);
+  const auto build = [] { return build_teacher_from_config(kDigits / "config.json"); };
+  const auto plan = plan_fake_score(build, teacher, 8, options);
+  const auto host = plan_fake_score(build, teacher, 8);
+  EXPECT_EQ(plan.memory.pinned, options.pinned_bytes);
+  EXPECT_EQ(host.memory.pinned, 0U);
+  EXPECT_EQ(plan.wire_bytes, host.wire_bytes);
+  EXPECT_LT(plan.broadcasts, host.broadcasts);
+}
+
+TEST(FakeScorePlan, ReadsNoValues) {
+  const auto build = [] {
+    auto module = std::make_shared<torch::nn::Module>();
+    module->register_parameter("head", module->register_parameter("embed", torch::zeros({4})));
+    return module;
+  };
+  const auto contradictory =
+      TeacherSource::state_dict({{"embed", torch::ones(4)}, {"head", torch::zeros(4)}});
+  EXPECT_EQ(plan_fake_score(build, contradictory, 2).in_place.size(), 2U);
+  const auto alone = make_local_communicators(1);
+  EXPECT_THROW(create_fake_score_meta(build, contradictory, *alone.front()), TeacherError);
+}
+
+TEST(FakeScorePlan, FailsAsTheJobWould) {
+  const auto build = [] { return std::make_shared<PlainModule>(); };
+  const auto source = TeacherSource::state_dict({{"counter", torch::ones(7)}});
+  EXPECT_THAT(error_of<TeacherError>([&] { plan_fake_score(build, source, 1); }),
+              AllOf(HasSubstr("counter"), HasSubstr("shape"), HasSubstr("in plan")));
+  EXPECT_THAT(
+      error_of<TeacherError>([&] { plan_fake_score(build, TeacherSource::path("/nowhere"), 1); }),
+      HasSubstr("/nowhere"));
+  EXPECT_THAT(error_of<BuildError>([&] { plan_fake_score({}, source, 1); }), HasSubstr("in build"));
+  EXPECT_THAT(error_of<BuildError>([&] {
+                plan_fake_score(
+                    []() -> std::shared_ptr<torch::nn::Module> { throw std::runtime_error("oh"); },
+                    source, 1);
+              }),
+              HasSubstr("oh"));
+  EXPECT_THAT(error_of<ConfigError>([&] { plan_fake_score(build, source, 0); }),
+              HasSubstr("world size"));
+  MetaOptions options;
+  options.root = 4;
+  EXPECT_THAT(error_of<ConfigError>([&] { plan_fake_score(build, source, 4, options); }),
+              HasSubstr("4 is not a rank of 4"));
+}
+
+}  // namespace
+}  // namespace fakescore
