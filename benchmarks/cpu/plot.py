@@ -107,20 +107,20 @@ def draw(lines: Lines, path: pathlib.Path) -> None:
     matplotlib.use("Agg")
     from matplotlib import pyplot
 
-    figure, all_axes = pyplot.subplots(1, len(panels()), figsize=(14, 4.6))
+    figure, all_axes = pyplot.subplots(1, len(panels()), figsize=(14, 5))
     for panel, axes in zip(panels(), all_axes):
         unit = max((y for _, y in points(panel, curves()[0], lines)), default=1)
         for curve in curves():
             of_curve = points(panel, curve, lines)
             axes.plot([x for x, _ in of_curve], [y / unit for _, y in of_curve], curve.style,
-                      label=curve.label, markersize=5)
+                      label=curve.label, markersize=5, clip_on=False)
         axes.set(title=panel.title, xlabel=panel.label, xlim=(0, None), ylim=(0, None),
                  ylabel="time / L1 at the right end")
         axes.grid(alpha=0.3)
         axes.spines[["top", "right"]].set_visible(False)
     handles, labels = all_axes[0].get_legend_handles_labels()
-    figure.legend(handles, labels, loc="lower center", ncols=len(labels), frameon=False)
-    figure.tight_layout(rect=(0, 0.08, 1, 1))
+    figure.legend(handles, labels, loc="lower center", ncols=3, frameon=False)
+    figure.tight_layout(rect=(0, 0.12, 1, 1))
     path.parent.mkdir(parents=True, exist_ok=True)
     figure.savefig(path, dpi=110)
 
