@@ -44,17 +44,24 @@ void cast_group(std::vector<at::Tensor>& tensors, at::ScalarType dtype) {
 
 }  // namespace
 
-void cast_floating_tensors(torch::nn::Module& module, at::ScalarType dtype) {
+void cast_floating_tensors(torch::nn::Module& module, at::ScalarType dtype,
+                           const std::vector<at::Tensor>& plain) {
   const at::NoGradGuard no_grad;
+  const auto is_cast = [dtype](const at::Tensor& tensor) {
+    return at::isFloatingType(tensor.scalar_type()) && tensor.scalar_type() != dtype;
+  };
   std::vector<std::vector<at::Tensor>> groups;
   std::unordered_map<const c10::StorageImpl*, size_t> group_of;
   for (const ModuleTensor& entry : module_tensors(module)) {
-    const at::Tensor& tensor = entry.tensor;
-    if (!at::isFloatingType(tensor.scalar_type()) || tensor.scalar_type() == dtype) continue;
+    if (!is_cast(entry.tensor)) continue;
     const auto [group, is_new] =
-        group_of.try_emplace(tensor.storage().unsafeGetStorageImpl(), groups.size());
+        group_of.try_emplace(entry.tensor.storage().unsafeGetStorageImpl(), groups.size());
     if (is_new) groups.emplace_back();
-    groups[group->second].push_back(tensor);
+    groups[group->second].push_back(entry.tensor);
+  }
+  for (const at::Tensor& tensor : plain) {
+    const auto group = group_of.find(tensor.storage().unsafeGetStorageImpl());
+    if (group != group_of.end() && is_cast(tensor)) groups[group->second].push_back(tensor);
   }
   for (auto& group : groups) cast_group(group, dtype);
 }

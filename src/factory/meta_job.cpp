@@ -125,7 +125,9 @@ void MetaJob::build() {
       throw_error({ErrorCode::kBuild, -1, "", "build", "is empty or returned no module",
                    "pass a callable that returns a module"});
     }
-    if (options_.dtype) cast_floating_tensors(*module_, *options_.dtype);
+    if (options_.dtype) {
+      cast_floating_tensors(*module_, *options_.dtype, tape_->live_tensors());
+    }
     tensors_ = module_tensors(*module_);
     add_unregistered_tensors();
     manifest_ = Manifest(tensors_);

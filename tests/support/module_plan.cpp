@@ -23,7 +23,7 @@ std::string name_of(size_t index) {
 Tensor filled_float(const TensorPlan& plan, at::IntArrayRef sizes) {
   const Tensor tensor = torch::empty(sizes, plan.dtype);
   const size_t dims = sizes.size();
-  switch (plan.fill % 12) {
+  switch (plan.fill % 11) {
     case 0:
       return torch::zeros(sizes, plan.dtype);
     case 1:
@@ -44,11 +44,9 @@ Tensor filled_float(const TensorPlan& plan, at::IntArrayRef sizes) {
       return torch::bernoulli(torch::full(sizes, 0.3)).to(plan.dtype);
     case 9:
       return tensor.fill_(0.1).add_(torch::rand(sizes).to(plan.dtype), 2);
-    case 10:
+    default:
       // A value that is read at once decides what is made.
       return torch::full(sizes, torch::rand({3}).sum().item<double>(), plan.dtype);
-    default:
-      return tensor;  // left unset
   }
 }
 
@@ -99,8 +97,8 @@ Tensor laid_out(const TensorPlan& plan) {
 
 Tensor view_of(const Tensor& base, size_t which) {
   const int64_t size = base.dim() == 0 ? 0 : base.size(0);
-  const auto k = static_cast<int64_t>(which / 8);
-  switch (which % 8) {
+  const auto k = static_cast<int64_t>(which / 9);
+  switch (which % 9) {
     case 1:
       if (size > 0) return base.select(0, k % size);
       break;
@@ -121,6 +119,9 @@ Tensor view_of(const Tensor& base, size_t which) {
       break;
     case 7:
       if (base.is_complex() && !base.is_conj()) return torch::view_as_real(base);
+      break;
+    case 8:
+      if (base.scalar_type() == at::kFloat && !base.is_neg()) return base.view(at::kInt);
       break;
     default:
       break;

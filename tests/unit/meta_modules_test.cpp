@@ -1,3 +1,4 @@
+#include <gmock/gmock.h>
 #include <gtest/gtest.h>
 #include <torch/torch.h>
 
@@ -180,7 +181,7 @@ std::set<std::string> declared_classes() {
   const std::filesystem::path folder = std::filesystem::path(FAKESCORE_TORCH_DIR) /
                                        "include/torch/csrc/api/include/torch/nn/modules";
   const std::regex declaration(
-      R"(TORCH_MODULE(?:_IMPL)?\((\w+)|class (\w+) : public torch::nn::ModuleHolder)");
+      R"(\n(?:TORCH_MODULE(?:_IMPL)?\((\w+)|class (\w+) : public torch::nn::ModuleHolder))");
   std::set<std::string> names;
   for (const auto& entry : std::filesystem::recursive_directory_iterator(folder)) {
     if (!entry.is_regular_file()) continue;
@@ -195,14 +196,13 @@ std::set<std::string> declared_classes() {
 }
 
 TEST(TorchNn, EveryClassIsInOneOfTheTables) {
-  std::set<std::string> covered;
+  std::set<std::string> untested = declared_classes();
+  EXPECT_GT(untested.size(), 100u);
   for (const auto& cases : {layer_cases(), recurrent_cases(), attention_cases(),
                             loss_and_container_cases(), parameterless_cases()}) {
-    for (const ModuleCase& item : cases) covered.insert(item.name.substr(0, item.name.find('_')));
+    for (const ModuleCase& item : cases) untested.erase(item.name.substr(0, item.name.find('_')));
   }
-  const std::set<std::string> declared = declared_classes();
-  EXPECT_GT(declared.size(), 100u);
-  EXPECT_EQ(covered, declared);
+  EXPECT_THAT(untested, ::testing::IsEmpty());
 }
 
 TEST(TorchNn, ClassesWithoutParametersHaveNone) {

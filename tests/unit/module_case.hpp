@@ -4,6 +4,7 @@
 
 #include <functional>
 #include <memory>
+#include <ostream>
 #include <string>
 #include <utility>
 #include <vector>
@@ -15,6 +16,10 @@ namespace fakescore::testing {
 struct ModuleCase {
   std::string name;
   std::function<std::shared_ptr<torch::nn::Module>()> build;
+
+  friend std::ostream& operator<<(std::ostream& out, const ModuleCase& item) {
+    return out << item.name;
+  }
 };
 
 /// A module that makes these known: tensors that it did not register.

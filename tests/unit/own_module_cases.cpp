@@ -140,7 +140,7 @@ struct FlatParameters : nn::Module {
     const Tensor weight = register_parameter("weight", flat.narrow(0, 0, 20).view({5, 4}));
     nn::init::xavier_uniform_(weight);
     nn::init::zeros_(register_parameter("bias", flat.narrow(0, 20, 4)));
-    register_parameter("columns", flat.as_strided({4, 2}, {1, 4}, 24));
+    nn::init::normal_(register_parameter("columns", flat.as_strided({4, 2}, {1, 4}, 24)));
     auto layers = register_module(
         "layers", nn::Sequential(nn::Linear(3, 4), nn::LayerNorm(nn::LayerNormOptions({4}))));
     std::vector<Tensor> pieces;
@@ -170,10 +170,10 @@ struct LateRegistration : nn::Module {
     finish();
   }
   void finish() {
-    const Tensor& weight = named_parameters()["head.weight"];
+    const Tensor weight = named_parameters()["head.weight"];
     register_parameter("scale", torch::full({weight.size(0)}, 0.5));
     register_module("late", nn::BatchNorm1d(weight.size(0)));
-    register_parameter("absent", Tensor());
+    register_parameter("absent", Tensor(), /*requires_grad=*/false);
     parameters_["absent"] = torch::randn({2, weight.size(1)}).set_requires_grad(true);
   }
 };
