@@ -3,7 +3,8 @@
 #include <torch/nn/module.h>
 
 #include <algorithm>
-#include <unordered_map>
+#include <map>
+#include <utility>
 #include <vector>
 
 #include "fakescore/core/module_tensors.hpp"
@@ -16,17 +17,21 @@ bool same_geometry(const at::Tensor& a, const at::Tensor& b) {
          a.storage_offset() == b.storage_offset() && a.is_neg() == b.is_neg();
 }
 
+/// A lazy negative as what lies in its storage, and back.
+at::Tensor with_neg(const at::Tensor& tensor, bool neg) {
+  return neg == tensor.is_neg() ? tensor : at::_neg_view(tensor);
+}
+
 /// One cast storage for tensors that are different views of one storage: the elements up to the
 /// last that any of them reaches are cast as a flat tensor, of which each takes its view again.
 void cast_views(std::vector<at::Tensor>& views, at::ScalarType dtype) {
-  const at::Tensor first =
-      views.front().is_neg() ? at::_neg_view(views.front().detach()) : views.front().detach();
+  const at::Tensor first = with_neg(views.front().detach(), false);
   const auto elements =
       static_cast<int64_t>(first.storage().nbytes() / static_cast<size_t>(first.element_size()));
   const at::Tensor flat = first.as_strided({elements}, {1}, 0).to(dtype);
   for (at::Tensor& view : views) {
     const at::Tensor cast = flat.as_strided(view.sizes(), view.strides(), view.storage_offset());
-    view.set_data(view.is_neg() ? at::_neg_view(cast) : cast);
+    view.set_data(with_neg(cast, view.is_neg()));
   }
 }
 
@@ -38,8 +43,8 @@ void cast_group(std::vector<at::Tensor>& tensors, at::ScalarType dtype) {
     cast_views(tensors, dtype);
     return;
   }
-  const at::Tensor cast = tensors.front().detach().to(dtype);
-  for (at::Tensor& tensor : tensors) tensor.set_data(cast);
+  const at::Tensor cast = with_neg(tensors.front().detach(), false).to(dtype);
+  for (at::Tensor& tensor : tensors) tensor.set_data(with_neg(cast, tensor.is_neg()));
 }
 
 }  // namespace
@@ -50,17 +55,19 @@ void cast_floating_tensors(torch::nn::Module& module, at::ScalarType dtype,
   const auto is_cast = [dtype](const at::Tensor& tensor) {
     return at::isFloatingType(tensor.scalar_type()) && tensor.scalar_type() != dtype;
   };
+  const auto key_of = [](const at::Tensor& tensor) {
+    return std::make_pair(tensor.storage().unsafeGetStorageImpl(), tensor.scalar_type());
+  };
   std::vector<std::vector<at::Tensor>> groups;
-  std::unordered_map<const c10::StorageImpl*, size_t> group_of;
+  std::map<std::pair<c10::StorageImpl*, at::ScalarType>, size_t> group_of;
   for (const ModuleTensor& entry : module_tensors(module)) {
     if (!is_cast(entry.tensor)) continue;
-    const auto [group, is_new] =
-        group_of.try_emplace(entry.tensor.storage().unsafeGetStorageImpl(), groups.size());
+    const auto [group, is_new] = group_of.try_emplace(key_of(entry.tensor), groups.size());
     if (is_new) groups.emplace_back();
     groups[group->second].push_back(entry.tensor);
   }
   for (const at::Tensor& tensor : plain) {
-    const auto group = group_of.find(tensor.storage().unsafeGetStorageImpl());
+    const auto group = group_of.find(key_of(tensor));
     if (group != group_of.end() && is_cast(tensor)) groups[group->second].push_back(tensor);
   }
   for (auto& group : groups) cast_group(group, dtype);

@@ -96,6 +96,11 @@ std::vector<size_t> sharing(const std::vector<ModuleTensor>& tensors, bool of_ob
   return result;
 }
 
+/// In logical order, whatever the layout.
+Tensor elements(const Tensor& tensor) {
+  return tensor.detach().resolve_conj().resolve_neg().clone(at::MemoryFormat::Contiguous);
+}
+
 std::string difference(const ModuleTensor& got, const ModuleTensor& want, bool cast) {
   if (got.name != want.name || got.kind != want.kind) return "is in the place of " + want.name;
   const Tensor& a = got.tensor;
@@ -103,14 +108,14 @@ std::string difference(const ModuleTensor& got, const ModuleTensor& want, bool c
   if (a.device() != b.device()) return "is on " + a.device().str();
   if (a.requires_grad() != b.requires_grad()) return "requires_grad";
   if (a.is_leaf() != b.is_leaf()) return "is_leaf";
-  const bool layout_kept = !cast || b.is_non_overlapping_and_dense();
-  const auto same = layout_kept ? bit_equal(a, b) : bit_equal(a.contiguous(), b.contiguous());
-  if (!same) {
+  if (const auto same = bit_equal(elements(a), elements(b)); !same) {
     std::ostringstream text;
     text << same.message() << ": " << a.flatten().slice(0, 0, 12) << "for "
          << b.flatten().slice(0, 0, 12);
     return text.str();
   }
+  const bool layout_kept = !cast || b.is_non_overlapping_and_dense();
+  if (layout_kept && a.strides() != b.strides()) return "strides";
   if (!cast && a.storage_offset() != b.storage_offset()) return "storage_offset";
   if (a.is_conj() != b.is_conj() || a.is_neg() != b.is_neg()) return "is_conj or is_neg";
   return "";

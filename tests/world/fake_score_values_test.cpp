@@ -165,6 +165,42 @@ TEST(FakeScoreValues, APlainViewOfAParameterIsCastWithIt) {
   });
 }
 
+TEST(FakeScoreValues, CastsALoneNegative) {
+  run_on_every_rank([](Communicator& communicator) {
+    const auto build = [] {
+      auto module = std::make_shared<torch::nn::Module>();
+      const auto z = torch::polar(torch::ones(4), torch::arange(4.));
+      module->register_buffer("neg", torch::imag(z.conj()));
+      return module;
+    };
+    MetaOptions options;
+    options.dtype = torch::kBFloat16;
+    const auto neg = build()->named_buffers()["neg"];
+    const auto module = create_fake_score_meta(build, TeacherSource::state_dict({{"neg", neg}}),
+                                               communicator, options)
+                            .module;
+    EXPECT_TRUE(torch::equal(module->named_buffers()["neg"], neg.to(torch::kBFloat16)));
+  });
+}
+
+TEST(FakeScoreValues, TakesOneElementOfAnyStride) {
+  run_on_every_rank([](Communicator& communicator) {
+    const auto strided = torch::arange(4.).as_strided({1}, {2}, 1);
+    for (const bool own_stride : {false, true}) {
+      const auto build = [own_stride] {
+        auto module = std::make_shared<torch::nn::Module>();
+        const auto single = torch::zeros({4});
+        module->register_buffer(
+            "single", own_stride ? single.as_strided({1}, {2}, 1) : single.narrow(0, 0, 1));
+        return module;
+      };
+      const auto source = TeacherSource::state_dict({{"single", strided}});
+      const auto module = create_fake_score_meta(build, source, communicator).module;
+      EXPECT_EQ(module->named_buffers()["single"].item<float>(), 1);
+    }
+  });
+}
+
 TEST(FakeScoreValues, BitsThatAreReadInTwoDtypesAreCastEachByItself) {
   run_on_every_rank([](Communicator& communicator) {
     const auto build = [] {
