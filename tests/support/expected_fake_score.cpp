@@ -63,7 +63,8 @@ void for_each_byte(const Tensor& tensor, const std::function<void(size_t)>& visi
   walk(0, tensor.storage_offset());
 }
 
-/// copy_ refuses a tensor whose elements share memory.
+/// copy_ refuses a tensor whose elements share memory, and between float and half forgets the sign
+/// of a lazy negative.
 void copy_into(Tensor to, Tensor from) {
   for (int64_t dim = 0; dim < to.dim(); ++dim) {
     if (to.stride(dim) == 0 && to.size(dim) > 1) {
@@ -71,7 +72,7 @@ void copy_into(Tensor to, Tensor from) {
       from = from.narrow(dim, 0, 1);
     }
   }
-  to.copy_(from);
+  to.copy_(from.to(to.scalar_type()));
 }
 
 using BytesByStorage = std::map<const c10::StorageImpl*, std::vector<bool>>;

@@ -173,13 +173,14 @@ TEST(FakeScoreValues, CastsALoneNegative) {
       module->register_buffer("neg", torch::imag(z.conj()));
       return module;
     };
-    MetaOptions options;
-    options.dtype = torch::kBFloat16;
-    const auto neg = build()->named_buffers()["neg"];
-    const auto module = create_fake_score_meta(build, TeacherSource::state_dict({{"neg", neg}}),
-                                               communicator, options)
-                            .module;
-    EXPECT_TRUE(torch::equal(module->named_buffers()["neg"], neg.to(torch::kBFloat16)));
+    const auto neg = build()->named_buffers()["neg"].resolve_neg();
+    for (const auto dtype : {torch::kBFloat16, torch::kHalf}) {
+      MetaOptions options;
+      options.dtype = dtype;
+      const auto source = TeacherSource::state_dict({{"neg", neg}});
+      const auto module = create_fake_score_meta(build, source, communicator, options).module;
+      EXPECT_TRUE(torch::equal(module->named_buffers()["neg"], neg.to(dtype))) << dtype;
+    }
   });
 }
 
