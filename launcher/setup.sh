@@ -4,7 +4,7 @@
 pinned_torch_version=2.11.0
 build_packages=(g++ cmake ninja-build ccache python3-venv openmpi-bin libopenmpi-dev
                 nlohmann-json3-dev libcli11-dev libspdlog-dev libfmt-dev libpng-dev
-                libgtest-dev libgmock-dev)
+                libgtest-dev libgmock-dev librapidcheck-dev)
 
 say() { printf '== %s\n' "$*" >&2; }
 fail() { printf 'error: %s\n' "$*" >&2; exit 1; }

@@ -11,6 +11,8 @@ inline void copy_once(at::Tensor to, at::Tensor from) {
     to = to.narrow(i, 0, 1);
     from = from.narrow(i, 0, 1);
   }
+  // Between float and half, torch's copy_ does not see that a tensor is a lazy negative.
+  if (to.is_neg() || from.is_neg()) from = from.to(to.scalar_type());
   to.copy_(from);
 }
 

@@ -19,17 +19,21 @@ bool same_geometry(const at::Tensor& a, const at::Tensor& b) {
          a.storage_offset() == b.storage_offset() && a.is_neg() == b.is_neg();
 }
 
+/// A lazy negative as what lies in its storage, and back.
+at::Tensor with_neg(const at::Tensor& tensor, bool neg) {
+  return neg == tensor.is_neg() ? tensor : at::_neg_view(tensor);
+}
+
 /// One cast storage for tensors that are different views of one storage: the elements up to the
 /// last that any of them reaches are cast as a flat tensor, of which each takes its view again.
 void cast_views(std::vector<at::Tensor>& views, at::ScalarType dtype) {
-  const at::Tensor first =
-      views.front().is_neg() ? at::_neg_view(views.front().detach()) : views.front().detach();
+  const at::Tensor first = with_neg(views.front().detach(), false);
   const auto elements =
       static_cast<int64_t>(first.storage().nbytes() / static_cast<size_t>(first.element_size()));
   const at::Tensor flat = first.as_strided({elements}, {1}, 0).to(dtype);
   for (at::Tensor& view : views) {
     const at::Tensor cast = flat.as_strided(view.sizes(), view.strides(), view.storage_offset());
-    view.set_data(view.is_neg() ? at::_neg_view(cast) : cast);
+    view.set_data(with_neg(cast, view.is_neg()));
   }
 }
 
@@ -41,8 +45,8 @@ void cast_group(std::vector<at::Tensor>& tensors, at::ScalarType dtype) {
     cast_views(tensors, dtype);
     return;
   }
-  const at::Tensor cast = tensors.front().detach().to(dtype);
-  for (at::Tensor& tensor : tensors) tensor.set_data(cast);
+  const at::Tensor cast = with_neg(tensors.front().detach(), false).to(dtype);
+  for (at::Tensor& tensor : tensors) tensor.set_data(with_neg(cast, tensor.is_neg()));
 }
 
 /// Tensors of one dtype in one storage.
@@ -62,24 +66,31 @@ void check_same_dtype(const CastGroup& group, const std::string& name, at::Scala
 
 }  // namespace
 
-void cast_floating_tensors(torch::nn::Module& module, const MetaOptions& options) {
+void cast_floating_tensors(torch::nn::Module& module, const MetaOptions& options,
+                           const std::vector<at::Tensor>& plain) {
   if (!options.dtype && options.dtype_rules.empty()) return;
   const at::NoGradGuard no_grad;
+  const auto key_of = [](const at::Tensor& tensor) {
+    return std::make_pair(tensor.storage().unsafeGetStorageImpl(), tensor.scalar_type());
+  };
   DtypeChoice choice(options);
   std::vector<CastGroup> groups;
-  std::map<std::pair<const c10::StorageImpl*, at::ScalarType>, size_t> group_of;
+  std::map<std::pair<c10::StorageImpl*, at::ScalarType>, size_t> group_of;
   for (const ModuleTensor& entry : module_tensors(module)) {
     const at::ScalarType built = entry.tensor.scalar_type();
     if (!at::isFloatingType(built)) continue;
     const at::ScalarType dtype = choice.choose(entry.name, built);
-    const auto [index, is_new] =
-        group_of.try_emplace({entry.tensor.storage().unsafeGetStorageImpl(), built}, groups.size());
+    const auto [index, is_new] = group_of.try_emplace(key_of(entry.tensor), groups.size());
     if (is_new) groups.push_back({entry.name, dtype, {}});
     CastGroup& group = groups[index->second];
     check_same_dtype(group, entry.name, dtype);
     group.tensors.push_back(entry.tensor);
   }
   choice.check_all_matched();
+  for (const at::Tensor& tensor : plain) {
+    const auto group = group_of.find(key_of(tensor));
+    if (group != group_of.end()) groups[group->second].tensors.push_back(tensor);
+  }
   for (CastGroup& group : groups) {
     if (group.tensors.front().scalar_type() != group.dtype) cast_group(group.tensors, group.dtype);
   }

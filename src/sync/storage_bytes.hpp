@@ -13,7 +13,8 @@ inline at::Tensor storage_bytes(const at::Tensor& tensor) {
 
 /// The elements of a contiguous tensor as a 1-D uint8 tensor that shares them.
 inline at::Tensor element_bytes(const at::Tensor& tensor) {
-  return tensor.detach().reshape({-1}).view(at::kByte);
+  // Not reshape: a dimension of one element may have any stride, which it would keep.
+  return tensor.detach().as_strided({tensor.numel()}, {1}).view(at::kByte);
 }
 
 }  // namespace fakescore::detail

@@ -37,8 +37,12 @@ fakescore_add_test(host_memory_test
   SOURCES unit/host_memory_test.cpp ${PROJECT_SOURCE_DIR}/src/factory/host_memory.cpp LABELS unit)
 fakescore_add_test(fake_score_plan_test SOURCES unit/fake_score_plan_test.cpp LABELS unit)
 fakescore_add_test(create_fake_score_test SOURCES unit/create_fake_score_test.cpp LABELS unit)
-fakescore_add_test(meta_modules_test SOURCES unit/meta_modules_test.cpp LABELS unit)
+fakescore_add_test(meta_modules_test
+  SOURCES unit/meta_modules_test.cpp unit/nn_layer_cases.cpp unit/own_module_cases.cpp LABELS unit)
+target_compile_definitions(meta_modules_test PRIVATE FAKESCORE_TORCH_DIR="${FAKESCORE_TORCH_DIR}")
 fakescore_add_test(meta_ops_test SOURCES unit/meta_ops_test.cpp LABELS unit)
+fakescore_add_test(random_replay_test SOURCES unit/random_replay_test.cpp LIBRARIES fakescore_plans
+                   LABELS unit)
 add_executable(second_copy_test unit/second_copy_test.cpp)
 fakescore_configure_target(second_copy_test)
 target_include_directories(second_copy_test PRIVATE ${PROJECT_SOURCE_DIR}/include

@@ -167,6 +167,89 @@ TEST(FakeScoreValues, AParameterThatIsABufferElsewhereRequiresGradients) {
   });
 }
 
+struct WithPlainView : torch::nn::Module {
+  WithPlainView() {
+    weight = register_parameter("weight", torch::zeros({4, 3}));
+    first_rows = weight.detach().narrow(0, 0, 2);
+  }
+  torch::Tensor weight;
+  torch::Tensor first_rows;  ///< not registered
+};
+
+TEST(FakeScoreValues, APlainViewOfAParameterIsCastWithIt) {
+  run_on_every_rank([](Communicator& communicator) {
+    MetaOptions options;
+    options.dtype = torch::kBFloat16;
+    const auto weight = torch::arange(12.).view({4, 3});
+    const auto module = std::dynamic_pointer_cast<WithPlainView>(
+        create_fake_score_meta([] { return std::make_shared<WithPlainView>(); },
+                               TeacherSource::state_dict({{"weight", weight}}), communicator,
+                               options)
+            .module);
+    ASSERT_TRUE(module);
+    EXPECT_TRUE(module->first_rows.is_alias_of(module->weight));
+    EXPECT_TRUE(torch::equal(module->first_rows, weight.narrow(0, 0, 2).to(torch::kBFloat16)));
+  });
+}
+
+TEST(FakeScoreValues, CastsALoneNegative) {
+  run_on_every_rank([](Communicator& communicator) {
+    const auto build = [] {
+      auto module = std::make_shared<torch::nn::Module>();
+      const auto z = torch::polar(torch::ones(4), torch::arange(4.));
+      module->register_buffer("neg", torch::imag(z.conj()));
+      return module;
+    };
+    const auto neg = build()->named_buffers()["neg"].resolve_neg();
+    for (const auto dtype : {torch::kBFloat16, torch::kHalf}) {
+      MetaOptions options;
+      options.dtype = dtype;
+      const auto source = TeacherSource::state_dict({{"neg", neg}});
+      const auto module = create_fake_score_meta(build, source, communicator, options).module;
+      EXPECT_TRUE(torch::equal(module->named_buffers()["neg"], neg.to(dtype))) << dtype;
+    }
+  });
+}
+
+TEST(FakeScoreValues, TakesOneElementOfAnyStride) {
+  run_on_every_rank([](Communicator& communicator) {
+    const auto strided = torch::arange(4.).as_strided({1}, {2}, 1);
+    for (const bool own_stride : {false, true}) {
+      const auto build = [own_stride] {
+        auto module = std::make_shared<torch::nn::Module>();
+        const auto single = torch::zeros({4});
+        module->register_buffer(
+            "single", own_stride ? single.as_strided({1}, {2}, 1) : single.narrow(0, 0, 1));
+        return module;
+      };
+      const auto source = TeacherSource::state_dict({{"single", strided}});
+      const auto module = create_fake_score_meta(build, source, communicator).module;
+      EXPECT_EQ(module->named_buffers()["single"].item<float>(), 1);
+    }
+  });
+}
+
+TEST(FakeScoreValues, BitsThatAreReadInTwoDtypesAreCastEachByItself) {
+  run_on_every_rank([](Communicator& communicator) {
+    const auto build = [] {
+      auto module = std::make_shared<torch::nn::Module>();
+      const auto half = module->register_buffer("half", torch::arange(1., 5.).to(torch::kHalf));
+      module->register_buffer("bfloat16", half.view(torch::kBFloat16));
+      return module;
+    };
+    MetaOptions options;
+    options.dtype = torch::kFloat;
+    const auto teacher = build();
+    const auto module =
+        create_fake_score_meta(build, TeacherSource::module(teacher), communicator, options).module;
+    for (const char* name : {"half", "bfloat16"}) {
+      EXPECT_TRUE(torch::equal(module->named_buffers()[name],
+                               teacher->named_buffers()[name].to(torch::kFloat)))
+          << name;
+    }
+  });
+}
+
 TEST(FakeScoreValues, AReplayThatFailsNamesOpAndTensor) {
   run_on_every_rank([](Communicator& communicator) {
     auto build = [] {

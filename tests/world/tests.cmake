@@ -4,6 +4,9 @@ fakescore_add_world_test(fake_score_meta_test SOURCES world/fake_score_meta_test
                                                      world/fake_score_values_test.cpp
                                                      world/fake_score_dtypes_test.cpp
                                                      world/teacher_read_test.cpp)
+fakescore_add_world_test(random_modules_test
+  SOURCES world/random_modules_test.cpp support/checkpoint_plan.cpp support/expected_fake_score.cpp
+  LIBRARIES fakescore_plans nlohmann_json::nlohmann_json)
 
 # Threads share their process's memory: this one knows processes only.
 fakescore_add_test_executable(memory_test_process
