@@ -97,7 +97,7 @@ Load load_once(const Options& options, const Structure& structure, Communicator&
                {"first_byte_seconds", first_byte},
                {"cpu_seconds", after.cpu_seconds - before.cpu_seconds},
                {"faults", after.faults - before.faults},
-               {"disk_reads", after.disk_reads - before.disk_reads},
+               {"disk_bytes", after.disk_bytes - before.disk_bytes},
                {"anonymous_before", anonymous_before},
                {"anonymous_loaded", anonymous_bytes()},
                {"resident_peak", resident_peak()}};

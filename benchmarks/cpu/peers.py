@@ -31,6 +31,7 @@ from torch.distributed.utils import _sync_module_states
 from teacher_module import Structure, TeacherModule, build, read_structure, rotary_tables
 
 PAGE_BYTES = 4096
+BLOCK_BYTES = 512
 COALESCED_BYTES = 250 << 20  # what FSDP1 and DDP pass
 
 
@@ -189,7 +190,7 @@ def load_once(peer: str, job: Job) -> tuple[TeacherModule, dict]:
         "seconds": seconds,
         "cpu_seconds": after.ru_utime + after.ru_stime - before.ru_utime - before.ru_stime,
         "faults": after.ru_minflt - before.ru_minflt,
-        "disk_reads": after.ru_majflt - before.ru_majflt,
+        "disk_bytes": (after.ru_inblock - before.ru_inblock) * BLOCK_BYTES,
         "anonymous_before": anonymous_before, "anonymous_loaded": anonymous_bytes(),
         "resident_peak": kibibytes("/proc/self/status", "VmHWM")}
 

@@ -12,6 +12,7 @@ namespace fakescore::benchmark {
 namespace {
 
 constexpr uint64_t kKibibyte = 1024;
+constexpr int64_t kBlockBytes = 512;
 
 double seconds_of(const timeval& time) {
   return static_cast<double>(time.tv_sec) + static_cast<double>(time.tv_usec) * 1e-6;
@@ -39,7 +40,8 @@ uint64_t kibibytes(const char* path, std::initializer_list<const char*> keys) {
 Usage usage() {
   rusage raw{};
   ::getrusage(RUSAGE_SELF, &raw);
-  return {seconds_of(raw.ru_utime) + seconds_of(raw.ru_stime), raw.ru_minflt, raw.ru_majflt};
+  return {seconds_of(raw.ru_utime) + seconds_of(raw.ru_stime), raw.ru_minflt,
+          raw.ru_inblock * kBlockBytes};
 }
 
 uint64_t anonymous_bytes() {

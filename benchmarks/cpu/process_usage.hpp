@@ -9,8 +9,8 @@ namespace fakescore::benchmark {
 /// What this process has used since it began.
 struct Usage {
   double cpu_seconds = 0;  ///< user and system
-  int64_t faults = 0;      ///< minor: a page came into being, no disk was read
-  int64_t disk_reads = 0;  ///< major: a disk was
+  int64_t faults = 0;      ///< minor ones
+  int64_t disk_bytes = 0;  ///< read from a disk, not from the page cache
 };
 
 Usage usage();

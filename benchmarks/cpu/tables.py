@@ -149,7 +149,7 @@ def long_row(side: str, group: Group) -> list[str]:
         return ratio(map(value, lines), unit)
 
     def mebibytes(bytes_of: Iterable[float]) -> str:
-        return f"{max(bytes_of, default=float('nan')) / MIB:.1f}"
+        return f"{max(beside) / MIB:.1f}" if (beside := list(bytes_of)) else "-"
 
     first_byte = "-"
     if "first_byte_seconds" in lines[0]["by_rank"][0]:
