@@ -46,7 +46,7 @@ bool is_folder_of(const fs::path& folder, const fs::path& teacher) {
 /// Whether `file` is one of a teacher's that is given by its folder.
 bool is_checkpoint_file_of(const fs::path& file, const fs::path& teacher) {
   const std::string name = file.filename().string();
-  const std::array endings{".safetensors", ".bin", ".pt", ".pth", ".jit"};
+  const std::array endings{".safetensors", ".bin", ".pt", ".pth", ".ckpt", ".jit"};
   const bool is_checkpoint_file =
       name.find(".index.") != std::string::npos ||
       std::any_of(endings.begin(), endings.end(), [&](const char* e) { return name.ends_with(e); });

@@ -258,7 +258,7 @@ TEST_P(MutatedFiles, AreReadOrRefused) {
   const std::string content = file_content(kFiles / GetParam());
   std::mt19937_64 random(17);
   size_t refused = 0;
-  constexpr int kRuns = 1500;
+  constexpr int kRuns = 800;
   for (int run = 0; run < kRuns; ++run) {
     std::ofstream(path, std::ios::binary) << mutated(content, random);
     const std::string error = error_of(path);

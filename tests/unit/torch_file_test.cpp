@@ -174,7 +174,7 @@ INSTANTIATE_TEST_SUITE_P(
         Refusal{"meta.pt", "", {"tensor m", "meta device"}},
         Refusal{"beside_quantized.pt", "other", {"tensor q", "is quantized"}},
         Refusal{"frozen.jit", "", {"holds no tensor", "torch.jit.freeze"}},
-        Refusal{"nested_2.pt", "", {"model", "ema.params.decay.inner", "ema.0"}},
+        Refusal{"nested_2.pt", "", {"model", "ema.params.decay.inner", "optimizer.state.0"}},
         Refusal{"nested_2.pt", "modle", {"no dict under the key modle", "model"}},
         Refusal{"nested_2.pt", "epoch", {"no dict under the key epoch"}},
         Refusal{"nested_2.pt", "model.0.weight", {"no dict under the key"}}),

@@ -18,7 +18,7 @@ using Names = std::vector<std::string>;
 
 constexpr const char* kPipelineFile = "model_index.json";
 constexpr std::array kFormats{".safetensors", ".bin"};
-constexpr std::array kTorchSuffixes{".bin", ".pt", ".pth", ".jit"};
+constexpr std::array kTorchSuffixes{".bin", ".pt", ".pth", ".ckpt", ".jit"};
 
 /// The names that diffusers and transformers give a model's weights in a format.
 std::array<std::string, 2> usual_stems(const std::string& format) {
@@ -154,10 +154,11 @@ fs::path choose_in_folder(const fs::path& folder, const std::string& variant) {
                         "give one as the subfolder, or name a file");
   }
   if (std::string name = only_name(folder, names); !name.empty()) return folder / name;
-  throw_teacher_error(folder, "",
-                      "holds no .safetensors, .bin, .pt, .pth or .jit file and no index of such; " +
-                          weighty_subfolders(folder),
-                      "give the folder that holds the weights");
+  throw_teacher_error(
+      folder, "",
+      "holds no .safetensors, .bin, .pt, .pth, .ckpt or .jit file and no index of such; " +
+          weighty_subfolders(folder),
+      "give the folder that holds the weights");
 }
 
 void check_exists(const fs::path& path) {

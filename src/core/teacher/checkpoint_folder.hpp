@@ -28,8 +28,8 @@ std::filesystem::path resolve_checkpoint_path(const std::filesystem::path& path,
 /// Finds the files from a file, an index or a folder. Of a folder, in this order, those of
 /// diffusers and transformers in the variant that is asked for: diffusion_pytorch_model and model
 /// as .safetensors, their indices, diffusion_pytorch_model and pytorch_model as .bin, their
-/// indices; then the only index of another name, the only .safetensors, the only .bin, .pt, .pth
-/// or .jit. Throws TeacherError where nothing fits, where several do, or where an index is
+/// indices; then the only index of another name, the only .safetensors, the only .bin, .pt, .pth,
+/// .ckpt or .jit. Throws TeacherError where nothing fits, where several do, or where an index is
 /// malformed or names a file outside its folder.
 CheckpointFiles find_checkpoint_files(const std::filesystem::path& path,
                                       const std::string& variant);

@@ -12,7 +12,6 @@ namespace {
 
 constexpr const char* kTop = ".";
 constexpr size_t kMaxCandidates = 20;
-constexpr int kCandidateDepth = 3;
 /// A dict that is shared is listed under each of its names, so that a small file could ask for any
 /// number of them; an entry counts as much as its name and this.
 constexpr size_t kEntryBytes = 64;
@@ -136,26 +135,29 @@ class StateDictLister {
   }
 
   void check_is_state_dict(const PickleValue& top) {
-    collect_candidates(top, "", kCandidateDepth);
+    collect_candidates(top, "");
     if (holds_tensor(top) && candidates_.empty()) return;
     if (candidates_.empty()) fail("holds no tensor in its dicts");
-    fail("is no state dict: it nests " + std::to_string(candidates_.size()));
+    fail("is no state dict itself: dicts in it hold tensors, " +
+         std::to_string(candidates_.size()) + " of them");
   }
 
-  /// The dicts below that hold tensors.
-  void collect_candidates(const PickleValue& value, const std::string& prefix, int depth) {
-    if (depth == 0 || !seen_.insert(pairs_of(value)).second) return;
+  /// The dicts below that hold tensors, each under the first of its names.
+  void collect_candidates(const PickleValue& value, const std::string& prefix) {
+    if (!seen_.insert(pairs_of(value)).second) return;
     for (const auto& [key, child] : *pairs_of(value)) {
       const auto part = name_of(key);
       if (!part || pairs_of(child) == nullptr) continue;
-      if (holds_tensor(child)) candidates_.push_back(prefix + *part);
-      collect_candidates(child, prefix + *part + ".", depth - 1);
+      const std::string name = prefix + *part;
+      spend(kEntryBytes + name.size());
+      if (holds_tensor(child)) candidates_.push_back(name);
+      collect_candidates(child, name + ".");
     }
   }
 
   [[noreturn]] void fail(const std::string& message) {
     if (candidates_.empty() && pairs_of(archive_.object()) != nullptr) {
-      collect_candidates(archive_.object(), "", kCandidateDepth);
+      collect_candidates(archive_.object(), "");
     }
     std::string keys;
     for (size_t i = 0; i < std::min(candidates_.size(), kMaxCandidates); ++i) {
