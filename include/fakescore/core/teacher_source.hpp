@@ -95,9 +95,9 @@ class FAKESCORE_API TeacherSource {
   /// ends FROM; "\=" is one in it. Names and FROM have at most 1024 bytes. Throws ConfigError
   /// naming a rule that is malformed.
   TeacherSource rename_keys(const std::vector<std::string>& rules) const;
-  /// Names as `map` gives them; called on the root alone, by open(), once for each name. `what`
-  /// names it in errors. An exception of `map` or an empty name is a TeacherError of open() naming
-  /// the tensor. Throws ConfigError for an empty `map`.
+  /// Names as `map` gives them; it is called by open(), once for each name, and must give the same
+  /// wherever that is called. `what` names it in errors. An exception of `map` or an empty name is
+  /// a TeacherError of open() naming the tensor. Throws ConfigError for an empty `map`.
   TeacherSource map_keys(KeyMap map, std::string what = "the key map") const;
 
   /// Opens it. Throws TeacherError naming the file, and the tensor where one is concerned.
