@@ -131,7 +131,10 @@ class Planner {
     const at::ScalarType wire = teacher_[group.fills.front().teacher].dtype;
     if (wire == spec.dtype) {
       group.mode = FillMode::kInPlace;
-    } else if (c10::elementSize(wire) < c10::elementSize(spec.dtype)) {
+    } else if (c10::elementSize(wire) < c10::elementSize(spec.dtype) &&
+               spec.dtype == manifest_.first_of_group(group.group).dtype) {
+      // Receivers cast to the dtype of the group's first tensor, which may be complex where this
+      // one is a real view of it.
       group.mode = FillMode::kCast;
       group.wire = wire;
     }

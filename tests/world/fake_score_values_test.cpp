@@ -229,6 +229,22 @@ TEST(FakeScoreValues, TakesOneElementOfAnyStride) {
   });
 }
 
+TEST(FakeScoreValues, ARealViewOfAComplexTensorIsWidenedAsReal) {
+  run_on_every_rank([](Communicator& communicator) {
+    const auto build = [] {
+      auto module = std::make_shared<torch::nn::Module>();
+      const auto z = module->register_buffer("z", torch::zeros({3}, torch::kComplexDouble));
+      module->register_buffer("parts", torch::view_as_real(z));
+      return module;
+    };
+    const auto parts = torch::arange(6.).view({3, 2});
+    const auto source = TeacherSource::state_dict({{"parts", parts}});
+    const auto module = create_fake_score_meta(build, source, communicator).module;
+    EXPECT_TRUE(torch::equal(module->named_buffers()["parts"], parts.to(torch::kDouble)));
+    EXPECT_TRUE(module->named_buffers()["z"].is_alias_of(module->named_buffers()["parts"]));
+  });
+}
+
 TEST(FakeScoreValues, BitsThatAreReadInTwoDtypesAreCastEachByItself) {
   run_on_every_rank([](Communicator& communicator) {
     const auto build = [] {
