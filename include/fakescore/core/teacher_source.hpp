@@ -70,7 +70,7 @@ struct TeacherPathOptions {
 /// The name that the module has for a teacher's tensor; nullopt leaves the tensor out.
 using KeyMap = std::function<std::optional<std::string>(const std::string& name)>;
 
-/// Names a teacher; cheap to make on every rank, opened on the root alone.
+/// Names a teacher; cheap to make on every rank, opened where it is read.
 ///
 /// strip_prefix, rename_keys and map_keys give the same teacher under other names, for every kind
 /// of source, and can follow each other. They rename what the files' metadata ties to a tensor too.
