@@ -23,13 +23,15 @@ using detail::MetaStructure;
 class DryRun {
  public:
   DryRun(const MetaStructure& structure, const Teacher& teacher, const LoadPlan& load,
-         const MetaOptions& options)
+         const MetaOptions& options, int world_size)
       : structure_(structure),
         specs_(structure.manifest.specs()),
         teacher_(teacher),
         load_(load),
         device_(options.device.value_or(at::kCPU)),
-        options_(options) {}
+        options_(options) {
+    plan_.world_size = world_size;
+  }
 
   FakeScorePlan plan() {
     plan_.cast = load_.cast;
@@ -91,8 +93,9 @@ class DryRun {
     const auto buckets = detail::plan_buckets(layouts, bucket_bytes);
     uint64_t bytes = 0;
     for (const detail::Bucket& bucket : buckets) bytes += bucket.bytes;
-    size_t scratch = detail::kBucketsInFlight * detail::largest_packed_bytes(buckets);
-    size_t broadcasts = buckets.size();
+    const bool is_sent = plan_.world_size > 1;
+    size_t scratch = is_sent ? detail::kBucketsInFlight * detail::largest_packed_bytes(buckets) : 0;
+    size_t broadcasts = is_sent ? buckets.size() : 0;
     if (!device_.is_cpu()) {
       const auto flights = detail::plan_flights(buckets, bucket_bytes);
       scratch = std::min(detail::kFlightsInFlight, flights.size()) *
@@ -158,10 +161,9 @@ FakeScorePlan plan_fake_score(const ModuleBuilder& build, const TeacherSource& t
     const auto opened = teacher.open();
     const LoadPlan load = detail::make_load_plan(structure.manifest, opened->tensors(),
                                                  teacher.description(), /*strict=*/false);
-    plan = DryRun(structure, *opened, load, options).plan();
+    plan = DryRun(structure, *opened, load, options, world_size).plan();
     if (options.strict) plan.strict_failure = strict_failure(load, teacher.description());
   });
-  plan.world_size = world_size;
   return plan;
 }
 

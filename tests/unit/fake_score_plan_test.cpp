@@ -5,6 +5,8 @@
 #include <gtest/gtest.h>
 #include <torch/torch.h>
 
+#include <thread>
+
 #include "fakescore/comm/make_communicator.hpp"
 #include "fakescore/models/registry.hpp"
 #include "support/error_of.hpp"
@@ -35,15 +37,25 @@ std::vector<std::string> names_of(const std::vector<Item>& items) {
   return names;
 }
 
+/// What the root of a job of two threads reports, and how often it broadcast.
+MetaReport run_job(const ModuleBuilder& build, const TeacherSource& teacher,
+                   const MetaOptions& options, size_t& broadcasts) {
+  auto world = make_local_communicators(2);
+  std::thread other([&] { create_fake_score_meta(build, teacher, *world[1], options); });
+  testing::FaultyCommunicator counted(std::move(world[0]), {"bulk", [&] { ++broadcasts; }});
+  MetaReport report = create_fake_score_meta(build, teacher, counted, options).report;
+  other.join();
+  return report;
+}
+
 /// Plans a job, runs it, and compares; returns the plan.
 FakeScorePlan expect_as_planned(const ModuleBuilder& build, const TeacherSource& teacher,
                                 MetaOptions options = {}) {
   options.strict = false;
-  const FakeScorePlan plan = plan_fake_score(build, teacher, 1, options);
+  options.read = TeacherRead::kRoot;
+  const FakeScorePlan plan = plan_fake_score(build, teacher, 2, options);
   size_t broadcasts = 0;
-  testing::FaultyCommunicator counted(std::move(make_local_communicators(1).front()),
-                                      {"bulk", [&] { ++broadcasts; }});
-  const MetaReport report = create_fake_score_meta(build, teacher, counted, options).report;
+  const MetaReport report = run_job(build, teacher, options, broadcasts);
   EXPECT_EQ(plan.broadcasts, broadcasts);
   EXPECT_EQ(plan.wire_bytes, report.bytes);
   EXPECT_EQ(plan.missing, report.missing);
