@@ -55,6 +55,13 @@ void check_trainable_dtype(at::ScalarType dtype, const std::string& subject) {
                "give one that parameters can be trained in, or none"});
 }
 
+void check_reader(const MetaOptions& options, at::Device device) {
+  if (options.read != TeacherRead::kEveryRank || device.is_cpu()) return;
+  throw_error({ErrorCode::kConfig, -1, "", "option read",
+               "is every rank, which is for fake scores on CPUs; this one is on " + device.str(),
+               "let the root read and broadcast, or ask for nothing"});
+}
+
 /// How many ranks share each limit, this one included.
 std::vector<size_t> count_sharers(Communicator& communicator,
                                   const std::vector<MemoryLimit>& limits) {
@@ -130,6 +137,7 @@ void MetaJob::phase(const std::string& name, const std::function<void()>& body) 
 void MetaJob::build() {
   run_agreed(communicator_, "build", ErrorCode::kBuild, [this] {
     check_meta_options(communicator_.world_size(), options_);
+    check_reader(options_, device_);
     data_plane_.emplace(communicator_, device_);
     report_.backend = data_plane_->communicator().backend();
     MetaStructure structure = build_structure(build_, options_);

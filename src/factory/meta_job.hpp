@@ -53,6 +53,7 @@ class MetaJob {
   void assemble(const GroupPlan& group);
   void check_overlaps(const GroupPlan& group);
   void read_on_every_rank(const std::vector<Transfer>& transfers);
+  PipelineResult read_alone(const std::vector<Transfer>& transfers, const PipelineOptions& options);
   void broadcast(const std::vector<Transfer>& transfers, const std::string& phase);
   PipelineOptions pipeline_options(const std::string& phase) const;
   void count_bytes(uint64_t bytes);

@@ -25,8 +25,6 @@ void MetaJob::move() {
 /// Each rank streams to itself alone. Now and then all agree that they are still there, so that a
 /// slow rank is not taken for a lost one, and a failed one stops the others.
 void MetaJob::read_on_every_rank(const std::vector<Transfer>& transfers) {
-  const auto alone = make_local_communicators(1, communicator_.timeout());
-  const DataPlane plane(*alone.front(), device_);
   PipelineOptions options = pipeline_options("move");
   options.root = 0;
   uint64_t total = 0;
@@ -42,13 +40,29 @@ void MetaJob::read_on_every_rank(const std::vector<Transfer>& transfers) {
     for (uint64_t bytes = 0; end != transfers.end() && bytes < kBytesBetweenAgreements; ++end) {
       bytes += wire_bytes(end->layout);
     }
-    PipelineResult result = broadcast_transfers(plane.communicator(), {begin, end}, options);
-    if (result.failure) result.failure->rank = communicator_.rank();
+    const PipelineResult result = read_alone({begin, end}, options);
     agree(communicator_, "move", result.failure);
     done += result.bytes;
     begin = end;
   }
   count_bytes(done);
+}
+
+/// Whatever fails is this rank's failure, for all to hear of.
+PipelineResult MetaJob::read_alone(const std::vector<Transfer>& transfers,
+                                   const PipelineOptions& options) {
+  PipelineResult result;
+  try {
+    const auto alone = make_local_communicators(1, communicator_.timeout());
+    result = broadcast_transfers(*alone.front(), transfers, options);
+    if (result.failure) result.failure->rank = communicator_.rank();
+  } catch (const Error& error) {
+    result.failure = error.info();
+    result.failure->rank = communicator_.rank();
+  } catch (...) {
+    result.failure = describe_current_exception(communicator_.rank(), options.phase);
+  }
+  return result;
 }
 
 std::vector<Transfer> MetaJob::make_transfers(bool replayed) {
@@ -90,6 +104,9 @@ Transfer MetaJob::make_transfer(const GroupPlan& group) {
   if (group.fills.empty() || (!is_root() && !every_rank_reads())) return transfer;
   if (group.mode == FillMode::kInPlace || group.mode == FillMode::kCast) {
     transfer.reads_host_memory = teacher_->tensors()[group.fills.front().teacher].device.is_cpu();
+    if (group.mode == FillMode::kInPlace && device_.is_cpu()) {
+      transfer.file_bytes = teacher_->file_bytes(group.fills.front().teacher);
+    }
     transfer.open_source = [this, index = group.fills.front().teacher] {
       return element_bytes(read_teacher(index).resolve_conj().resolve_neg().contiguous());
     };

@@ -52,8 +52,12 @@ class Pipeline {
  private:
   void start(size_t index) {
     const Bucket& bucket = buckets_[index];
-    for (const Piece& piece : bucket.pieces) ready_piece(piece);
     const std::string& name = transfers_[bucket.pieces.front().transfer].name;
+    if (is_alone_ && bucket.in_place && file_bytes(bucket)) {
+      failure_.guard(name, [&] { read_to_storage(bucket.pieces.front()); });
+      return;
+    }
+    for (const Piece& piece : bucket.pieces) ready_piece(piece);
     if (!is_alone_) send(index, name);
     if (is_root_) {
       // The root's own copy is made while the bucket travels.
@@ -62,6 +66,17 @@ class Pipeline {
       }
       sources_.drop_after(index);
     }
+  }
+
+  /// Of an in-place bucket.
+  const FileBytes* file_bytes(const Bucket& bucket) const {
+    return transfers_[bucket.pieces.front().transfer].file_bytes.get();
+  }
+
+  void read_to_storage(const Piece& piece) const {
+    populate_pages(stored(piece), piece.stored_bytes);
+    transfers_[piece.transfer].file_bytes->read(piece.wire_begin,
+                                                {stored(piece), piece.stored_bytes});
   }
 
   void send(size_t index, const std::string& name) {
@@ -154,6 +169,10 @@ class Pipeline {
     const Bucket& bucket = buckets_[index];
     const Flight flight = std::move(flights_[index % kBucketsInFlight]);
     flight.broadcast->wait();
+    if (is_root_ && bucket.in_place && file_bytes(bucket)) {
+      const Piece& piece = bucket.pieces.front();
+      file_bytes(bucket)->forget(piece.wire_begin, piece.wire_bytes);
+    }
     if (is_root_ || bucket.in_place) return;
     for (const Piece& piece : bucket.pieces) {
       failure_.guard(transfers_[piece.transfer].name,

@@ -3,12 +3,14 @@
 #include <ATen/core/Tensor.h>
 
 #include <functional>
+#include <memory>
 #include <optional>
 #include <string>
 #include <vector>
 
 #include "fakescore/comm/communicator.hpp"
 #include "fakescore/core/error.hpp"
+#include "fakescore/core/teacher_source.hpp"
 #include "fakescore/sync/sync_module_states.hpp"
 #include "sync/bucket_plan.hpp"
 
@@ -26,6 +28,10 @@ struct Transfer {
   /// destination itself holds the values, as it does where this is empty. What it returns is
   /// dropped as soon as its last byte has left.
   std::function<at::Tensor()> open_source;
+  /// Root only, for host memory: the wire bytes where they lie in a file; null where they do not. A
+  /// root without other ranks reads from it what is large; others send and copy what open_source
+  /// returns, its mapping, and let go of it as they go.
+  std::shared_ptr<const FileBytes> file_bytes;
   /// Whether what open_source returns may lie in host memory, from which a GPU is fed by way of
   /// pinned memory.
   bool reads_host_memory = false;

@@ -7,6 +7,7 @@
 #include <map>
 #include <memory>
 #include <optional>
+#include <span>
 #include <string>
 #include <utility>
 #include <vector>
@@ -39,6 +40,17 @@ struct TeacherFile {
   Digest header;            ///< of what says which tensors it holds, and where
 };
 
+/// The bytes of a tensor's row-major elements where they lie in a mapped file.
+class FAKESCORE_API FileBytes {
+ public:
+  virtual ~FileBytes() = default;
+  /// Copies bytes from `begin` on to host memory, past the mapping, whose pages cost more than the
+  /// copy. Throws TeacherError naming the file.
+  virtual void read(size_t begin, std::span<std::byte> to) const = 0;
+  /// Unmaps the pages of bytes that are not wanted any more; they can be read again all the same.
+  virtual void forget(size_t begin, size_t bytes) const = 0;
+};
+
 /// An opened teacher: the names and shapes of its tensors, and the tensors themselves.
 /// Use from one thread.
 class FAKESCORE_API Teacher {
@@ -49,6 +61,9 @@ class FAKESCORE_API Teacher {
   /// The tensor `tensors()[index]`, without a copy where possible: of a mapped file it is a view
   /// of the mapping (not to be written; strided in a PyTorch file; keeps the file mapped).
   virtual at::Tensor read(size_t index) = 0;
+  /// Where the bytes of `tensors()[index]` lie as they are in a file: there. Valid while the
+  /// Teacher lives.
+  virtual std::shared_ptr<const FileBytes> file_bytes(size_t /*index*/) { return nullptr; }
   /// What the files say beside their tensors: the "__metadata__" of safetensors, of all shards
   /// together. A name mapped to a tensor's is tied to it, as safetensors' save_model writes it.
   virtual std::map<std::string, std::string> metadata() const { return {}; }

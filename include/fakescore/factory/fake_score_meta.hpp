@@ -22,7 +22,8 @@ enum class TeacherRead : int {
   /// same files there: one page cache then feeds all. Otherwise the root.
   kAuto = 0,
   kRoot = 1,       ///< The root reads and broadcasts; no other rank opens the teacher.
-  kEveryRank = 2,  ///< Every rank reads for itself, on any number of hosts, or it is an error.
+  /// Every rank reads for itself, on any number of hosts, or it is an error; for CPUs only.
+  kEveryRank = 2,
 };
 
 /// A dtype for the floating-point parameters and buffers in whose names a pattern is found.

@@ -18,6 +18,7 @@ struct CheckpointTensor {
   std::vector<int64_t> sizes;
   at::ScalarType dtype = at::kFloat;
   size_t offset = 0;                 ///< of its first element, in bytes from the file's beginning
+  bool is_contiguous = false;        ///< its bytes from there on are its elements, row-major
   std::function<at::Tensor()> read;  ///< a view of the mapped file where that can be
 };
 

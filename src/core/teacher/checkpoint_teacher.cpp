@@ -14,6 +14,20 @@ TeacherFile describe(const MappedFile& file, const Digest& header) {
   return {file.path().string(), file.size(), file.modified_ns(), header};
 }
 
+class BytesOfFile : public FileBytes {
+ public:
+  BytesOfFile(std::shared_ptr<const MappedFile> file, size_t offset)
+      : file_(std::move(file)), offset_(offset) {}
+  void read(size_t begin, std::span<std::byte> to) const override {
+    file_->read(offset_ + begin, to);
+  }
+  void forget(size_t begin, size_t bytes) const override { file_->forget(offset_ + begin, bytes); }
+
+ private:
+  std::shared_ptr<const MappedFile> file_;
+  size_t offset_;
+};
+
 class CheckpointTeacher : public Teacher {
  public:
   CheckpointTeacher(const CheckpointFiles& found, const std::string& key) {
@@ -21,16 +35,30 @@ class CheckpointTeacher : public Teacher {
       files_.push_back(
           describe(*found.index, digest_bytes(found.index->data(), found.index->size())));
     }
-    for (const auto& path : found.files) add_file(MappedFile::open(path), key, found);
+    for (const auto& path : found.files) {
+      add_file(MappedFile::open(path, MappedFile::Access::kMappedAndRead), key, found);
+    }
     check_index_complete(found);
   }
 
   const std::vector<TeacherTensor>& tensors() const override { return tensors_; }
-  at::Tensor read(size_t index) override { return reads_.at(index)(); }
+  at::Tensor read(size_t index) override { return places_.at(index).read(); }
+  std::shared_ptr<const FileBytes> file_bytes(size_t index) override {
+    const Place& place = places_.at(index);
+    if (!place.is_contiguous) return nullptr;
+    return std::make_shared<BytesOfFile>(place.file, place.offset);
+  }
   std::map<std::string, std::string> metadata() const override { return metadata_; }
   std::vector<TeacherFile> files() const override { return files_; }
 
  private:
+  struct Place {
+    std::shared_ptr<const MappedFile> file;
+    size_t offset;
+    bool is_contiguous;
+    std::function<at::Tensor()> read;
+  };
+
   void add_file(const std::shared_ptr<const MappedFile>& file, const std::string& key,
                 const CheckpointFiles& found) {
     CheckpointFile opened = open_checkpoint_file(file, key);
@@ -40,7 +68,7 @@ class CheckpointTeacher : public Teacher {
       check_against_index(tensor.name, file->path(), found);
       tensors_.push_back({std::move(tensor.name), std::move(tensor.sizes), tensor.dtype,
                           file->path().string(), at::kCPU});
-      reads_.push_back(std::move(tensor.read));
+      places_.push_back({file, tensor.offset, tensor.is_contiguous, std::move(tensor.read)});
     }
   }
 
@@ -69,7 +97,7 @@ class CheckpointTeacher : public Teacher {
   }
 
   std::vector<TeacherTensor> tensors_;
-  std::vector<std::function<at::Tensor()>> reads_;
+  std::vector<Place> places_;
   std::map<std::string, std::string> metadata_;
   std::vector<TeacherFile> files_;
 };

@@ -81,6 +81,9 @@ class RenamedTeacher : public Teacher {
 
   const std::vector<TeacherTensor>& tensors() const override { return tensors_; }
   at::Tensor read(size_t index) override { return teacher_->read(indices_.at(index)); }
+  std::shared_ptr<const FileBytes> file_bytes(size_t index) override {
+    return teacher_->file_bytes(indices_.at(index));
+  }
   std::map<std::string, std::string> metadata() const override { return metadata_; }
   std::vector<TeacherFile> files() const override { return teacher_->files(); }
 

@@ -31,7 +31,7 @@ CheckpointFile open_safetensors_file(const std::shared_ptr<const MappedFile>& fi
   opened.metadata = std::move(header.metadata);
   opened.header = digest_bytes(file->data(), header.bytes);
   for (const SafetensorsEntry& entry : header.entries) {
-    opened.tensors.push_back({entry.name, entry.sizes, entry.dtype, entry.begin,
+    opened.tensors.push_back({entry.name, entry.sizes, entry.dtype, entry.begin, true,
                               [file, entry] { return read_entry(file, entry); }});
   }
   return opened;

@@ -1,3 +1,5 @@
+#include <c10/util/strides.h>
+
 #include <algorithm>
 #include <tuple>
 #include <utility>
@@ -6,6 +8,15 @@
 #include "core/teacher/torch_file/state_dict.hpp"
 
 namespace fakescore::detail {
+namespace {
+
+bool has_row_major_bytes(const TorchTensor& tensor) {
+  return !tensor.conjugate && !tensor.negative &&
+         c10::IntArrayRef(tensor.strides) ==
+             c10::contiguous_strides(c10::IntArrayRef(tensor.sizes));
+}
+
+}  // namespace
 
 CheckpointFile open_torch_file(const std::shared_ptr<const MappedFile>& file,
                                const std::string& key) {
@@ -17,6 +28,7 @@ CheckpointFile open_torch_file(const std::shared_ptr<const MappedFile>& file,
     const size_t offset =
         tensor.memory.empty() ? 0 : static_cast<size_t>(tensor.memory.data() - file->data());
     opened.tensors.push_back({std::move(entry.name), tensor.sizes, tensor.dtype, offset,
+                              has_row_major_bytes(tensor),
                               [file, tensor] { return read_torch_tensor(tensor, file); }});
   }
   std::sort(opened.tensors.begin(), opened.tensors.end(), [](const auto& a, const auto& b) {
