@@ -87,7 +87,10 @@ INSTANTIATE_TEST_SUITE_P(Files, TorchFile, ::testing::ValuesIn(expected_entries(
                            return name;
                          });
 
-TEST(TorchFiles, EveryDtypeIsAmongThem) { EXPECT_EQ(expected_content()["dtypes.pt#"].size(), 22U); }
+TEST(TorchFiles, EveryDtypeIsAmongThem) {
+  EXPECT_EQ(expected_content()["dtypes.pt#"].size(), 22U);
+  EXPECT_EQ(expected_content()["scripted_dtypes.jit#"].size(), 22U);
+}
 
 TEST(TorchFiles, ATorchScriptArchiveHasAllThatItsStateDictHas) {
   const auto teacher = TeacherSource::path(kFiles / "scripted.jit").open();

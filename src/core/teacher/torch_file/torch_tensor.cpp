@@ -21,29 +21,6 @@ constexpr size_t kMaxDimensions = 64;
 /// so that a small file cannot ask for any amount of memory.
 constexpr int64_t kMaxExpandedElements = 1 << 24;
 
-constexpr std::array kReadableDtypes{at::kBool,
-                                     at::kByte,
-                                     at::kChar,
-                                     at::kShort,
-                                     at::kInt,
-                                     at::kLong,
-                                     at::kUInt16,
-                                     at::kUInt32,
-                                     at::kUInt64,
-                                     at::kHalf,
-                                     at::kBFloat16,
-                                     at::kFloat,
-                                     at::kDouble,
-                                     at::kComplexHalf,
-                                     at::kComplexFloat,
-                                     at::kComplexDouble,
-                                     at::kFloat8_e4m3fn,
-                                     at::kFloat8_e5m2,
-                                     at::kFloat8_e4m3fnuz,
-                                     at::kFloat8_e5m2fnuz,
-                                     at::kFloat8_e8m0fnu,
-                                     at::kFloat4_e2m1fn_x2};
-
 /// Rebuilds that make what has no plain elements, and what to call it.
 constexpr std::array<std::pair<const char*, const char*>, 7> kUnreadable{{
     {"torch._utils._rebuild_qtensor", "is quantized"},
@@ -118,8 +95,7 @@ class TensorFinder {
     const Storage storage = storage_of(argument<PicklePersistentId>(arguments, 0, "storage")->id);
     TorchTensor tensor;
     tensor.dtype = dtype.value_or(storage.dtype);
-    if (std::find(kReadableDtypes.begin(), kReadableDtypes.end(), tensor.dtype) ==
-        kReadableDtypes.end()) {
+    if (!is_readable_dtype(tensor.dtype)) {
       fail(std::string("has the dtype ") + c10::toString(tensor.dtype), "save it in another dtype");
     }
     const int64_t offset = *argument<int64_t>(arguments, 1, "offset");
