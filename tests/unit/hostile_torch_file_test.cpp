@@ -86,6 +86,17 @@ std::string doubling_dicts() {
   }
   return pickle + "h\xc7."s;
 }
+/// {"a": D, "m": {0: D, 1: D, ...}}, where D has `keys` pairs that name nothing.
+std::string shared_dict(int keys, int references) {
+  std::string pickle = kBegin + "}q\x00("s;
+  for (int i = 0; i < keys; ++i) pickle += "NN";
+  pickle += "u0}("s + text("a") + "h\x00"s + text("m") + "}("s;
+  for (int i = 0; i < references; ++i) {
+    const auto number = static_cast<uint32_t>(i);
+    pickle += "J"s + std::string(reinterpret_cast<const char*>(&number), 4) + "h\x00"s;
+  }
+  return pickle + "uu.";
+}
 /// A long text that the memo gives again and again.
 std::string repeated_text() {
   std::string pickle =
@@ -209,6 +220,38 @@ TEST(HostileArchives, AreRefusedWithTheirReason) {
   writer.writeRecord("readme", "x", 1);
   writer.writeEndOfFile();
   EXPECT_THAT(error_of(folder / "other.zip"), HasSubstr("none of torch.save"));
+}
+
+/// Each is quick, or refused before it takes long: in pairs, these are ten thousand million.
+TEST(HostileArchives, ADictThatIsNamedManyTimesTakesLittleTime) {
+  constexpr int kMany = 100'000;
+  EXPECT_THAT(error_of_archive(shared_dict(kMany, kMany)), HasSubstr("holds no tensor"));
+  const TempFolder folder;
+  write_archive(folder / "shared.pt", shared_dict(kMany, kMany));
+  EXPECT_THAT(testing::error_of<TeacherError>([&] {
+                TeacherSource::path(folder / "shared.pt", {".", "", ""}).open();
+              }),
+              HasSubstr("more names than a model has"));
+}
+
+/// Sizes and strides count as well: 2^17 names of one tensor of 64 dimensions.
+TEST(HostileArchives, ATensorOfManyDimensionsIsNotListedManyTimes) {
+  std::string ones = "(";
+  for (int dim = 0; dim < 64; ++dim) ones += "K\x01";
+  std::string pickle = tensor_pickle("K\x01", "K\x00"s, ones + "t", ones + "t");
+  pickle.insert(3, "q\x00"s);
+  pickle.pop_back();
+  pickle += "0";
+  for (int i = 1; i <= 17; ++i) {
+    const std::string last = "h"s + static_cast<char>(i - 1);
+    pickle += "}q"s + static_cast<char>(i) + "("s + text("a") + last + text("b") + last + "u0"s;
+  }
+  const TempFolder folder;
+  write_archive(folder / "wide.pt", pickle + "h\x11.", {{"data/0", std::string(4, '\0')}});
+  EXPECT_THAT(testing::error_of<TeacherError>([&] {
+                TeacherSource::path(folder / "wide.pt", {".", "", ""}).open();
+              }),
+              HasSubstr("more names than a model has"));
 }
 
 TEST(HostileArchives, ANameThatIsThereTwiceIsRefused) {
