@@ -176,6 +176,9 @@ class Runs:
 def refused():
     weights = {"weight": torch.ones(2)}
     save("legacy.pt", weights, _use_new_zipfile_serialization=False)
+    for protocol in (3, 4, 5):
+        save(f"legacy_{protocol}.pt", weights, _use_new_zipfile_serialization=False,
+             pickle_protocol=protocol)
     save("module.pt", torch.nn.Linear(2, 1))
     save("tensor.pt", torch.ones(2))
     save("list.pt", [torch.ones(2)])
