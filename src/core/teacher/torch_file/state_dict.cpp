@@ -1,11 +1,10 @@
 #include "core/teacher/torch_file/state_dict.hpp"
 
 #include <algorithm>
-#include <nlohmann/json.hpp>
 #include <unordered_map>
 #include <unordered_set>
 
-#include "core/teacher/pickle/pickle_input.hpp"
+#include "core/teacher/file_text.hpp"
 #include "core/teacher/teacher_error.hpp"
 
 namespace fakescore::detail {
@@ -39,15 +38,6 @@ std::optional<std::string> name_of(const PickleValue& key) {
   if (const auto* text = key.as<std::string>()) return *text;
   if (const auto* number = key.as<int64_t>()) return std::to_string(*number);
   return std::nullopt;
-}
-
-bool is_utf8(const std::string& text) {
-  try {
-    nlohmann::json(text).dump();
-    return true;
-  } catch (const nlohmann::json::exception&) {
-    return false;
-  }
 }
 
 /// What a rebuild makes, readable or not: whether a dict is a state dict does not depend on it.
