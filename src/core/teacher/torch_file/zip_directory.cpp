@@ -93,7 +93,8 @@ class ZipReader {
   [[noreturn]] void refuse_entry() const { fail("its directory is broken"); }
 
   [[noreturn]] void fail(const std::string& message) const {
-    throw_teacher_error(file_, "", "is no whole archive of torch.save: " + message,
+    throw_teacher_error(file_, "",
+                        "is a zip archive, but no whole archive of torch.save: " + message,
                         "save it again with torch.save, or fetch the file again");
   }
 
