@@ -323,6 +323,9 @@ TEST(HostileArchives, TheDirectoryIsFoundWithAndWithoutZip64) {
   many[zip64 + 24] = many[zip64 + 32] = '\x7f';
   EXPECT_THAT(error_of_content(many), HasSubstr("directory is broken"));
   EXPECT_THAT(error_of_content(whole.substr(0, zip64)), HasSubstr("no end record"));
+  std::string zero = whole;
+  zero[zero.rfind("data.pkl")] = '\0';
+  EXPECT_THAT(error_of_content(zero), HasSubstr("zero byte in its name"));
 }
 
 TEST(HostileArchives, AStorageIsLookedUpByTheNameThatIsInThePickle) {

@@ -65,8 +65,7 @@ uint16_t number_at(std::span<const std::byte> bytes, size_t offset) {
   return value;
 }
 
-/// Whether LibTorch's reader reads this record as soon as it is made, in whichever case its name
-/// is.
+/// Whether LibTorch's reader reads this record as soon as it is made; it does not look at case.
 bool is_read_at_once(std::string_view name) {
   constexpr std::array<std::string_view, 2> kEnds{"/version", "/.data/serialization_id"};
   return std::any_of(kEnds.begin(), kEnds.end(), [&](std::string_view end) {
@@ -82,8 +81,12 @@ void check_what_is_read_at_once(std::span<const std::byte> archive,
                                 const std::filesystem::path& file) {
   constexpr uint32_t kMaxBytes = 4096;
   for (const ZipEntry& entry : read_zip_directory(archive, file)) {
-    if (!is_read_at_once(entry.name)) continue;
     const std::string record = "its record " + shown(entry.name);
+    // The reader would look another record up: by what comes before the zero.
+    if (entry.name.find('\0') != std::string_view::npos) {
+      throw_teacher_error(file, "", record + " has a zero byte in its name: hostile", kRemedy);
+    }
+    if (!is_read_at_once(entry.name)) continue;
     if (entry.method != 0) {
       throw_teacher_error(file, "", record + " is compressed", kUnpack);
     }
