@@ -25,6 +25,7 @@ target_sources(fakescore PRIVATE
   core/teacher/dcp/sharded_safetensors.cpp
   core/teacher/dcp/sharded_teacher.cpp
   core/teacher/dcp/sharded_tensor.cpp
+  core/teacher/file_text.cpp
   core/teacher/key_rule.cpp
   core/teacher/mapped_file.cpp
   core/teacher/memory_teacher.cpp
@@ -44,6 +45,7 @@ target_sources(fakescore PRIVATE
   core/teacher/torch_file/torch_globals.cpp
   core/teacher/torch_file/torch_records.cpp
   core/teacher/torch_file/torch_tensor.cpp
+  core/teacher/torch_file/zip_directory.cpp
 )
 if(FAKESCORE_HAVE_CUDA)
   target_sources(fakescore PRIVATE core/cuda/device_digest.cpp core/cuda/load_cuda.cpp)

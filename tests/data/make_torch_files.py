@@ -148,6 +148,22 @@ def torchscript():
     torch.jit.freeze(module).save(str(FOLDER / "frozen.jit"))
 
 
+class EveryDtype(torch.nn.Module):
+    def __init__(self):
+        super().__init__()
+        for seed, name in enumerate(DTYPES):
+            self.register_buffer(f"a_{name}", of_dtype(name, seed))
+
+    def forward(self, x):
+        return x
+
+
+def torchscript_dtypes():
+    module = EveryDtype()
+    torch.jit.script(module).save(str(FOLDER / "scripted_dtypes.jit"))
+    expect("scripted_dtypes.jit", "", module.state_dict())
+
+
 class Runs:
     """What unpickling this does is to call something."""
     def __init__(self, call, *arguments):
@@ -160,6 +176,9 @@ class Runs:
 def refused():
     weights = {"weight": torch.ones(2)}
     save("legacy.pt", weights, _use_new_zipfile_serialization=False)
+    for protocol in (3, 4, 5):
+        save(f"legacy_{protocol}.pt", weights, _use_new_zipfile_serialization=False,
+             pickle_protocol=protocol)
     save("module.pt", torch.nn.Linear(2, 1))
     save("tensor.pt", torch.ones(2))
     save("list.pt", [torch.ones(2)])
@@ -196,7 +215,7 @@ def main():
         sys.exit(f"the files are made with torch 2.11, this is {torch.__version__}")
     shutil.rmtree(FOLDER, ignore_errors=True)
     FOLDER.mkdir()
-    for make in (dtypes, layouts, parameters, nested, torchscript, refused, sharded):
+    for make in (dtypes, layouts, parameters, nested, torchscript, torchscript_dtypes, refused, sharded):
         make()
     (FOLDER / "expected.json").write_text(json.dumps(EXPECTED, indent=0) + "\n")
 

@@ -108,6 +108,14 @@ TEST_F(CheckpointFolder, AFolderAboveNamesThoseWithWeights) {
   EXPECT_THAT(found(), AllOf(HasSubstr("holds no .safetensors"), HasSubstr("with weights: deep")));
 }
 
+TEST_F(CheckpointFolder, ASubfolderThatCannotBeLookedIntoHidesNoError) {
+  put("transformer/model.safetensors");
+  fs::create_directory(folder_ / "lost+found");
+  fs::create_symlink("loop", folder_ / "lost+found" / "loop");  // for root as well
+  EXPECT_THAT(found(), HasSubstr("subfolders with weights: transformer"));
+  EXPECT_THAT(found("", "unet"), HasSubstr("subfolders with weights: transformer"));
+}
+
 TEST_F(CheckpointFolder, OptionsOfFoldersAreRefusedForAFile) {
   put("one.pt");
   const auto error = testing::error_of<TeacherError>([&] {

@@ -194,6 +194,12 @@ INSTANTIATE_TEST_SUITE_P(
         Spoiled{"NoDtype", [](Parts& parts) { parts.dtype = number(3); }, "has no dtype"},
         Spoiled{"NotADtype", [](Parts& parts) { parts.dtype = {PickleGlobal{"torch.Size"}}; },
                 "has no dtype"},
+        Spoiled{"Quantized", [](Parts& parts) { parts.dtype = {PickleGlobal{"torch.qint8"}}; },
+                "has the dtype torch.qint8"},
+        Spoiled{"Bits", [](Parts& parts) { parts.dtype = {PickleGlobal{"torch.bits8"}}; },
+                "has the dtype torch.bits8"},
+        Spoiled{"HalfBytes", [](Parts& parts) { parts.dtype = {PickleGlobal{"torch.uint4"}}; },
+                "has the dtype torch.uint4"},
         Spoiled{"ShorterThanItsElements",
                 [](Parts& parts) { parts.place_fields[2].second = number(47); },
                 "a chunk of 48 bytes in an item of 47"},
@@ -229,6 +235,20 @@ TEST(DcpMetadata, WhatHasAnotherFormIsRefused) {
   EXPECT_THAT(refused(dataclass(name, {{"storage_data", dict({})},
                                        {"state_dict_metadata", dict({{number(1), {}}})}})),
               HasSubstr("something else than a text"));
+  EXPECT_THAT(refused(dataclass(name, {{"storage_data", dict({})},
+                                       {"state_dict_metadata", dict({{text("w\xff"), {}}})}})),
+              HasSubstr("tensor w?: its name is not UTF-8"));
+}
+
+/// 64 dimensions in each of its chunks, which the pickle holds once.
+TEST(DcpMetadata, MemoryIsInProportionToThePickle) {
+  Parts parts;
+  parts.sizes = Sizes(64, 1);
+  parts.boxes.assign(1000, {Sizes(64, 0), Sizes(64, 1)});
+  parts.budget = 50'000;
+  EXPECT_THAT(refusal(parts), HasSubstr("more chunks than its bytes can hold"));
+  parts.budget = 500'000;
+  EXPECT_EQ(read(parts)[0].chunks.size(), 1U);
 }
 
 TEST(DcpMetadata, AllowsWhatDcpWritesAndNothingElse) {

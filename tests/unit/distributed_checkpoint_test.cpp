@@ -112,6 +112,15 @@ TEST(DistributedCheckpoint, AnUnknownKeyIsAnErrorThatNamesThoseThatExist) {
   EXPECT_THAT(opening_error(kData / "hf_shards", below("b")), HasSubstr("begin with: a"));
 }
 
+TEST(DistributedCheckpoint, AVariantIsAnError) {
+  TeacherPathOptions options;
+  options.variant = "fp16";
+  for (const char* name : {"nested", "hf_shards"}) {
+    EXPECT_THAT(opening_error(kData / name, options),
+                AllOf(HasSubstr(name), HasSubstr("has no variant fp16")));
+  }
+}
+
 TEST(DistributedCheckpoint, TensorsAreSortedByWhereTheyLie) {
   const auto teacher = TeacherSource::path(kData / kFastGen, below("transformer")).open();
   std::vector<std::string> names;
@@ -171,7 +180,7 @@ TEST(DistributedCheckpoint, OpeningReadsNothingOfTheDataFiles) {
   const size_t before = resident_pages();
   const auto teacher = TeacherSource::path(folder.path()).open();
   EXPECT_EQ(teacher->tensors().size(), 9U);
-  EXPECT_LT(resident_pages() - before, size_t{1} << 12);  // 16 MiB of 32 GiB
+  EXPECT_LT(resident_pages(), before + (size_t{1} << 12));  // 16 MiB of 32 GiB
   EXPECT_THAT(error_of<TeacherError>([&] { teacher->read(0); }), HasSubstr(".distcp"));
 }
 
@@ -203,6 +212,10 @@ TEST(DistributedCheckpoint, AChunkThatIsAnotherIsToldApart) {
   EXPECT_THAT(reading_error(folder.path()),
               AllOf(HasSubstr("__0_0.distcp, tensor transformer.counter"),
                     HasSubstr("its chunk at byte 0 ")));
+  const auto teacher = TeacherSource::path(folder.path()).open();
+  const std::string first = error_of<TeacherError>([&] { teacher->read(0); });
+  EXPECT_THAT(first, HasSubstr("its chunk at byte 0 "));
+  EXPECT_EQ(error_of<TeacherError>([&] { teacher->read(0); }), first);
 }
 
 TEST(DistributedCheckpoint, WhatIsCompressedIsRefusedByItsName) {

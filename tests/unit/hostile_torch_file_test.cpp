@@ -9,6 +9,7 @@
 #include <fstream>
 #include <map>
 #include <random>
+#include <set>
 
 #include "fakescore/core/error.hpp"
 #include "fakescore/core/teacher_source.hpp"
@@ -19,6 +20,7 @@ namespace fakescore {
 namespace {
 
 using namespace std::string_literals;
+using ::testing::AllOf;
 using ::testing::HasSubstr;
 using testing::TempFolder;
 namespace fs = std::filesystem;
@@ -38,6 +40,17 @@ void write_archive(const fs::path& path, const std::string& pickle, const Record
 
 std::string text(const std::string& value) {
   return "\x8c"s + static_cast<char>(value.size()) + value;
+}
+
+std::string file_content(const fs::path& path) {
+  std::ifstream file(path, std::ios::binary);
+  return {std::istreambuf_iterator<char>(file), std::istreambuf_iterator<char>()};
+}
+
+std::string replaced(std::string whole, const std::string& from, const std::string& to) {
+  const size_t place = whole.find(from);
+  EXPECT_NE(place, std::string::npos);
+  return whole.replace(place, from.size(), to);
 }
 
 /// A pickle of {"x": a float tensor}, with the given size of its storage, offset, sizes, strides.
@@ -85,6 +98,17 @@ std::string doubling_dicts() {
     pickle += "}q"s + static_cast<char>(i) + "("s + text("a") + last + text("b") + last + "u0"s;
   }
   return pickle + "h\xc7."s;
+}
+/// {"a": D, "m": {0: D, 1: D, ...}}, where D has `keys` pairs that name nothing.
+std::string shared_dict(int keys, int references) {
+  std::string pickle = kBegin + "}q\x00("s;
+  for (int i = 0; i < keys; ++i) pickle += "NN";
+  pickle += "u0}("s + text("a") + "h\x00"s + text("m") + "}("s;
+  for (int i = 0; i < references; ++i) {
+    const auto number = static_cast<uint32_t>(i);
+    pickle += "J"s + std::string(reinterpret_cast<const char*>(&number), 4) + "h\x00"s;
+  }
+  return pickle + "uu.";
 }
 /// A long text that the memo gives again and again.
 std::string repeated_text() {
@@ -146,6 +170,17 @@ TEST_P(HostileTensors, AreRefusedWithTheirReason) {
 const std::string kHuge = "\x8a\x08\xff\xff\xff\xff\xff\xff\xff\x7f"s;  // 2^63 - 1
 const std::string kMinus = "J\xff\xff\xff\xff"s;                        // -1
 
+/// Four elements whose negative is the tensor.
+std::string negative_pickle(const std::string& type) {
+  return replaced(tensor_pickle("K\x04", "K\x00"s, "K\x04\x85", "K\x01\x85", type), "\x89}t",
+                  "\x89}}" + text("neg") + "\x88st");
+}
+/// One that names its dtype itself.
+std::string typed_pickle(const std::string& dtype) {
+  const std::string pickle = tensor_pickle("K\x04", "K\x00"s, "K\x04\x85", "K\x01\x85");
+  return replaced(replaced(pickle, "_v2", "_v3"), "\x89}t", "\x89}" + dtype + "t");
+}
+
 INSTANTIATE_TEST_SUITE_P(
     Tensors, HostileTensors,
     ::testing::Values(
@@ -191,24 +226,113 @@ INSTANTIATE_TEST_SUITE_P(
         HostileTensor{
             "QuantizedStorage",
             tensor_pickle("K\x04", "K\x00"s, "K\x04\x85", "K\x01\x85", "ctorch\nQInt8Storage\n"),
-            "dtype QInt8"}),
+            "dtype QInt8"},
+        HostileTensor{"Negative", negative_pickle("ctorch\nFloatStorage\n"), "no error"},
+        HostileTensor{"NegativeBool", negative_pickle("ctorch\nBoolStorage\n"),
+                      "tensor x: is the negative of elements of the dtype Bool"},
+        HostileTensor{"NegativeFloat8", negative_pickle("ctorch\nFloat8_e5m2Storage\n"),
+                      "of the dtype Float8_e5m2"},
+        HostileTensor{"NegativeUInt16", negative_pickle("ctorch\nUInt16Storage\n"),
+                      "of the dtype UInt16"},
+        HostileTensor{"OwnDtype", typed_pickle("ctorch\nint32\n"), "no error"},
+        HostileTensor{"NoDtype", typed_pickle("ctorch\nSize\n"),
+                      "dtype torch.Size, which is none"}),
     [](const auto& info) { return info.param.name; });
 
 const std::string kFine = tensor_pickle("K\x04", "K\x00"s, "K\x04\x85", "K\x01\x85");
 
 TEST(HostileArchives, AreRefusedWithTheirReason) {
   const std::string floats(16, '\0');
-  EXPECT_THAT(error_of_archive(kFine), HasSubstr("no record data/0"));
+  EXPECT_THAT(error_of_archive(kFine), AllOf(HasSubstr("tensor x"), HasSubstr("no record data/0")));
   EXPECT_THAT(error_of_archive(kFine, {{"data/0", floats}, {"byteorder", "big"}}),
               HasSubstr("big-endian"));
   EXPECT_EQ(error_of_archive(kFine, {{"data/0", floats}, {"byteorder", "little"}}), "no error");
   EXPECT_THAT(error_of_archive(kFine, {{"data/0", std::string(4096, '\0')}}, true),
-              HasSubstr("compressed"));
+              AllOf(HasSubstr("tensor x"), HasSubstr("compressed")));
   const TempFolder folder;
   caffe2::serialize::PyTorchStreamWriter writer((folder / "other.zip").string());
   writer.writeRecord("readme", "x", 1);
   writer.writeEndOfFile();
   EXPECT_THAT(error_of(folder / "other.zip"), HasSubstr("none of torch.save"));
+}
+
+/// Each is quick, or refused before it takes long: in pairs, these are ten thousand million.
+TEST(HostileArchives, ADictThatIsNamedManyTimesTakesLittleTime) {
+  constexpr int kMany = 100'000;
+  EXPECT_THAT(error_of_archive(shared_dict(kMany, kMany)), HasSubstr("holds no tensor"));
+  const TempFolder folder;
+  write_archive(folder / "shared.pt", shared_dict(kMany, kMany));
+  EXPECT_THAT(testing::error_of<TeacherError>([&] {
+                TeacherSource::path(folder / "shared.pt", {".", "", ""}).open();
+              }),
+              HasSubstr("more names than a model has"));
+}
+
+/// Sizes and strides count as well: 2^17 names of one tensor of 64 dimensions.
+TEST(HostileArchives, ATensorOfManyDimensionsIsNotListedManyTimes) {
+  std::string ones = "(";
+  for (int dim = 0; dim < 64; ++dim) ones += "K\x01";
+  std::string pickle = tensor_pickle("K\x01", "K\x00"s, ones + "t", ones + "t");
+  pickle.insert(3, "q\x00"s);
+  pickle.pop_back();
+  pickle += "0";
+  for (int i = 1; i <= 17; ++i) {
+    const std::string last = "h"s + static_cast<char>(i - 1);
+    pickle += "}q"s + static_cast<char>(i) + "("s + text("a") + last + text("b") + last + "u0"s;
+  }
+  const TempFolder folder;
+  write_archive(folder / "wide.pt", pickle + "h\x11.", {{"data/0", std::string(4, '\0')}});
+  EXPECT_THAT(testing::error_of<TeacherError>([&] {
+                TeacherSource::path(folder / "wide.pt", {".", "", ""}).open();
+              }),
+              HasSubstr("more names than a model has"));
+}
+
+/// LibTorch's reader inflates these records before it is asked for anything.
+TEST(HostileArchives, ARecordThatIsReadAtOnceIsNotInflated) {
+  const Records records{{"data/0", std::string(16, '\0')}};
+  for (const char* name : {"version", "VERSION", ".data/version"}) {
+    Records bomb = records;
+    bomb[name] = "3" + std::string(1 << 20, '\n');
+    EXPECT_THAT(error_of_archive(kFine, bomb, true),
+                AllOf(HasSubstr(name), HasSubstr("is compressed")));
+    EXPECT_THAT(error_of_archive(kFine, bomb), HasSubstr("more than 4096 bytes"));
+  }
+  Records code = records;
+  code["version"] = "3\n";
+  EXPECT_EQ(error_of_archive(kFine, code), "no error");
+}
+
+/// What torch writes has zip64 records; what zip writes does not.
+TEST(HostileArchives, TheDirectoryIsFoundWithAndWithoutZip64) {
+  const TempFolder folder;
+  write_archive(folder / "whole.pt", kFine, {{"data/0", std::string(16, '\0')}});
+  const std::string whole = file_content(folder / "whole.pt");
+  const auto error_of_content = [&](const std::string& content) {
+    std::ofstream(folder / "other.pt", std::ios::binary) << content;
+    return error_of(folder / "other.pt");
+  };
+  EXPECT_EQ(error_of_content(whole), "no error");
+  EXPECT_EQ(error_of_content(replaced(whole, "PK\x06\x07", "none")), "no error");
+  EXPECT_EQ(error_of_content(replaced(whole, "PK\x06\x06", "none")), "no error");
+  const size_t zip64 = whole.find("PK\x06\x06");
+  std::string outside = whole;
+  outside[zip64 + 55] = '\x7f';
+  EXPECT_THAT(error_of_content(outside), HasSubstr("directory lies outside of it"));
+  std::string many = whole;
+  many[zip64 + 24] = many[zip64 + 32] = '\x7f';
+  EXPECT_THAT(error_of_content(many), HasSubstr("directory is broken"));
+  EXPECT_THAT(error_of_content(whole.substr(0, zip64)), HasSubstr("no end record"));
+  std::string zero = whole;
+  zero[zero.rfind("data.pkl")] = '\0';
+  EXPECT_THAT(error_of_content(zero), HasSubstr("zero byte in its name"));
+}
+
+TEST(HostileArchives, AStorageIsLookedUpByTheNameThatIsInThePickle) {
+  const std::string name = "k\xc3\xa9y";
+  const std::string pickle = replaced(kFine, text("0"), text(name));
+  EXPECT_EQ(error_of_archive(pickle, {{"data/" + name, std::string(16, '\0')}}), "no error");
+  EXPECT_THAT(error_of_archive(pickle), HasSubstr("no record data/k??y"));
 }
 
 TEST(HostileArchives, ANameThatIsThereTwiceIsRefused) {
@@ -221,20 +345,21 @@ TEST(HostileArchives, ANameThatIsThereTwiceIsRefused) {
 /// What lies unaligned is copied.
 TEST(HostileArchives, UnalignedTensorsAreReadRight) {
   const TempFolder folder;
-  const float value = 1.5F;
+  const float value = 1.2345678F;
   const std::string bytes(reinterpret_cast<const char*>(&value), sizeof(value));
-  caffe2::serialize::PyTorchStreamWriter writer((folder / "odd.pt").string(), true, 1);
   const std::string pickle = tensor_pickle("K\x01", "K\x00"s, "K\x01\x85", "K\x01\x85");
-  writer.writeRecord("data.pkl", pickle.data(), pickle.size());
-  for (const std::string pad : {"a", "bb", "ccc", "dddd"}) writer.writeRecord(pad, "x", 1);
-  writer.writeRecord("data/0", bytes.data(), bytes.size());
-  writer.writeEndOfFile();
-  EXPECT_EQ(TeacherSource::path(folder / "odd.pt").open()->read(0).item<float>(), value);
-}
-
-std::string file_content(const fs::path& path) {
-  std::ifstream file(path, std::ios::binary);
-  return {std::istreambuf_iterator<char>(file), std::istreambuf_iterator<char>()};
+  std::set<size_t> places;
+  for (size_t pad = 0; pad < sizeof(value); ++pad) {
+    const fs::path path = folder / ("odd" + std::to_string(pad) + ".pt");
+    caffe2::serialize::PyTorchStreamWriter writer(path.string(), true, 1);
+    writer.writeRecord("data.pkl", pickle.data(), pickle.size());
+    writer.writeRecord("pad", "xxxx", pad);
+    writer.writeRecord("data/0", bytes.data(), bytes.size());
+    writer.writeEndOfFile();
+    places.insert(file_content(path).find(bytes) % sizeof(value));
+    EXPECT_EQ(TeacherSource::path(path).open()->read(0).item<float>(), value);
+  }
+  EXPECT_EQ(places.size(), sizeof(value));
 }
 
 /// A few changed bytes, at times a cut end.

@@ -10,6 +10,7 @@ fakescore_add_test(distributed_checkpoint_test
 set(FAKESCORE_TEACHER_SOURCES ${PROJECT_SOURCE_DIR}/src/core/teacher)
 fakescore_add_test(dcp_metadata_test
   SOURCES unit/dcp_metadata_test.cpp ${FAKESCORE_TEACHER_SOURCES}/dcp/dcp_metadata.cpp
+          ${FAKESCORE_TEACHER_SOURCES}/file_text.cpp
           ${FAKESCORE_TEACHER_SOURCES}/dcp/key_choice.cpp
           ${FAKESCORE_TEACHER_SOURCES}/dcp/shard_boxes.cpp
           ${FAKESCORE_TEACHER_SOURCES}/dcp/sharded_tensor.cpp

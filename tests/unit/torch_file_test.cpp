@@ -87,7 +87,10 @@ INSTANTIATE_TEST_SUITE_P(Files, TorchFile, ::testing::ValuesIn(expected_entries(
                            return name;
                          });
 
-TEST(TorchFiles, EveryDtypeIsAmongThem) { EXPECT_EQ(expected_content()["dtypes.pt#"].size(), 22U); }
+TEST(TorchFiles, EveryDtypeIsAmongThem) {
+  EXPECT_EQ(expected_content()["dtypes.pt#"].size(), 22U);
+  EXPECT_EQ(expected_content()["scripted_dtypes.jit#"].size(), 22U);
+}
 
 TEST(TorchFiles, ATorchScriptArchiveHasAllThatItsStateDictHas) {
   const auto teacher = TeacherSource::path(kFiles / "scripted.jit").open();
@@ -163,6 +166,9 @@ INSTANTIATE_TEST_SUITE_P(
     Files, TorchRefusal,
     ::testing::Values(
         Refusal{"legacy.pt", "", {"before 1.6", "torch.save(torch.load(path"}},
+        Refusal{"legacy_3.pt", "", {"before 1.6", "torch.save(torch.load(path"}},
+        Refusal{"legacy_4.pt", "", {"before 1.6", "torch.save(torch.load(path"}},
+        Refusal{"legacy_5.pt", "", {"before 1.6", "torch.save(torch.load(path"}},
         Refusal{"../wheels/lpips_alex.pth", "", {"before 1.6"}},
         Refusal{"module.pt", "", {"torch.nn.modules.linear.Linear", "model.state_dict()"}},
         Refusal{"system_2.pt", "", {"posix.system"}}, Refusal{"system_4.pt", "", {"posix.system"}},

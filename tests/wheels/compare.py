@@ -47,6 +47,9 @@ def compare(program, path, out):
         print(f"{path.name}: {result.stderr.strip()}")
         return False
     got, want = load_file(out / "diffusion_pytorch_model.safetensors"), load_with_torch(path)
+    if not want:
+        print(f"{path.name}: torch reads no tensor of it")
+        return False
     different = [name for name in want if name not in got or not same_bits(want[name], got[name])]
     extra = sorted(set(got) - set(want))
     print(f"{path.name}: {len(want)} tensors, different: {different or 'none'}, "

@@ -12,8 +12,12 @@ using namespace std::string_view_literals;
 
 constexpr const char* kSaveAgain =
     "save it again with torch 1.6 or later: torch.save(torch.load(path, map_location='cpu'), path)";
-/// A pickle of protocol 2 whose first value is torch.save's number 0x1950a86a20f9469cfc6c.
-constexpr auto kLegacyMagic = "\x80\x02\x8a\x0a\x6c\xfc\x9c\x46\xf9\x20\x6a\xa8\x50\x19"sv;
+/// The number 0x1950a86a20f9469cfc6c, which is torch.save's first value, as a pickle has it.
+constexpr auto kLegacyNumber = "\x8a\x0a\x6c\xfc\x9c\x46\xf9\x20\x6a\xa8\x50\x19"sv;
+constexpr size_t kPickleHeaderBytes = 2;
+/// Before its values, a pickle of protocol 4 or 5 says how long they are.
+constexpr char kFrame = '\x95';
+constexpr size_t kFrameBytes = 9;
 constexpr auto kTarMagic = "ustar"sv;
 constexpr size_t kTarMagicOffset = 257;
 constexpr size_t kSafetensorsHeaderOffset = 8;
@@ -22,9 +26,19 @@ bool has_at(std::string_view text, size_t offset, std::string_view magic) {
   return text.size() >= offset + magic.size() && text.substr(offset, magic.size()) == magic;
 }
 
+bool is_pickle(std::string_view text) {
+  return text.size() > kPickleHeaderBytes && text[0] == '\x80' && text[1] >= 2 && text[1] <= 5;
+}
+
+bool is_legacy_file(std::string_view text) {
+  if (!is_pickle(text)) return false;
+  const size_t frame = text[kPickleHeaderBytes] == kFrame ? kFrameBytes : 0;
+  return has_at(text, kPickleHeaderBytes + frame, kLegacyNumber);
+}
+
 /// What torch.save wrote before its zip archives, and what only looks like a checkpoint.
 void refuse_other_formats(std::string_view text, const std::filesystem::path& path) {
-  if (has_at(text, 0, kLegacyMagic)) {
+  if (is_legacy_file(text)) {
     throw_teacher_error(path, "", "is in the format of torch.save before 1.6, which is not read",
                         kSaveAgain);
   }
@@ -33,7 +47,7 @@ void refuse_other_formats(std::string_view text, const std::filesystem::path& pa
                         kSaveAgain);
   }
   if (path.extension() == ".safetensors") return;
-  if (text.size() > 1 && text[0] == '\x80' && text[1] >= 2 && text[1] <= 5) {
+  if (is_pickle(text)) {
     throw_teacher_error(path, "", "is a pickle, but none of torch.save",
                         "save the tensors: torch.save(state_dict, path)");
   }

@@ -59,12 +59,21 @@ bool is_torch_file(const std::string& name) {
                      [&](const char* suffix) { return name.ends_with(suffix); });
 }
 
+/// What cannot be looked into, such as lost+found, holds none: it must not stand in the way of the
+/// error that this is asked for.
 bool holds_weights(const fs::path& folder) {
   if (is_distributed_checkpoint(folder)) return true;
-  const Names names = regular_files(folder);
-  return std::any_of(names.begin(), names.end(), [](const std::string& name) {
-    return is_index(name) || is_safetensors_file(name) || is_torch_file(name);
-  });
+  std::error_code error;
+  for (fs::directory_iterator entry(folder, error), end; !error && entry != end;
+       entry.increment(error)) {
+    const std::string name = entry->path().filename().string();
+    std::error_code ignored;
+    if (entry->is_regular_file(ignored) &&
+        (is_index(name) || is_safetensors_file(name) || is_torch_file(name))) {
+      return true;
+    }
+  }
+  return false;
 }
 
 std::string join(const Names& names) {
@@ -77,7 +86,8 @@ std::string join(const Names& names) {
 std::string weighty_subfolders(const fs::path& folder) {
   Names names;
   for (const auto& entry : fs::directory_iterator(folder)) {
-    if (entry.is_directory() && holds_weights(entry.path())) {
+    std::error_code ignored;
+    if (entry.is_directory(ignored) && holds_weights(entry.path())) {
       names.push_back(entry.path().filename().string());
     }
   }

@@ -3,13 +3,21 @@
 #include "core/teacher/checkpoint_folder.hpp"
 #include "core/teacher/checkpoint_teacher.hpp"
 #include "core/teacher/dcp/open_distributed.hpp"
+#include "core/teacher/teacher_error.hpp"
 
 namespace fakescore::detail {
 
 std::unique_ptr<Teacher> open_teacher(const std::filesystem::path& path,
                                       const TeacherPathOptions& options) {
   const std::filesystem::path place = resolve_checkpoint_path(path, options);
-  if (is_distributed_checkpoint(place)) return open_distributed_checkpoint(place, options.key);
+  if (is_distributed_checkpoint(place)) {
+    if (!options.variant.empty()) {
+      throw_teacher_error(place, "",
+                          "is a distributed checkpoint: it has no variant " + options.variant,
+                          "leave the variant out");
+    }
+    return open_distributed_checkpoint(place, options.key);
+  }
   return open_checkpoint_files(find_checkpoint_files(place, options.variant), options.key);
 }
 

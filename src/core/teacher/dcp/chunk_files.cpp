@@ -1,6 +1,7 @@
 #include "core/teacher/dcp/chunk_files.hpp"
 
-#include <algorithm>
+#include <c10/util/strides.h>
+
 #include <span>
 #include <utility>
 
@@ -12,16 +13,6 @@ namespace fakescore::detail {
 namespace {
 
 constexpr const char* kWholeSave = "copy the checkpoint again, every rank's files of one save";
-
-std::vector<int64_t> contiguous_strides(const std::vector<int64_t>& sizes) {
-  std::vector<int64_t> strides(sizes.size());
-  int64_t stride = 1;
-  for (size_t dim = sizes.size(); dim-- > 0;) {
-    strides[dim] = stride;
-    stride *= std::max<int64_t>(sizes[dim], 1);
-  }
-  return strides;
-}
 
 void check_agreement(const TorchTensor& found, const ShardedTensor& tensor,
                      const TensorChunk& chunk) {
@@ -94,24 +85,26 @@ TorchTensor ChunkFiles::find_in_safetensors(const ShardedTensor& tensor, const T
     throw_teacher_error(place.file, tensor.name, "is not in that safetensors file", kWholeSave);
   }
   const SafetensorsEntry& found = entry->second;
+  const auto strides = c10::contiguous_strides(at::IntArrayRef(found.sizes));
   const std::byte* data = files_.at(place.file).mapping->data() + place.offset;
   return {.dtype = found.dtype,
           .sizes = found.sizes,
-          .strides = contiguous_strides(found.sizes),
+          .strides = {strides.begin(), strides.end()},
           .memory = {data + found.begin, found.end - found.begin}};
 }
 
 const ChunkFiles::SafetensorsItem& ChunkFiles::safetensors_item(const ChunkPlace& place) {
-  const auto [item, is_new] = safetensors_.try_emplace({place.file, place.offset});
-  if (!is_new) return item->second;
+  const std::pair key{place.file, place.offset};
+  if (const auto known = safetensors_.find(key); known != safetensors_.end()) return known->second;
   const MappedFile& file = *files_.at(place.file).mapping;
   auto header = parse_safetensors_header({file.data() + place.offset, file.size() - place.offset},
                                          place.file);
-  item->second.offsets = parse_sharding_info(header.metadata[kShardingInfoKey], place.file);
+  SafetensorsItem item;
+  item.offsets = parse_sharding_info(header.metadata[kShardingInfoKey], place.file);
   for (SafetensorsEntry& entry : header.entries) {
-    item->second.entries.emplace(entry.name, std::move(entry));
+    item.entries.emplace(entry.name, std::move(entry));
   }
-  return item->second;
+  return safetensors_.emplace(key, std::move(item)).first->second;
 }
 
 std::vector<std::shared_ptr<const MappedFile>> ChunkFiles::mappings() const {

@@ -8,6 +8,7 @@
 #include <utility>
 
 #include "core/teacher/dcp/key_choice.hpp"
+#include "core/teacher/file_text.hpp"
 #include "core/teacher/teacher_error.hpp"
 #include "core/teacher/torch_file/torch_globals.hpp"
 
@@ -19,6 +20,10 @@ constexpr std::string_view kStorageInfo = "torch.distributed.checkpoint.filesyst
 constexpr size_t kMaxNameBytes = 4096;
 constexpr size_t kMaxFields = 64;      // of a dataclass; a pickle may name one object many times
 constexpr size_t kMaxDimensions = 64;  // what LibTorch's kernels take
+/// What is read of a pickle may take this many bytes for each of its own; DCP's take fewer than
+/// four.
+constexpr size_t kBytesPerPickleByte = 16;
+constexpr size_t kEntryBytes = 100;
 
 std::string metadata_class(std::string_view name) {
   return std::string(kMetadataModule).append(name);
@@ -27,8 +32,8 @@ std::string metadata_class(std::string_view name) {
 /// Reads the pickled dataclasses. Each of them is an object whose state maps its fields' names.
 class MetadataReader {
  public:
-  MetadataReader(const std::filesystem::path& file, size_t max_chunks)
-      : file_(file), chunks_left_(max_chunks) {}
+  MetadataReader(const std::filesystem::path& file, size_t pickle_bytes)
+      : file_(file), bytes_left_(kBytesPerPickleByte * pickle_bytes) {}
 
   const PicklePairs& dict_field(const PickleValue& metadata, const char* name) {
     const PickleValue& value = field(object(metadata, metadata_class("Metadata"), ""), name, "");
@@ -43,6 +48,7 @@ class MetadataReader {
       fail("", "names a tensor by something else than a text of at most " +
                    std::to_string(kMaxNameBytes) + " bytes");
     }
+    if (!is_utf8(*name)) throw_teacher_error(file_, shown(*name), "its name is not UTF-8");
     return *name;
   }
 
@@ -54,7 +60,9 @@ class MetadataReader {
       // Of something that is no tensor there is no offset: an attribute of the class, not pickled.
       const PickleValue* offset = find(index, "offset");
       if (offset == nullptr || offset->is_none()) continue;
-      places_.emplace(std::pair{std::string_view(name), sizes(*offset, name)}, &value);
+      std::vector<int64_t> offsets = sizes(*offset, name);
+      spend(offsets.size(), name);
+      places_.emplace(std::pair{std::string_view(name), std::move(offsets)}, &value);
     }
   }
 
@@ -70,11 +78,12 @@ class MetadataReader {
     tensor.name = name;
     tensor.dtype = dtype(field(entry, "properties", name), name);
     tensor.sizes = sizes(field(entry, "size", name), name);
+    spend(tensor.sizes.size(), name);
     const auto* chunks = field(entry, "chunks", name).as<PickleList>();
     if (chunks == nullptr) fail(name, "its chunks are not a list");
     for (const PickleValue& chunk : *chunks->items) {
-      if (chunks_left_-- == 0) fail(name, "names more chunks than its bytes can hold");
       const Box box = read_box(chunk, name);
+      spend(box.offsets.size() + box.sizes.size(), name);
       if (has_elements(box)) tensor.chunks.push_back({box, place(name, box)});
     }
     check_chunks(tensor, file_);
@@ -82,6 +91,13 @@ class MetadataReader {
   }
 
  private:
+  /// An object that a pickle names many times is read as often.
+  void spend(size_t numbers, const std::string& tensor) {
+    const size_t bytes = kEntryBytes + numbers * sizeof(int64_t);
+    if (bytes > bytes_left_) fail(tensor, "names more chunks than its bytes can hold");
+    bytes_left_ -= bytes;
+  }
+
   [[noreturn]] void fail(const std::string& tensor, const std::string& message) const {
     throw_teacher_error(file_, tensor, message);
   }
@@ -135,6 +151,10 @@ class MetadataReader {
     if (state != nullptr && !state->items->empty()) global = (*state->items)[0].as<PickleGlobal>();
     const auto found = global == nullptr ? std::nullopt : torch_dtype(global->name);
     if (!found) fail(tensor, "has no dtype");
+    if (!is_readable_dtype(*found)) {
+      throw_teacher_error(file_, tensor, "has the dtype " + shown(global->name),
+                          "save it in another dtype");
+    }
     return *found;
   }
 
@@ -187,7 +207,7 @@ class MetadataReader {
   }
 
   const std::filesystem::path& file_;
-  size_t chunks_left_;
+  size_t bytes_left_;
   /// By name and offsets, as DCP looks them up; the names live in the pickle.
   std::map<std::pair<std::string_view, std::vector<int64_t>>, const PickleValue*> places_;
 };

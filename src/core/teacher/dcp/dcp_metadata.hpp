@@ -16,8 +16,9 @@ bool allowed_in_dcp_metadata(const std::string& global);
 
 /// The tensors that a `.metadata` file names below `key` (all of them where it is empty), under
 /// their full names. What is no tensor (numbers, a generator's state, strings) is left out.
-/// Every tensor's chunks cover it. `pickle_bytes` bounds the work on a pickle that names one chunk
-/// many times. Throws TeacherError naming `file` and the tensor.
+/// Every tensor's chunks cover it. `pickle_bytes`, the pickle's length, bounds the work and the
+/// memory for one that names an object many times. Throws TeacherError naming `file` and the
+/// tensor.
 std::vector<ShardedTensor> read_dcp_metadata(const PickleValue& metadata, const std::string& key,
                                              size_t pickle_bytes,
                                              const std::filesystem::path& file);

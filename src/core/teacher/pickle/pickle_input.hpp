@@ -10,16 +10,6 @@
 
 namespace fakescore::detail {
 
-/// Text of a file for an error's message: cut, and without bytes that are not printable ASCII.
-inline std::string shown(std::string_view text) {
-  constexpr size_t kMaxShown = 200;
-  std::string result(text.substr(0, kMaxShown));
-  for (char& letter : result) {
-    if (letter < ' ' || letter > '~') letter = '?';
-  }
-  return result;
-}
-
 /// The bytes of a pickle, read from the first to the last.
 class PickleInput {
  public:

@@ -5,6 +5,8 @@
 #include <iterator>
 #include <utility>
 
+#include "core/teacher/file_text.hpp"
+
 namespace fakescore::detail {
 namespace {
 

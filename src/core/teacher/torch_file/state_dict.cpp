@@ -1,10 +1,10 @@
 #include "core/teacher/torch_file/state_dict.hpp"
 
 #include <algorithm>
-#include <nlohmann/json.hpp>
+#include <unordered_map>
 #include <unordered_set>
 
-#include "core/teacher/pickle/pickle_input.hpp"
+#include "core/teacher/file_text.hpp"
 #include "core/teacher/teacher_error.hpp"
 
 namespace fakescore::detail {
@@ -12,10 +12,13 @@ namespace {
 
 constexpr const char* kTop = ".";
 constexpr size_t kMaxCandidates = 20;
-/// A dict that is shared is listed under each of its names, so that a small file could ask for any
-/// number of them; an entry counts as much as its name and this.
+/// A dict that is shared is walked under each of its names, so that a small file could ask for any
+/// number of them: every entry that is looked at counts as much as its name and this.
 constexpr size_t kEntryBytes = 64;
+/// Of a tensor's sizes and strides, in each of the places that hold them.
+constexpr size_t kDimensionBytes = 48;
 constexpr size_t kMaxListBytes = 256 << 20;
+constexpr size_t kMaxTensors = 1 << 20;
 
 /// The pairs of what has names below it: a dict, an OrderedDict and its kin, a TorchScript module.
 const PicklePairs* pairs_of(const PickleValue& value) {
@@ -37,26 +40,11 @@ std::optional<std::string> name_of(const PickleValue& key) {
   return std::nullopt;
 }
 
-bool is_utf8(const std::string& text) {
-  try {
-    nlohmann::json(text).dump();
-    return true;
-  } catch (const nlohmann::json::exception&) {
-    return false;
-  }
-}
-
 /// What a rebuild makes, readable or not: whether a dict is a state dict does not depend on it.
 bool is_tensor(const PickleValue& value) {
   const auto* reduced = value.as<PickleReduced>();
   return reduced != nullptr && (reduced->object->callable.starts_with("torch._utils._rebuild_") ||
                                 reduced->object->callable.starts_with("torch._tensor._rebuild_"));
-}
-
-bool holds_tensor(const PickleValue& value) {
-  const PicklePairs* pairs = pairs_of(value);
-  return pairs != nullptr && std::any_of(pairs->begin(), pairs->end(),
-                                         [](const auto& pair) { return is_tensor(pair.second); });
 }
 
 class StateDictLister {
@@ -87,10 +75,11 @@ class StateDictLister {
  private:
   void add(const std::string& prefix, const PickleValue& value) {
     for (const auto& [key, child] : *pairs_of(value)) {
+      spend(kEntryBytes);
       const auto part = name_of(key);
       if (!part) continue;
       const std::string name = prefix + *part;
-      spend(kEntryBytes + name.size());
+      spend(name.size());
       if (is_tensor(child)) {
         add_tensor(name, child);
       } else if (pairs_of(child) != nullptr) {
@@ -105,14 +94,31 @@ class StateDictLister {
       throw_teacher_error(archive_.file(), shown(name), "is there twice",
                           "give the key of one of the dicts that hold it");
     }
-    if (auto tensor = archive_.find(value, name)) tensors_.push_back({name, std::move(*tensor)});
+    auto tensor = archive_.find(value, name);
+    if (!tensor) return;
+    spend(name.size() + kDimensionBytes * tensor->sizes.size());
+    if (tensors_.size() == kMaxTensors) refuse_length();
+    tensors_.push_back({name, std::move(*tensor)});
   }
 
   void spend(size_t bytes) {
     spent_ += bytes;
-    if (spent_ > kMaxListBytes) {
-      throw_teacher_error(archive_.file(), "", "lists more names than a model has: hostile");
+    if (spent_ > kMaxListBytes) refuse_length();
+  }
+
+  [[noreturn]] void refuse_length() {
+    throw_teacher_error(archive_.file(), "", "lists more names than a model has: hostile");
+  }
+
+  /// Remembered, since a pickle may name one dict any number of times.
+  bool holds_tensor(const PickleValue& value) {
+    const PicklePairs* pairs = pairs_of(value);
+    const auto [known, is_new] = holds_tensor_.try_emplace(pairs, false);
+    if (is_new) {
+      known->second = std::any_of(pairs->begin(), pairs->end(),
+                                  [](const auto& pair) { return is_tensor(pair.second); });
     }
+    return known->second;
   }
 
   /// Down the parts of the key, the longest first, since a part may hold dots itself.
@@ -146,10 +152,11 @@ class StateDictLister {
   void collect_candidates(const PickleValue& value, const std::string& prefix) {
     if (!seen_.insert(pairs_of(value)).second) return;
     for (const auto& [key, child] : *pairs_of(value)) {
+      spend(kEntryBytes);
       const auto part = name_of(key);
       if (!part || pairs_of(child) == nullptr) continue;
       const std::string name = prefix + *part;
-      spend(kEntryBytes + name.size());
+      spend(name.size());
       if (holds_tensor(child)) candidates_.push_back(name);
       collect_candidates(child, name + ".");
     }
@@ -191,6 +198,7 @@ class StateDictLister {
   size_t spent_ = 0;
   std::vector<std::string> candidates_;
   std::unordered_set<const void*> seen_;
+  std::unordered_map<const void*, bool> holds_tensor_;
 };
 
 }  // namespace

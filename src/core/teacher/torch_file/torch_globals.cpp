@@ -1,5 +1,6 @@
 #include "core/teacher/torch_file/torch_globals.hpp"
 
+#include <algorithm>
 #include <array>
 #include <string_view>
 #include <unordered_set>
@@ -12,6 +13,31 @@ namespace {
 
 constexpr std::string_view kTorch = "torch.";
 
+/// Those with plain elements.
+constexpr std::array kReadableDtypes{at::kBool,
+                                     at::kByte,
+                                     at::kChar,
+                                     at::kShort,
+                                     at::kInt,
+                                     at::kLong,
+                                     at::kUInt16,
+                                     at::kUInt32,
+                                     at::kUInt64,
+                                     at::kHalf,
+                                     at::kBFloat16,
+                                     at::kFloat,
+                                     at::kDouble,
+                                     at::kComplexHalf,
+                                     at::kComplexFloat,
+                                     at::kComplexDouble,
+                                     at::kFloat8_e4m3fn,
+                                     at::kFloat8_e5m2,
+                                     at::kFloat8_e4m3fnuz,
+                                     at::kFloat8_e5m2fnuz,
+                                     at::kFloat8_e8m0fnu,
+                                     at::kFloat4_e2m1fn_x2};
+
+/// The names that Python's torch.save gives storages.
 constexpr std::array<std::pair<const char*, at::ScalarType>, 19> kStorages{{
     {"torch.UntypedStorage", at::kByte},
     {"torch.storage.UntypedStorage", at::kByte},
@@ -94,6 +120,10 @@ const std::unordered_set<std::string>& rebuild_globals() {
 
 }  // namespace
 
+bool is_readable_dtype(at::ScalarType dtype) {
+  return std::find(kReadableDtypes.begin(), kReadableDtypes.end(), dtype) != kReadableDtypes.end();
+}
+
 std::optional<at::ScalarType> torch_dtype(const std::string& global) {
   if (!global.starts_with(kTorch)) return std::nullopt;
   const auto& dtypes = c10::getStringToDtypeMap();
@@ -105,6 +135,9 @@ std::optional<at::ScalarType> torch_dtype(const std::string& global) {
 std::optional<at::ScalarType> torch_storage_dtype(const std::string& global) {
   for (const auto& [name, dtype] : kStorages) {
     if (global == name) return dtype;
+  }
+  for (const at::ScalarType dtype : kReadableDtypes) {
+    if (global == std::string(kTorch) + c10::toString(dtype) + "Storage") return dtype;
   }
   return std::nullopt;
 }

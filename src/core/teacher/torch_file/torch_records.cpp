@@ -8,8 +8,9 @@
 #include <cstring>
 #include <utility>
 
-#include "core/teacher/pickle/pickle_input.hpp"
+#include "core/teacher/file_text.hpp"
 #include "core/teacher/teacher_error.hpp"
+#include "core/teacher/torch_file/zip_directory.hpp"
 
 namespace fakescore::detail {
 namespace {
@@ -19,6 +20,8 @@ constexpr size_t kFlagsOffset = 6;
 constexpr size_t kMethodOffset = 8;
 constexpr uint16_t kEncrypted = 1;
 constexpr const char* kBroken = "is a broken archive of torch.save";
+constexpr const char* kUnpack =
+    "unpack the archive and pack it with zip -0, or save it with torch.save";
 constexpr const char* kRemedy = "save it again with torch.save, or fetch the file again";
 
 /// Hands out bytes of memory; what lies outside reads as nothing, which LibTorch's reader refuses.
@@ -47,11 +50,12 @@ std::string first_sentence(const std::exception& error) {
 
 /// What LibTorch's reader says; where it throws, a TeacherError with its reason.
 template <typename Question>
-auto ask(const std::filesystem::path& file, const std::string& failure, const Question& question) {
+auto ask(const std::filesystem::path& file, const std::string& tensor, const std::string& failure,
+         const Question& question) {
   try {
     return question();
   } catch (const std::exception& error) {
-    throw_teacher_error(file, "", failure + ": " + first_sentence(error), kRemedy);
+    throw_teacher_error(file, tensor, failure + ": " + first_sentence(error), kRemedy);
   }
 }
 
@@ -59,6 +63,39 @@ uint16_t number_at(std::span<const std::byte> bytes, size_t offset) {
   uint16_t value = 0;
   std::memcpy(&value, bytes.data() + offset, sizeof(value));
   return value;
+}
+
+/// Whether LibTorch's reader reads this record as soon as it is made; it does not look at case.
+bool is_read_at_once(std::string_view name) {
+  constexpr std::array<std::string_view, 2> kEnds{"/version", "/.data/serialization_id"};
+  return std::any_of(kEnds.begin(), kEnds.end(), [&](std::string_view end) {
+    return name.size() >= end.size() &&
+           std::equal(
+               end.begin(), end.end(), name.end() - static_cast<std::ptrdiff_t>(end.size()),
+               [](char a, char b) { return a == (b >= 'A' && b <= 'Z' ? b - 'A' + 'a' : b); });
+  });
+}
+
+/// It would inflate them, to any number of bytes.
+void check_what_is_read_at_once(std::span<const std::byte> archive,
+                                const std::filesystem::path& file) {
+  constexpr uint32_t kMaxBytes = 4096;
+  for (const ZipEntry& entry : read_zip_directory(archive, file)) {
+    const std::string record = "its record " + shown(entry.name);
+    // The reader would look another record up: by what comes before the zero.
+    if (entry.name.find('\0') != std::string_view::npos) {
+      throw_teacher_error(file, "", record + " has a zero byte in its name: hostile", kRemedy);
+    }
+    if (!is_read_at_once(entry.name)) continue;
+    if (entry.method != 0) {
+      throw_teacher_error(file, "", record + " is compressed", kUnpack);
+    }
+    if (entry.bytes > kMaxBytes) {
+      throw_teacher_error(
+          file, "", record + " has more than " + std::to_string(kMaxBytes) + " bytes: hostile",
+          kRemedy);
+    }
+  }
 }
 
 }  // namespace
@@ -70,7 +107,8 @@ bool is_zip_archive(std::span<const std::byte> bytes) {
 
 TorchRecords::TorchRecords(std::span<const std::byte> archive, std::filesystem::path file)
     : archive_(archive), file_(std::move(file)) {
-  reader_ = ask(file_, "is no whole archive of torch.save", [&] {
+  check_what_is_read_at_once(archive, file_);
+  reader_ = ask(file_, "", "is no whole archive of torch.save", [&] {
     return std::make_unique<caffe2::serialize::PyTorchStreamReader>(
         std::make_shared<MemoryAdapter>(archive));
   });
@@ -81,11 +119,12 @@ TorchRecords::TorchRecords(TorchRecords&& other) noexcept = default;
 TorchRecords& TorchRecords::operator=(TorchRecords&& other) noexcept = default;
 
 bool TorchRecords::has(const std::string& name) const {
-  return ask(file_, kBroken, [&] { return reader_->hasRecord(name); });
+  return ask(file_, "", kBroken, [&] { return reader_->hasRecord(name); });
 }
 
-std::span<const std::byte> TorchRecords::get(const std::string& name) const {
-  const auto [header, begin, bytes] = ask(file_, "has no record " + name, [&] {
+std::span<const std::byte> TorchRecords::get(const std::string& name,
+                                             const std::string& tensor) const {
+  const auto [header, begin, bytes] = ask(file_, tensor, "has no record " + shown(name), [&] {
     return std::array{reader_->getRecordHeaderOffset(name), reader_->getRecordOffset(name),
                       reader_->getRecordSize(name)};
   });
@@ -95,12 +134,12 @@ std::span<const std::byte> TorchRecords::get(const std::string& name) const {
   if (fits(header, kLocalHeaderBytes) &&
       (number_at(archive_, header + kMethodOffset) != 0 ||
        (number_at(archive_, header + kFlagsOffset) & kEncrypted) != 0)) {
-    throw_teacher_error(file_, "", "its record " + name + " is compressed or encrypted",
-                        "unpack the archive and pack it with zip -0, or save it with torch.save");
+    throw_teacher_error(file_, tensor, "its record " + shown(name) + " is compressed or encrypted",
+                        kUnpack);
   }
   if (!fits(header, kLocalHeaderBytes) || !fits(begin, bytes)) {
-    throw_teacher_error(file_, "",
-                        "its record " + name + " (" + std::to_string(bytes) + " bytes at " +
+    throw_teacher_error(file_, tensor,
+                        "its record " + shown(name) + " (" + std::to_string(bytes) + " bytes at " +
                             std::to_string(begin) + ") lies outside the archive of " +
                             std::to_string(archive_.size()) + " bytes: truncated or hostile",
                         kRemedy);
@@ -109,7 +148,7 @@ std::span<const std::byte> TorchRecords::get(const std::string& name) const {
 }
 
 Digest TorchRecords::digest() const {
-  const std::string layout = ask(file_, kBroken, [&] {
+  const std::string layout = ask(file_, "", kBroken, [&] {
     std::string lines;
     for (const std::string& name : reader_->getAllRecords()) {
       lines += name + ' ' + std::to_string(reader_->getRecordHeaderOffset(name)) + ' ' +

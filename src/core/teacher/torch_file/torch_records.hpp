@@ -32,9 +32,9 @@ class TorchRecords {
   TorchRecords& operator=(TorchRecords&& other) noexcept;
 
   bool has(const std::string& name) const;
-  /// A view of the archive. Throws TeacherError where there is no such record, where it is
-  /// compressed or encrypted, or where it lies outside the archive.
-  std::span<const std::byte> get(const std::string& name) const;
+  /// A view of the archive. Throws TeacherError naming `tensor`, where it is not empty, where there
+  /// is no such record, where it is compressed or encrypted, or where it lies outside the archive.
+  std::span<const std::byte> get(const std::string& name, const std::string& tensor = "") const;
   /// Of the records' names, sizes and places, and of what "data.pkl" holds.
   Digest digest() const;
 

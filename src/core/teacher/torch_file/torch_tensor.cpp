@@ -9,7 +9,7 @@
 #include <array>
 #include <utility>
 
-#include "core/teacher/pickle/pickle_input.hpp"
+#include "core/teacher/file_text.hpp"
 #include "core/teacher/teacher_error.hpp"
 #include "core/teacher/torch_file/torch_globals.hpp"
 
@@ -21,29 +21,6 @@ constexpr size_t kMaxDimensions = 64;
 /// so that a small file cannot ask for any amount of memory.
 constexpr int64_t kMaxExpandedElements = 1 << 24;
 
-constexpr std::array kReadableDtypes{at::kBool,
-                                     at::kByte,
-                                     at::kChar,
-                                     at::kShort,
-                                     at::kInt,
-                                     at::kLong,
-                                     at::kUInt16,
-                                     at::kUInt32,
-                                     at::kUInt64,
-                                     at::kHalf,
-                                     at::kBFloat16,
-                                     at::kFloat,
-                                     at::kDouble,
-                                     at::kComplexHalf,
-                                     at::kComplexFloat,
-                                     at::kComplexDouble,
-                                     at::kFloat8_e4m3fn,
-                                     at::kFloat8_e5m2,
-                                     at::kFloat8_e4m3fnuz,
-                                     at::kFloat8_e5m2fnuz,
-                                     at::kFloat8_e8m0fnu,
-                                     at::kFloat4_e2m1fn_x2};
-
 /// Rebuilds that make what has no plain elements, and what to call it.
 constexpr std::array<std::pair<const char*, const char*>, 7> kUnreadable{{
     {"torch._utils._rebuild_qtensor", "is quantized"},
@@ -54,6 +31,14 @@ constexpr std::array<std::pair<const char*, const char*>, 7> kUnreadable{{
     {"torch._utils._rebuild_device_tensor_from_cpu_tensor", "is of another device's own kind"},
     {"torch._utils._rebuild_device_tensor_from_numpy", "is of another device's own kind"},
 }};
+
+/// As LibTorch can: without it, a negative bit says nothing.
+bool can_be_negated(at::ScalarType dtype) {
+  constexpr std::array kFloats{at::kHalf, at::kBFloat16, at::kFloat, at::kDouble};
+  return c10::isComplexType(dtype) ||
+         std::find(kFloats.begin(), kFloats.end(), dtype) != kFloats.end() ||
+         (c10::isIntegralType(dtype, false) && !c10::isBarebonesUnsignedType(dtype));
+}
 
 /// What a storage's persistent id says, and its bytes.
 struct Storage {
@@ -85,7 +70,9 @@ class TensorFinder {
     }
     if (callable == "torch._utils._rebuild_tensor_v3") {
       const auto* dtype = argument<PickleGlobal>(arguments, 6, "dtype");
-      return rebuild(arguments, torch_dtype(dtype->name), 7);
+      const auto found = torch_dtype(dtype->name);
+      if (!found) fail("has the dtype " + shown(dtype->name) + ", which is none");
+      return rebuild(arguments, found, 7);
     }
     if (callable.starts_with("torch._utils._rebuild_parameter")) return inner(arguments);
     if (callable == "torch._tensor._rebuild_from_type_v2") return of_type(arguments);
@@ -118,8 +105,7 @@ class TensorFinder {
     const Storage storage = storage_of(argument<PicklePersistentId>(arguments, 0, "storage")->id);
     TorchTensor tensor;
     tensor.dtype = dtype.value_or(storage.dtype);
-    if (std::find(kReadableDtypes.begin(), kReadableDtypes.end(), tensor.dtype) ==
-        kReadableDtypes.end()) {
+    if (!is_readable_dtype(tensor.dtype)) {
       fail(std::string("has the dtype ") + c10::toString(tensor.dtype), "save it in another dtype");
     }
     const int64_t offset = *argument<int64_t>(arguments, 1, "offset");
@@ -127,6 +113,10 @@ class TensorFinder {
     tensor.strides = numbers(arguments, 3, "strides");
     tensor.memory = elements(tensor, storage, offset);
     if (arguments.size() > metadata) read_metadata(arguments[metadata], tensor);
+    if (tensor.negative && !can_be_negated(tensor.dtype)) {
+      fail(std::string("is the negative of elements of the dtype ") + c10::toString(tensor.dtype),
+           "save it in another dtype");
+    }
     return tensor;
   }
 
@@ -140,7 +130,7 @@ class TensorFinder {
     const int64_t count = *argument<int64_t>(*fields->items, 4, "storage's size");
     const auto dtype = torch_storage_dtype(type->name);
     if (*kind != "storage" || !dtype) fail("has a storage of the class " + shown(type->name));
-    const auto bytes = records_.get("data/" + shown(*record));
+    const auto bytes = records_.get("data/" + *record, shown(name_));
     int64_t wanted = 0;
     if (count < 0 || __builtin_mul_overflow(count, c10::elementSize(*dtype), &wanted) ||
         static_cast<uint64_t>(wanted) > bytes.size()) {
