@@ -43,15 +43,17 @@ bool is_folder_of(const fs::path& folder, const fs::path& teacher) {
   return is_same(folder, parent) || is_same(folder, real.parent_path());
 }
 
-/// Whether `file` is one of a teacher's that is given by its folder.
+/// Whether `file` may be one of a teacher's that is given by its folder or by one of its files,
+/// such as the index of its shards.
 bool is_checkpoint_file_of(const fs::path& file, const fs::path& teacher) {
   const std::string name = file.filename().string();
-  const std::array endings{".safetensors", ".bin", ".pt", ".pth", ".ckpt", ".jit"};
+  const std::array endings{".safetensors", ".bin", ".pt",     ".pth",
+                           ".ckpt",        ".jit", ".distcp", ".metadata"};
   const bool is_checkpoint_file =
       name.find(".index.") != std::string::npos ||
       std::any_of(endings.begin(), endings.end(), [&](const char* e) { return name.ends_with(e); });
   const auto folder = file.has_parent_path() ? file.parent_path() : fs::path(".");
-  return is_checkpoint_file && is_same(folder, teacher);
+  return is_checkpoint_file && is_folder_of(folder, teacher);
 }
 
 /// Opens a file for writing without changing what it holds; one that was not there goes again.

@@ -99,12 +99,18 @@ void add_job_options(CLI::App& command, JobOptions& options) {
       ->check(CLI::Range(size_t{4096}, size_t{1} << 30));
   command
       .add_option("--pinned-bytes", options.pinned_bytes,
-                  "pinned host memory through which rank 0 fills its GPU, at most")
+                  "pinned host memory through which a rank that reads fills its GPU, at most")
       ->check(CLI::Range(size_t{64} << 10, size_t{1} << 36))
       ->capture_default_str();
   command.add_flag("--strict,!--no-strict", options.strict,
                    "missing or unexpected keys are errors (default); with --no-strict they are "
                    "reported, and what is missing keeps its own initialisation");
+  command
+      .add_option("--read", options.read,
+                  "who reads the teacher: root, which broadcasts it; all: every rank, for itself; "
+                  "auto: all where every rank is on one host and sees the same files, else root")
+      ->check(CLI::IsMember(readers()))
+      ->capture_default_str();
   command.add_option("--json", options.json, "file in which rank 0 writes the report");
 }
 
@@ -127,20 +133,14 @@ MetaOptions JobOptions::meta_options() const {
   meta.bucket_bytes = bucket_bytes;
   meta.pinned_bytes = pinned_bytes;
   meta.strict = strict;
+  meta.read = readers().at(read);
   return meta;
 }
-
-TeacherRead RunOptions::teacher_read() const { return readers().at(read); }
 
 CLI::App* add_run_command(CLI::App& app, RunOptions& options) {
   CLI::App* run = app.add_subcommand(
       "run", "Build the teacher's fake score on every rank of this job, and report");
   add_job_options(*run, options);
-  run->add_option("--read", options.read,
-                  "who reads the teacher: root, which broadcasts it; all: every rank, for itself; "
-                  "auto: all where every rank is on one host and sees the same files, else root")
-      ->check(CLI::IsMember(readers()))
-      ->capture_default_str();
   run->add_option("--timeout", options.timeout_seconds,
                   "seconds to wait for another rank before it counts as lost")
       ->check(CLI::Range(0.1, 1e6))
@@ -148,7 +148,7 @@ CLI::App* add_run_command(CLI::App& app, RunOptions& options) {
   run->add_flag("--verify,!--no-verify", options.verify,
                 "compare a digest of every tensor across ranks (default)");
   run->add_option("--output", options.output,
-                  "folder in which the last rank writes what it received, as safetensors");
+                  "folder in which the last rank writes its fake score, as safetensors");
   run->add_flag("--quiet", options.quiet, "print errors only");
   return run;
 }
@@ -168,7 +168,7 @@ CLI::App* add_plan_command(CLI::App& app, PlanOptions& options) {
 CLI::App* add_inspect_command(CLI::App& app, TeacherOptions& options) {
   CLI::App* inspect =
       app.add_subcommand("inspect", "Print a checkpoint's tensors, dtypes, sizes and ties");
-  inspect->add_option("path", options.path, "safetensors file, index, or folder")->required();
+  inspect->add_option("path", options.path, "file, index, or folder of weights")->required();
   add_teacher_options(*inspect, options);
   return inspect;
 }

@@ -35,6 +35,7 @@ struct JobOptions {
   std::optional<size_t> bucket_bytes;
   size_t pinned_bytes = kDefaultPinnedBytes;
   bool strict = true;
+  std::string read = "auto";
   std::filesystem::path json;
 
   /// All but the device, which a job has from its communicator.
@@ -42,13 +43,10 @@ struct JobOptions {
 };
 
 struct RunOptions : JobOptions {
-  std::string read = "auto";
   double timeout_seconds = 300;
   bool verify = true;
   std::filesystem::path output;
   bool quiet = false;
-
-  TeacherRead teacher_read() const;
 };
 
 struct PlanOptions : JobOptions {

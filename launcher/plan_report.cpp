@@ -23,6 +23,14 @@ std::string reason(TensorKind kind) {
   return is_missing ? fmt::format("missing {}", to_string(kind)) : to_string(kind);
 }
 
+std::string reader_text(const FakeScorePlan& plan, const PlanOptions& options) {
+  if (plan.world_size == 1) return "the one rank";
+  const std::string saved = " for itself: nothing but what is replayed travels";
+  if (plan.read == TeacherRead::kEveryRank) return "every rank," + saved;
+  if (options.read != "auto" || options.device != "cpu") return "the root, which broadcasts it";
+  return "the root; on one host that sees the files every rank reads" + saved;
+}
+
 void print_memory(const FakeScorePlan& plan) {
   const PlannedMemory& memory = plan.memory;
   const uint64_t rank = memory.storage + memory.buckets;
@@ -32,17 +40,19 @@ void print_memory(const FakeScorePlan& plan) {
     fmt::print("            all ranks  {}\n",
                format_bytes(rank * static_cast<uint64_t>(plan.world_size)));
   }
-  fmt::print("            rank 0 besides  mapped files {} (page cache), one copy of at most {}{}\n",
-             format_bytes(memory.mapped_files), format_bytes(memory.largest_copy),
+  const bool all_read = plan.read == TeacherRead::kEveryRank;
+  fmt::print("            {} besides  mapped files {} (page cache), one copy of at most {}{}\n",
+             all_read ? "each rank" : "rank 0", format_bytes(memory.mapped_files),
+             format_bytes(memory.largest_copy),
              memory.pinned == 0 ? "" : ", pinned " + format_bytes(memory.pinned));
 }
 
 nlohmann::ordered_json memory_json(const PlannedMemory& memory) {
   return {{"storage", memory.storage},
           {"buckets", memory.buckets},
-          {"root_largest_copy", memory.largest_copy},
-          {"root_pinned", memory.pinned},
-          {"root_mapped_files", memory.mapped_files}};
+          {"largest_copy", memory.largest_copy},
+          {"pinned", memory.pinned},
+          {"mapped_files", memory.mapped_files}};
 }
 
 }  // namespace
@@ -54,6 +64,7 @@ void print_plan(const FakeScorePlan& plan, const RunDescription& run, const Plan
   };
   print_subject("dry run, fake score", run);
   fmt::print("ranks       {} ({})\n", plan.world_size, options.device);
+  fmt::print("read by     {}\n", reader_text(plan, options));
   fmt::print("on the wire {}, {} of it replayed; broadcasts {}\n", format_bytes(plan.wire_bytes),
              format_bytes(plan.replayed_bytes), plan.broadcasts);
   print_memory(plan);
@@ -77,13 +88,18 @@ void print_plan(const FakeScorePlan& plan, const RunDescription& run, const Plan
 
 void write_plan(const std::filesystem::path& path, const FakeScorePlan& plan,
                 const RunDescription& run) {
-  nlohmann::ordered_json json{
-      {"teacher", run.teacher},         {"class", run.class_name},
-      {"has_forward", run.has_forward}, {"world_size", plan.world_size},
-      {"bytes", plan.wire_bytes},       {"replayed_bytes", plan.replayed_bytes},
-      {"broadcasts", plan.broadcasts},  {"memory", memory_json(plan.memory)},
-      {"in_place", plan.in_place},      {"cast", cast_json(plan.cast)},
-      {"assembled", plan.assembled}};
+  nlohmann::ordered_json json{{"teacher", run.teacher},
+                              {"class", run.class_name},
+                              {"has_forward", run.has_forward},
+                              {"world_size", plan.world_size},
+                              {"read", reader_name(plan.read)},
+                              {"bytes", plan.wire_bytes},
+                              {"replayed_bytes", plan.replayed_bytes},
+                              {"broadcasts", plan.broadcasts},
+                              {"memory", memory_json(plan.memory)},
+                              {"in_place", plan.in_place},
+                              {"cast", cast_json(plan.cast)},
+                              {"assembled", plan.assembled}};
   json["replayed"] = nlohmann::ordered_json::array();
   for (const ReplayedTensor& tensor : plan.replayed) {
     json["replayed"].push_back(

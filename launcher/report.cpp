@@ -9,11 +9,8 @@
 namespace fakescore::launcher {
 namespace {
 
-const char* reader(const MetaReport& report) {
-  return report.read == TeacherRead::kEveryRank ? "all" : "root";
-}
-
 std::string reader_text(const MetaReport& report) {
+  if (report.world_size == 1) return "the one rank";
   if (report.read == TeacherRead::kEveryRank) return "every rank, for itself";
   return "the root, which broadcasts it" +
          (report.read_reason.empty() ? "" : " (" + report.read_reason + ")");
@@ -64,7 +61,7 @@ void write_report(const std::filesystem::path& path, const MetaReport& report,
                               {"has_forward", run.has_forward},
                               {"world_size", report.world_size},
                               {"backend", report.backend},
-                              {"read", reader(report)},
+                              {"read", reader_name(report.read)},
                               {"read_reason", report.read_reason},
                               {"seconds", report.seconds},
                               {"bytes", report.bytes}};

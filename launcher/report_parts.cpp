@@ -15,6 +15,10 @@ void print_subject(const char* what, const RunDescription& run) {
              run.has_forward ? "" : " (not registered: filled and verified, it has no forward)");
 }
 
+const char* reader_name(TeacherRead read) {
+  return read == TeacherRead::kEveryRank ? "all" : "root";
+}
+
 std::string cast_text(const CastKey& key) {
   return fmt::format("{} ({} to {})", key.name, c10::toString(key.from), c10::toString(key.to));
 }

@@ -14,6 +14,8 @@ inline constexpr size_t kKeysShown = 12;
 
 /// What the reports of `run` and `plan` have in common.
 void print_subject(const char* what, const RunDescription& run);
+/// As --read has them.
+const char* reader_name(TeacherRead read);
 std::string cast_text(const CastKey& key);
 nlohmann::ordered_json cast_json(const std::vector<CastKey>& keys);
 /// How many there are, and up to `most` of them; `hint` says where to find the rest.

@@ -16,7 +16,7 @@
 namespace fakescore::launcher {
 namespace {
 
-/// The rank that shows what arrived where no file was opened.
+/// The last rank: the one that shows what arrived where the root alone opened files.
 bool writes_output(const Communicator& communicator) {
   return communicator.rank() == communicator.world_size() - 1;
 }
@@ -36,7 +36,6 @@ void check_destinations(const RunOptions& options, Communicator& communicator) {
 MetaOptions make_meta_options(const RunOptions& options, const Communicator& communicator) {
   MetaOptions meta = options.meta_options();
   meta.root = kRoot;
-  meta.read = options.teacher_read();
   meta.verify = options.verify;
   if (communicator.rank() == kRoot && !options.quiet) {
     meta.progress = [display = std::make_shared<ProgressDisplay>()](const Progress& progress) {
@@ -69,7 +68,7 @@ void run(const RunOptions& options, Communicator& communicator) {
     }
   });
   if (is_root && !options.quiet && !options.output.empty()) {
-    log_info(fmt::format("rank {} wrote what it received to {}", communicator.world_size() - 1,
+    log_info(fmt::format("rank {} wrote its fake score to {}", communicator.world_size() - 1,
                          options.output.string()));
   }
 }

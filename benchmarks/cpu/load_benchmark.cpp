@@ -30,8 +30,6 @@ constexpr size_t kPageBytes = 4096;
 struct Options {
   std::filesystem::path teacher;
   MetaOptions meta;
-  std::optional<size_t> bucket_bytes;
-  TeacherRead read = TeacherRead::kAuto;
   bool sample = false;
   size_t limit_bytes = 0;
 };
@@ -58,10 +56,11 @@ struct Load {
 /// Writes one byte of each page of the module's tensors, as training does first of all. Where pages
 /// are shared with a file or do not exist yet, this is what it costs to have them.
 json write_first(const torch::nn::Module& module, Communicator& communicator) {
+  const auto tensors = module_tensors(module);
   const Usage before = usage();
   barrier(communicator);
   const auto begin = Clock::now();
-  for (const ModuleTensor& entry : module_tensors(module)) {
+  for (const ModuleTensor& entry : tensors) {
     auto* const bytes = static_cast<volatile char*>(entry.tensor.data_ptr());
     for (size_t at = 0; at < entry.tensor.nbytes(); at += kPageBytes) bytes[at] = bytes[at];
   }
@@ -179,8 +178,8 @@ int main(int argc, char** argv) {
   load->add_option("--teacher", options.teacher, "file of make_teacher.py --traps")
       ->required()
       ->check(CLI::ExistingFile);
-  load->add_option("--bucket-bytes", options.bucket_bytes, "bytes of one broadcast");
-  load->add_option("--read", options.read, "who reads the teacher: auto, root or all")
+  load->add_option("--bucket-bytes", options.meta.bucket_bytes, "bytes of one broadcast");
+  load->add_option("--read", options.meta.read, "who reads the teacher: auto, root or all")
       ->transform(CLI::CheckedTransformer(
           std::map<std::string, TeacherRead>{{"auto", TeacherRead::kAuto},
                                              {"root", TeacherRead::kRoot},
@@ -191,8 +190,6 @@ int main(int argc, char** argv) {
       ->required()
       ->check(CLI::PositiveNumber);
   CLI11_PARSE(app, argc, argv);
-  options.meta.bucket_bytes = options.bucket_bytes;
-  options.meta.read = options.read;
   try {
     const auto communicator = make_communicator(detect_launch_env());
     warm_up(*communicator);

@@ -62,16 +62,20 @@ def peak_beside_model(line: dict) -> float:
 
 
 def is_right(line: dict) -> bool:
-    return "error" not in line and all(
+    if "error" in line or line["exit_code"] != 0:
+        return False
+    return line["side"] == LIMITS or all(
         rank["first_difference"] == "" and rank["buffers_right"] and rank["ties_right"]
         for rank in line["by_rank"])
 
 
 def progress_of(line: dict) -> str:
     if line["side"] == LIMITS:
-        return (f"broadcast {worst(line, 'broadcast_seconds'):.3f} s, "
+        text = (f"broadcast {worst(line, 'broadcast_seconds'):.3f} s, "
                 f"copy {worst(line, 'copy_seconds'):.3f} s")
-    return f"{seconds(line):.3f} s{'' if is_right(line) else ', NOT RIGHT'}"
+    else:
+        text = f"{seconds(line):.3f} s"
+    return text if is_right(line) else f"{text}, NOT RIGHT"
 
 
 @dataclass(frozen=True)

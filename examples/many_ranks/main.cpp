@@ -1,4 +1,5 @@
-// The fake score on every rank of a job: rank 0 alone opens the teacher.
+// The fake score on every rank of a job: on one host every rank reads the teacher for itself, on
+// several rank 0 alone opens it.
 
 #include <fakescore/fakescore.hpp>
 #include <iostream>

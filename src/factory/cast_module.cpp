@@ -1,5 +1,6 @@
 #include "factory/cast_module.hpp"
 
+#include <ATen/EmptyTensor.h>
 #include <torch/nn/module.h>
 
 #include <algorithm>
@@ -28,9 +29,12 @@ at::Tensor with_neg(const at::Tensor& tensor, bool neg) {
 /// last that any of them reaches are cast as a flat tensor, of which each takes its view again.
 void cast_views(std::vector<at::Tensor>& views, at::ScalarType dtype) {
   const at::Tensor first = with_neg(views.front().detach(), false);
-  const auto elements =
-      static_cast<int64_t>(first.storage().nbytes() / static_cast<size_t>(first.element_size()));
-  const at::Tensor flat = first.as_strided({elements}, {1}, 0).to(dtype);
+  size_t elements = 0;
+  for (const at::Tensor& view : views) {
+    elements = std::max(elements, at::detail::computeStorageNbytes(view.sizes(), view.strides(), 1,
+                                                                   view.storage_offset()));
+  }
+  const at::Tensor flat = first.as_strided({static_cast<int64_t>(elements)}, {1}, 0).to(dtype);
   for (at::Tensor& view : views) {
     const at::Tensor cast = flat.as_strided(view.sizes(), view.strides(), view.storage_offset());
     view.set_data(with_neg(cast, view.is_neg()));

@@ -31,6 +31,8 @@ class DryRun {
         device_(options.device.value_or(at::kCPU)),
         options_(options) {
     plan_.world_size = world_size;
+    const bool every_rank = options.read == TeacherRead::kEveryRank && device_.is_cpu();
+    if (every_rank && world_size > 1) plan_.read = TeacherRead::kEveryRank;
   }
 
   FakeScorePlan plan() {
@@ -82,7 +84,12 @@ class DryRun {
     }
   }
 
-  /// One of the job's two streams of broadcasts; returns its bytes.
+  /// Whether the root sends one of the job's two streams to other ranks.
+  bool is_sent(bool replayed) const {
+    return plan_.world_size > 1 && (replayed || plan_.read == TeacherRead::kRoot);
+  }
+
+  /// One of the job's two streams; returns the bytes of it that travel.
   uint64_t travel(bool replayed) {
     std::vector<detail::TransferLayout> layouts;
     for (const GroupPlan& group : load_.groups) {
@@ -93,9 +100,9 @@ class DryRun {
     const auto buckets = detail::plan_buckets(layouts, bucket_bytes);
     uint64_t bytes = 0;
     for (const detail::Bucket& bucket : buckets) bytes += bucket.bytes;
-    const bool is_sent = plan_.world_size > 1;
-    size_t scratch = is_sent ? detail::kBucketsInFlight * detail::largest_packed_bytes(buckets) : 0;
-    size_t broadcasts = is_sent ? buckets.size() : 0;
+    const bool sent = is_sent(replayed);
+    size_t scratch = sent ? detail::kBucketsInFlight * detail::largest_packed_bytes(buckets) : 0;
+    size_t broadcasts = sent ? buckets.size() : 0;
     if (!device_.is_cpu()) {
       const auto flights = detail::plan_flights(buckets, bucket_bytes);
       scratch = std::min(detail::kFlightsInFlight, flights.size()) *
@@ -104,7 +111,7 @@ class DryRun {
     }
     plan_.broadcasts += broadcasts;
     plan_.memory.buckets = std::max<uint64_t>(plan_.memory.buckets, scratch);
-    return bytes;
+    return sent ? bytes : 0;
   }
 
   void add_memory() {

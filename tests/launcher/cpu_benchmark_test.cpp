@@ -26,6 +26,9 @@ constexpr int64_t kPageBytes = 4096;
 constexpr int64_t kAllowance = int64_t{16} << 20;
 constexpr int64_t kAllowancePerTensor = 8 << 10;
 constexpr double kFaultsPerPage = 1.1;
+/// A tensor of one page has objects of its own, which take about as much of the heap again: 1.75 to
+/// 1.86 were measured.
+constexpr double kFaultsPerPageOfSmallTensors = 2.2;
 
 std::string text_of(const std::filesystem::path& path) {
   std::ifstream file(path);
@@ -78,11 +81,9 @@ int64_t allowed_bytes(const json& load) {
          load["tensors"].get<int64_t>() * kAllowancePerTensor;
 }
 
-/// Of a large model the pages are the model's; of small tensors the modules' own objects have as
-/// many.
-int64_t pages_touched(const json& load) {
-  const bool is_large = load["workload"] == "wan2";
-  return (is_large ? load["model_bytes"].get<int64_t>() : allowed_bytes(load)) / kPageBytes;
+double allowed_faults(const json& load) {
+  const double pages = load["model_bytes"].get<double>() / kPageBytes;
+  return pages * (load["workload"] == "wan2" ? kFaultsPerPage : kFaultsPerPageOfSmallTensors);
 }
 
 int64_t growth(const json& rank, const char* key) {
@@ -137,13 +138,12 @@ TEST_P(CpuBenchmark, TakesTheModelAndLittleMoreOnEveryRank) {
   EXPECT_EQ(sampled, 4U) << quick().ran.output;
 }
 
-TEST_P(CpuBenchmark, FaultsOnceForEachPage) {
+TEST_P(CpuBenchmark, FaultsLittleMoreThanOnceForEachPage) {
   ASSERT_FALSE(quick().loads.empty()) << quick().ran.output;
   for (const json& load : quick().loads) {
-    const double pages = static_cast<double>(pages_touched(load)) * kFaultsPerPage;
     for (const json& rank : load["by_rank"]) {
       const auto faults = rank["faults"].get<int64_t>() + rank["first_write_faults"].get<int64_t>();
-      EXPECT_LE(static_cast<double>(faults), pages) << load;
+      EXPECT_LE(static_cast<double>(faults), allowed_faults(load)) << load;
     }
   }
 }

@@ -101,7 +101,7 @@ TEST_P(PublishedModel, IsPlannedFromItsHeaderAlone) {
   EXPECT_EQ(plan["in_place"].size(), tensors - casts);
   EXPECT_EQ(plan["missing"].size() + plan["unexpected"].size() + plan["replayed"].size(), 0U);
   EXPECT_EQ(plan["memory"]["storage"], storage_bytes);
-  EXPECT_EQ(plan["memory"]["root_mapped_files"], checkpoint.file_bytes);
+  EXPECT_EQ(plan["memory"]["mapped_files"], checkpoint.file_bytes);
   // Small pieces begin at multiples of 16 bytes.
   EXPECT_GE(plan["bytes"].get<uint64_t>(), wire_bytes);
   EXPECT_LT(plan["bytes"].get<uint64_t>(), wire_bytes + 16 * tensors);
@@ -145,6 +145,31 @@ TEST(Plan, SaysWhatRunWouldDo) {
   EXPECT_EQ(gpu.exit_code, 0) << gpu.output;
   EXPECT_THAT(gpu.output,
               AllOf(HasSubstr("8 (cuda)"), HasSubstr("pinned"), HasSubstr("  proj_out_2.bias\n")));
+}
+
+TEST(Plan, SaysWhoReads) {
+  const TempFolder folder;
+  const auto json = folder / "plan.json";
+  const auto plan = [&](const std::string& options, int ranks = 8) {
+    const auto result =
+        program(plan_of(kDigits, ranks) + options + " --json " + shell_quoted(json));
+    EXPECT_EQ(result.exit_code, 0) << result.output;
+    return result.output;
+  };
+  EXPECT_THAT(plan(""), AllOf(HasSubstr("read by     the root; on one host"),
+                              HasSubstr("rank 0 besides  mapped files")));
+  const auto sent = read_json(json);
+  EXPECT_THAT(plan(" --read root"), HasSubstr("read by     the root, which broadcasts it\n"));
+  EXPECT_EQ(read_json(json), sent);
+  EXPECT_THAT(plan(" --device cuda"), HasSubstr("read by     the root, which broadcasts it\n"));
+  EXPECT_THAT(plan("", 1), HasSubstr("read by     the one rank\n"));
+  EXPECT_THAT(plan(" --read all"), AllOf(HasSubstr("read by     every rank"),
+                                         HasSubstr("each rank besides  mapped files")));
+  const auto read = read_json(json);
+  EXPECT_EQ(sent["read"], "root");
+  EXPECT_EQ(read["read"], "all");
+  EXPECT_EQ(read["bytes"], read["replayed_bytes"]);
+  EXPECT_GT(sent["bytes"], read["bytes"]);
 }
 
 TEST(Plan, CutsLongLists) {

@@ -40,9 +40,10 @@ TEST(Program, ExplainsItself) {
   const auto run_help = program("run --help");
   EXPECT_EQ(run_help.exit_code, 0);
   for (const char* text :
-       {"--teacher", "--config", "--dtype", "--bucket-bytes", "--timeout", "--strict", "--verify",
-        "--output", "--json", "--quiet", "--device", "--pinned-bytes", "--key", "--variant",
-        "--subfolder", "--strip-prefix", "--map", "--dtype-rule", "Exit codes"}) {
+       {"--teacher",   "--config",       "--dtype",  "--bucket-bytes", "--timeout",
+        "--strict",    "--verify",       "--output", "--json",         "--quiet",
+        "--device",    "--pinned-bytes", "--key",    "--variant",      "--read",
+        "--subfolder", "--strip-prefix", "--map",    "--dtype-rule",   "Exit codes"}) {
     EXPECT_THAT(run_help.output, HasSubstr(text));
   }
   const auto version = program("--version");
@@ -56,7 +57,8 @@ TEST(Program, AloneItWritesWhatItReceived) {
                               " --json " + shell_quoted(folder / "r.json"));
   ASSERT_EQ(result.exit_code, 0) << result.output;
   EXPECT_THAT(result.output, AllOf(HasSubstr("DiTTransformer2DModel"), HasSubstr("move"),
-                                   HasSubstr("digest"), HasSubstr("pos_embed.pos_embed")));
+                                   HasSubstr("read by     the one rank\n"), HasSubstr("digest"),
+                                   HasSubstr("pos_embed.pos_embed")));
   expect_same_tensors(kDigits, folder / "o");
   const auto report = nlohmann::json::parse(read_text(folder / "r.json"));
   EXPECT_EQ(report["world_size"], 1);
@@ -97,6 +99,52 @@ TEST(Program, FillsClassesThatAreNotRegistered) {
     EXPECT_THAT(result.output, HasSubstr("no forward"));
     expect_same_tensors(kModels / name, folder.path());
   }
+}
+
+/// Runs with `options`, and returns the names of what was written; of a failure, its output.
+std::string names_written(const std::string& options, int exit_code) {
+  const TempFolder folder;
+  const auto result = program("run --quiet " + options + " --output " + shell_quoted(folder / "o"));
+  EXPECT_EQ(result.exit_code, exit_code) << result.output;
+  if (result.exit_code != 0) return result.output;
+  std::string names;
+  for (const auto& [name, tensor] : read_tensors(folder / "o")) names += name + ' ';
+  return names;
+}
+
+TEST(Program, TakesAKeyOfATorchFile) {
+  const auto nested =
+      "--teacher " +
+      shell_quoted(std::filesystem::path(FAKESCORE_TEST_DATA) / "torch/nested_4.pt") + " --key ";
+  const std::string of_model = names_written(nested + "model", 0);
+  const std::string of_ema = names_written(nested + "ema.params.decay.inner", 0);
+  EXPECT_THAT(of_model, HasSubstr("0.weight"));
+  EXPECT_THAT(of_ema, HasSubstr("weight"));
+  EXPECT_THAT(names_written(nested + "modle", 3),
+              AllOf(HasSubstr("no dict under the key modle"), HasSubstr("model")));
+}
+
+TEST(Program, TakesAVariantOfAFolder) {
+  const TempFolder folder;
+  save_safetensors(folder / "model.safetensors", {{"whole", torch::ones(2)}});
+  save_safetensors(folder / "model.fp16.safetensors", {{"half", torch::ones(2)}});
+  const auto teacher = "--teacher " + shell_quoted(folder.path());
+  EXPECT_EQ(names_written(teacher, 0), "whole ");
+  EXPECT_EQ(names_written(teacher + " --variant fp16", 0), "half ");
+  EXPECT_THAT(names_written(teacher + " --variant int4", 3),
+              AllOf(HasSubstr("no checkpoint of the variant int4"), HasSubstr("fp16")));
+}
+
+TEST(Program, TakesASubfolderOfAFolder) {
+  const TempFolder folder;
+  for (const char* part : {"transformer", "vae"}) {
+    std::filesystem::create_directory(folder / part);
+    save_safetensors(folder / part / "model.safetensors", {{part, torch::ones(2)}});
+  }
+  const auto teacher = "--teacher " + shell_quoted(folder.path());
+  EXPECT_EQ(names_written(teacher + " --subfolder vae", 0), "vae ");
+  EXPECT_THAT(names_written(teacher + " --subfolder unet", 3),
+              AllOf(HasSubstr("no subfolder unet"), HasSubstr("transformer, vae")));
 }
 
 TEST(Program, StrictnessIsAChoice) {
@@ -163,6 +211,25 @@ TEST_F(ProgramsDestinations, TheTeachersOwnFolderIsRefused) {
   for (const char* name : {"config.json", "diffusion_pytorch_model.safetensors"}) {
     expect_refused("--json " + shell_quoted(teacher_ / name), teacher_ / name);
   }
+}
+
+TEST_F(ProgramsDestinations, ATeachersOtherFilesAreRefused) {
+  const auto weights = teacher_ / "diffusion_pytorch_model.safetensors";
+  const auto link = folder_ / "link.safetensors";
+  std::filesystem::create_symlink(weights, link);
+  for (const char* name :
+       {".metadata", "__0_0.distcp", "model.safetensors.index.json", "model-2.safetensors"}) {
+    for (const auto& teacher : {teacher_, weights, link}) {
+      const auto result =
+          program(run_of(teacher) + " --config " + shell_quoted(teacher_ / "config.json") +
+                  " --json " + shell_quoted(teacher_ / name));
+      EXPECT_EQ(result.exit_code, 2) << result.output;
+      EXPECT_THAT(result.output, AllOf(HasSubstr(name), HasSubstr("a file that the job reads")));
+      EXPECT_FALSE(std::filesystem::exists(teacher_ / name));
+    }
+  }
+  const auto report = teacher_ / "report.json";
+  EXPECT_EQ(program(run_of(weights) + " --quiet --json " + shell_quoted(report)).exit_code, 0);
 }
 
 TEST_F(ProgramsDestinations, WhatCannotBeWrittenIsFoundBeforeTheJob) {

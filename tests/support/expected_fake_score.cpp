@@ -26,17 +26,17 @@ std::vector<ModuleTensor> all_tensors(const torch::nn::Module& module) {
 }
 
 /// Casts registered tensors; what shares their storage follows, and goes on to share it.
-void cast_floating(const torch::nn::Module& module, at::ScalarType dtype) {
-  const auto wants_cast = [&](const Tensor& tensor) {
-    return at::isFloatingType(tensor.scalar_type()) && tensor.scalar_type() != dtype;
-  };
+void cast_floating(const torch::nn::Module& module, const DtypeOf& dtype_of) {
   std::map<const c10::StorageImpl*, std::pair<c10::Storage, Tensor>> cast_storages;
   for (ModuleTensor& entry : all_tensors(module)) {
-    if (!wants_cast(entry.tensor)) continue;
+    const at::ScalarType built = entry.tensor.scalar_type();
+    if (!at::isFloatingType(built)) continue;
     const c10::Storage storage = entry.tensor.storage();
     auto found = cast_storages.find(storage.unsafeGetStorageImpl());
     if (found == cast_storages.end()) {
       if (entry.kind == TensorKind::kUnregistered) continue;
+      const at::ScalarType dtype = dtype_of(entry.name, built);
+      if (dtype == built) continue;
       const auto elements = static_cast<int64_t>(storage.nbytes() / entry.tensor.element_size());
       const Tensor whole =
           torch::empty({0}, entry.tensor.options()).set_(storage, 0, {elements}, {1});
@@ -125,7 +125,7 @@ std::string difference(const ModuleTensor& got, const ModuleTensor& want, bool c
 }  // namespace
 
 ExpectedFakeScore expect_fake_score(const ModulePlan& plan, const Checkpoint& checkpoint,
-                                    std::optional<at::ScalarType> dtype, uint64_t seed) {
+                                    const DtypeOf& dtype_of, uint64_t seed) {
   ExpectedFakeScore expected;
   {
     MetaInitOptions init;
@@ -134,7 +134,7 @@ ExpectedFakeScore expect_fake_score(const ModulePlan& plan, const Checkpoint& ch
     expected.module = build_planned(plan);
   }
   const torch::NoGradGuard no_grad;
-  if (dtype) cast_floating(*expected.module, *dtype);
+  cast_floating(*expected.module, dtype_of);
   BytesByStorage filled;
   for (const auto& [name, value] : checkpoint) expected.unexpected.insert(name);
   for (ModuleTensor& entry : module_tensors(*expected.module)) {

@@ -2,8 +2,8 @@
 
 #include <torch/torch.h>
 
+#include <functional>
 #include <memory>
-#include <optional>
 #include <set>
 #include <string>
 
@@ -21,9 +21,12 @@ struct ExpectedFakeScore {
   std::set<std::string> cast;
 };
 
+/// Which dtype a floating tensor gets, by its name and the dtype that it was built with.
+using DtypeOf = std::function<at::ScalarType(const std::string&, at::ScalarType)>;
+
 /// `seed` is that of the module's own initialisation.
 ExpectedFakeScore expect_fake_score(const ModulePlan& plan, const Checkpoint& checkpoint,
-                                    std::optional<at::ScalarType> dtype, uint64_t seed);
+                                    const DtypeOf& dtype_of, uint64_t seed);
 
 /// What differs between a fake score and the module that it must be; empty where nothing does.
 /// `cast`: floating tensors were cast, which may have moved them to storages of other layouts.

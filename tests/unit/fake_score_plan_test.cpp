@@ -52,12 +52,18 @@ MetaReport run_job(const ModuleBuilder& build, const TeacherSource& teacher,
 FakeScorePlan expect_as_planned(const ModuleBuilder& build, const TeacherSource& teacher,
                                 MetaOptions options = {}) {
   options.strict = false;
-  options.read = TeacherRead::kRoot;
+  if (options.read == TeacherRead::kAuto) options.read = TeacherRead::kRoot;
   const FakeScorePlan plan = plan_fake_score(build, teacher, 2, options);
   size_t broadcasts = 0;
   const MetaReport report = run_job(build, teacher, options, broadcasts);
   EXPECT_EQ(plan.broadcasts, broadcasts);
-  EXPECT_EQ(plan.wire_bytes, report.bytes);
+  EXPECT_EQ(plan.read, report.read);
+  uint64_t read_by_each = 0;
+  for (const PhaseReport& phase : report.phases) {
+    const bool is_read = phase.name == "move" && report.read == TeacherRead::kEveryRank;
+    if (is_read) read_by_each = phase.bytes;
+  }
+  EXPECT_EQ(plan.wire_bytes, report.bytes - read_by_each);
   EXPECT_EQ(plan.missing, report.missing);
   EXPECT_EQ(plan.unexpected, report.unexpected);
   EXPECT_EQ(names_of(plan.replayed), report.replayed);
@@ -82,6 +88,36 @@ TEST(FakeScorePlan, OfARegisteredClass) {
   EXPECT_THAT(plan.assembled, IsEmpty());
   EXPECT_EQ(plan.memory.mapped_files,
             std::filesystem::file_size(kDigits / "diffusion_pytorch_model.safetensors"));
+}
+
+TEST(FakeScorePlan, OfAJobInWhichEveryRankReads) {
+  const auto build = [] { return build_teacher_from_config(kDigits / "config.json"); };
+  const auto teacher = TeacherSource::path(kDigits);
+  MetaOptions options;
+  options.read = TeacherRead::kEveryRank;
+  const auto plan = expect_as_planned(build, teacher, options);
+  EXPECT_GT(plan.wire_bytes, 0U);
+  EXPECT_EQ(plan.wire_bytes, plan.replayed_bytes);
+  EXPECT_EQ(plan.in_place.size(), 82U);
+  const auto automatic = plan_fake_score(build, teacher, 2);
+  EXPECT_EQ(automatic.read, TeacherRead::kRoot);
+  EXPECT_GT(automatic.wire_bytes, plan.wire_bytes);
+  EXPECT_GT(automatic.memory.buckets, plan.memory.buckets);
+  EXPECT_EQ(automatic.memory.mapped_files, plan.memory.mapped_files);
+}
+
+TEST(FakeScorePlan, OfOneRankSendsNothing) {
+  for (const TeacherRead read : {TeacherRead::kAuto, TeacherRead::kRoot, TeacherRead::kEveryRank}) {
+    MetaOptions options;
+    options.read = read;
+    const auto plan =
+        plan_fake_score([] { return build_teacher_from_config(kDigits / "config.json"); },
+                        TeacherSource::path(kDigits), 1, options);
+    EXPECT_EQ(plan.read, TeacherRead::kRoot);
+    EXPECT_EQ(plan.broadcasts + plan.wire_bytes + plan.replayed_bytes + plan.memory.buckets, 0U);
+    EXPECT_EQ(plan.replayed.size(), 1U);
+    EXPECT_GT(plan.memory.mapped_files, 0U);
+  }
 }
 
 TEST(FakeScorePlan, OfMixedDtypesAndShards) {

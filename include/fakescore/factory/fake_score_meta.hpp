@@ -52,7 +52,8 @@ struct MetaOptions {
   /// Bytes of one broadcast; several are in flight. nullopt: kDefaultBucketBytes for host memory,
   /// kDefaultDeviceBucketBytes for a GPU's.
   std::optional<size_t> bucket_bytes;
-  /// Pinned host memory through which the root fills its GPU, at most; only the root's matters.
+  /// Pinned host memory through which a rank that reads fills its GPU, at most; no other rank takes
+  /// any.
   size_t pinned_bytes = kDefaultPinnedBytes;
   /// Deadline of every wait for another rank, more than 0; nullopt keeps the communicator's.
   std::optional<std::chrono::milliseconds> timeout;
@@ -108,11 +109,11 @@ struct MetaResult {
 ///
 /// Every rank calls `build` under a MetaInitGuard, so that nothing is allocated; the structures are
 /// compared; storage is made; the root reads the teacher and broadcasts it, or every rank reads it
-/// (options.read); what the teacher does
-/// not hold (missing keys, non-persistent buffers, plain tensor members) is replayed on the root
-/// from the record of `build` and broadcast too. The result is on `options.device`, in training
-/// mode, and every floating-point or complex parameter requires gradients; all ranks hold the same
-/// bits. A tensor travels in the narrower of the teacher's dtype and the module's.
+/// (options.read); what the teacher does not hold (missing keys, non-persistent buffers, plain
+/// tensor members) is replayed on the root from the record of `build` and broadcast too. The result
+/// is on `options.device`, in training mode, and every floating-point or complex parameter requires
+/// gradients; all ranks hold the same bits. A tensor travels in the narrower of the teacher's dtype
+/// and the module's.
 ///
 /// Memory: a rank holds the model and a few buckets; who reads maps the teacher's files beside it,
 /// and pins options.pinned_bytes where the result is on a GPU.

@@ -30,28 +30,33 @@ struct RenamedKey {
 struct PlannedMemory {
   uint64_t storage = 0;  ///< every rank: the module, on options.device
   uint64_t buckets = 0;  ///< every rank: packed buckets in flight, on options.device
-  /// Root alone: the copy, one at a time, that a tensor needs which the teacher does not hold
-  /// contiguous and aligned; at most this much, and none for most files.
+  /// A rank that reads: the copy, one at a time, that a tensor needs which the teacher does not
+  /// hold contiguous and aligned; at most this much, and none for most files.
   uint64_t largest_copy = 0;
-  uint64_t pinned = 0;  ///< root alone: pinned host memory; 0 for fake scores on the CPU
-  /// Root alone: the teacher's files, mapped: page cache, which the kernel gives back when memory
-  /// is short.
+  uint64_t pinned = 0;  ///< a rank that reads: pinned host memory; 0 for fake scores on the CPU
+  /// A rank that reads: the teacher's files, mapped: page cache, one for all ranks of a host, which
+  /// the kernel gives back when memory is short.
   uint64_t mapped_files = 0;
 };
 
 /// What create_fake_score_meta would do.
 struct FakeScorePlan {
   int world_size = 1;
+  /// The job that is described: kRoot or kEveryRank. TeacherRead::kAuto is described as kRoot,
+  /// which it is at worst; where every rank reads, what is replayed is all that travels.
+  TeacherRead read = TeacherRead::kRoot;
   std::vector<std::string> in_place;   ///< filled with the teacher's own bytes
   std::vector<CastKey> cast;           ///< as MetaReport has them
-  std::vector<std::string> assembled;  ///< copied by the root first, for layout, views or a cast
+  std::vector<std::string> assembled;  ///< copied by who reads, for layout, views or a cast
   std::vector<ReplayedTensor> replayed;
   std::vector<std::string> missing;     ///< of the module, not in the teacher
   std::vector<std::string> unexpected;  ///< of the teacher, not in the module
   std::vector<RenamedKey> renamed;
   std::vector<std::vector<std::string>> shared;  ///< registered names that share a storage
-  uint64_t wire_bytes = 0;                       ///< broadcast by the root, as MetaReport::bytes
-  uint64_t replayed_bytes = 0;                   ///< of these, what is computed and not read
+  /// Broadcast by the root to other ranks: as MetaReport::bytes, which also counts what a rank
+  /// reads for itself.
+  uint64_t wire_bytes = 0;
+  uint64_t replayed_bytes = 0;  ///< of these, what is computed and not read
   size_t broadcasts = 0;
   PlannedMemory memory;
   /// The TeacherError that create_fake_score_meta would throw for missing and unexpected keys.
