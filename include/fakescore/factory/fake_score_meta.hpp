@@ -21,7 +21,7 @@ enum class TeacherRead : int {
   /// Every rank where the fake score is on CPUs, all ranks are on one host, and all of them see the
   /// same files there: one page cache then feeds all. Otherwise the root.
   kAuto = 0,
-  kRoot = 1,       ///< The root reads and broadcasts; no other rank opens the teacher.
+  kRoot = 1,  ///< The root reads and broadcasts; no other rank opens the teacher.
   /// Every rank reads for itself, on any number of hosts, or it is an error; for CPUs only.
   kEveryRank = 2,
 };
