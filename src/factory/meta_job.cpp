@@ -55,13 +55,6 @@ void check_trainable_dtype(at::ScalarType dtype, const std::string& subject) {
                "give one that parameters can be trained in, or none"});
 }
 
-void check_reader(const MetaOptions& options, at::Device device) {
-  if (options.read != TeacherRead::kEveryRank || device.is_cpu()) return;
-  throw_error({ErrorCode::kConfig, -1, "", "option read",
-               "is every rank, which is for fake scores on CPUs; this one is on " + device.str(),
-               "let the root read and broadcast, or ask for nothing"});
-}
-
 /// How many ranks share each limit, this one included.
 std::vector<size_t> count_sharers(Communicator& communicator,
                                   const std::vector<MemoryLimit>& limits) {
@@ -78,6 +71,13 @@ std::vector<size_t> count_sharers(Communicator& communicator,
 }
 
 }  // namespace
+
+void check_reader(const MetaOptions& options, at::Device device) {
+  if (options.read != TeacherRead::kEveryRank || device.is_cpu()) return;
+  throw_error({ErrorCode::kConfig, -1, "", "option read",
+               "is every rank, which is for fake scores on CPUs; this one is on " + device.str(),
+               "let the root read and broadcast, or ask for nothing"});
+}
 
 void check_meta_options(int world_size, const MetaOptions& options) {
   check_options(world_size, options.root, options.bucket_bytes);

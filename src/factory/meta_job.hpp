@@ -21,6 +21,9 @@ namespace fakescore::detail {
 /// Throws ConfigError for options that cannot work.
 void check_meta_options(int world_size, const MetaOptions& options);
 
+/// Throws ConfigError where every rank is to read for a fake score that is not on CPUs.
+void check_reader(const MetaOptions& options, at::Device device);
+
 /// One call of create_fake_score_meta on one rank: its phases, and what they hand on.
 class MetaJob {
  public:

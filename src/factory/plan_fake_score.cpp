@@ -161,6 +161,7 @@ FakeScorePlan plan_fake_score(const ModuleBuilder& build, const TeacherSource& t
   run_agreed(*alone.front(), "build", ErrorCode::kBuild, [&] {
     check_world_size(world_size);
     detail::check_meta_options(world_size, options);
+    detail::check_reader(options, options.device.value_or(at::kCPU));
     structure = detail::build_structure(build, options);
   });
   FakeScorePlan plan;
