@@ -77,7 +77,8 @@ void expect_model_and_little_more(at::ScalarType dtype, bool tie, bool all_read 
         create_fake_score_meta([&] { return build_layers(tie); }, source, communicator, options);
     sample();
     const int64_t model = kLayers * 1024 * 4096 * 4;
-    EXPECT_GE(most, model) << "not a measurement";
+    // Pages that were free before are taken first.
+    EXPECT_GE(most, model - kMegabyte) << "not a measurement";
     EXPECT_LE(most, model + kAllowance) << (most - model) / kMegabyte << " MiB beside the model";
     EXPECT_EQ(result.module->named_parameters()["layer3"][7][7].item<float>(), 4);
   });
