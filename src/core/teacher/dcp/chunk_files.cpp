@@ -1,11 +1,10 @@
 #include "core/teacher/dcp/chunk_files.hpp"
 
-#include <c10/util/strides.h>
-
 #include <span>
 #include <utility>
 
 #include "core/teacher/dcp/sharded_safetensors.hpp"
+#include "core/teacher/safetensors_tensor.hpp"
 #include "core/teacher/teacher_error.hpp"
 #include "core/teacher/torch_file/torch_archive.hpp"
 
@@ -84,13 +83,7 @@ TorchTensor ChunkFiles::find_in_safetensors(const ShardedTensor& tensor, const T
       offsets->second != chunk.box.offsets) {
     throw_teacher_error(place.file, tensor.name, "is not in that safetensors file", kWholeSave);
   }
-  const SafetensorsEntry& found = entry->second;
-  const auto strides = c10::contiguous_strides(at::IntArrayRef(found.sizes));
-  const std::byte* data = files_.at(place.file).mapping->data() + place.offset;
-  return {.dtype = found.dtype,
-          .sizes = found.sizes,
-          .strides = {strides.begin(), strides.end()},
-          .memory = {data + found.begin, found.end - found.begin}};
+  return stored_tensor(entry->second, files_.at(place.file).mapping->data() + place.offset);
 }
 
 const ChunkFiles::SafetensorsItem& ChunkFiles::safetensors_item(const ChunkPlace& place) {
