@@ -71,7 +71,7 @@ void check_same_dtype(const CastGroup& group, const std::string& name, at::Scala
 }  // namespace
 
 void cast_floating_tensors(torch::nn::Module& module, const MetaOptions& options,
-                           const std::vector<at::Tensor>& plain) {
+                           const InitTape* tape) {
   if (!options.dtype && options.dtype_rules.empty()) return;
   const at::NoGradGuard no_grad;
   const auto key_of = [](const at::Tensor& tensor) {
@@ -91,7 +91,8 @@ void cast_floating_tensors(torch::nn::Module& module, const MetaOptions& options
     group.tensors.push_back(entry.tensor);
   }
   choice.check_all_matched();
-  for (const at::Tensor& tensor : plain) {
+  const auto live = tape ? tape->live_tensors() : std::vector<at::Tensor>();
+  for (const at::Tensor& tensor : live) {
     const auto group = group_of.find(key_of(tensor));
     if (group != group_of.end()) groups[group->second].tensors.push_back(tensor);
   }

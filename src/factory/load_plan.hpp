@@ -14,11 +14,10 @@ namespace fakescore::detail {
 
 /// How one alias group gets its values.
 enum class FillMode : int {
-  kInPlace = 0,  ///< the teacher's bytes are the storage's bytes
-  kCast = 1,     ///< the teacher's elements, narrower than the module's, are cast on arrival
-  kAssemble =
-      2,        ///< who reads copies one or more teacher tensors into its storage, then sends that
-  kReplay = 3,  ///< some bytes come from no teacher tensor: replayed on the root first
+  kInPlace = 0,   ///< the teacher's bytes are the storage's bytes
+  kCast = 1,      ///< the teacher's elements, narrower than the module's, are cast on arrival
+  kAssemble = 2,  ///< who reads copies one or more teacher tensors into its storage first
+  kReplay = 3,    ///< some bytes come from no teacher tensor: replayed on the root first
 };
 
 /// One alias group; `fills` are the teacher tensors that go into it.

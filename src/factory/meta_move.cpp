@@ -55,13 +55,11 @@ PipelineResult MetaJob::read_alone(const std::vector<Transfer>& transfers,
   try {
     const auto alone = make_local_communicators(1, communicator_.timeout());
     result = broadcast_transfers(*alone.front(), transfers, options);
-    if (result.failure) result.failure->rank = communicator_.rank();
-  } catch (const Error& error) {
-    result.failure = error.info();
-    result.failure->rank = communicator_.rank();
   } catch (...) {
     result.failure = describe_current_exception(communicator_.rank(), options.phase);
   }
+  // To a communicator of one, it is rank 0.
+  if (result.failure) result.failure->rank = communicator_.rank();
   return result;
 }
 

@@ -33,7 +33,7 @@ MetaStructure build_structure(const ModuleBuilder& build, const MetaOptions& opt
     throw_error({ErrorCode::kBuild, -1, "", "build", "is empty or returned no module",
                  "pass a callable that returns a module"});
   }
-  cast_floating_tensors(*structure.module, options, structure.tape->live_tensors());
+  cast_floating_tensors(*structure.module, options, structure.tape.get());
   structure.tensors = module_tensors(*structure.module);
   add_unregistered_tensors(*structure.tape, structure.tensors);
   structure.manifest = Manifest(structure.tensors);
