@@ -11,13 +11,6 @@
 namespace fakescore::launcher {
 namespace {
 
-template <typename Item, typename Text>
-std::vector<std::string> texts(const std::vector<Item>& items, const Text& text) {
-  std::vector<std::string> lines;
-  for (const Item& item : items) lines.push_back(text(item));
-  return lines;
-}
-
 std::string reason(TensorKind kind) {
   const bool is_missing = kind == TensorKind::kParameter || kind == TensorKind::kBuffer;
   return is_missing ? fmt::format("missing {}", to_string(kind)) : to_string(kind);

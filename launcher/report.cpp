@@ -16,12 +16,6 @@ std::string reader_text(const MetaReport& report) {
          (report.read_reason.empty() ? "" : " (" + report.read_reason + ")");
 }
 
-std::vector<std::string> cast_texts(const MetaReport& report) {
-  std::vector<std::string> texts;
-  for (const CastKey& key : report.cast) texts.push_back(cast_text(key));
-  return texts;
-}
-
 }  // namespace
 
 void print_report(const MetaReport& report, const RunDescription& run) {
@@ -51,7 +45,7 @@ void print_report(const MetaReport& report, const RunDescription& run) {
   print("missing", report.missing);
   print("unexpected", report.unexpected);
   print("replayed", report.replayed);
-  print("cast", cast_texts(report));
+  print("cast", texts(report.cast, cast_text));
 }
 
 void write_report(const std::filesystem::path& path, const MetaReport& report,
