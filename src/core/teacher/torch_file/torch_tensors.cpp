@@ -183,7 +183,9 @@ class TorchTensorFinder {
       tensor.strides = *std::move(row_major);  // nothing lies at those of the file
       return {};
     }
-    if (!fits || extent > held - offset) fail("lies outside its storage: truncated or hostile");
+    if (!fits || extent > held - offset) {
+      fail("lies outside its storage, or its shape overflows: truncated or hostile");
+    }
     if (count > std::max(held, kMaxExpandedElements)) {
       fail("repeats its elements " + std::to_string(count / held) + " times",
            "save it with .contiguous(), or leave it out");
