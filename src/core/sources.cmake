@@ -20,6 +20,7 @@ fakescore_add_unit(fakescore_objects core_teacher
   core/teacher/checkpoint_index.cpp
   core/teacher/checkpoint_teacher.cpp
   core/teacher/file_text.cpp
+  core/teacher/json_events.cpp
   core/teacher/key_rule.cpp
   core/teacher/mapped_file.cpp
   core/teacher/memory_teacher.cpp

@@ -32,9 +32,10 @@ class Header {
     check(name, tensor);
     const size_t end = offset_ + tensor.nbytes();
     append(name,
-           nlohmann::ordered_json{{"dtype", *detail::safetensors_dtype_name(tensor.scalar_type())},
-                                  {"shape", tensor.sizes().vec()},
-                                  {"data_offsets", {offset_, end}}}
+           nlohmann::ordered_json{
+               {"dtype", *detail::safetensors_dtype_name(tensor.scalar_type())},
+               {"shape", *detail::safetensors_shape(tensor.scalar_type(), tensor.sizes())},
+               {"data_offsets", {offset_, end}}}
                .dump());
     offset_ = end;
   }
@@ -47,7 +48,8 @@ class Header {
 
  private:
   void check(const std::string& name, const at::Tensor& tensor) {
-    if (!tensor.is_cpu() || !detail::safetensors_dtype_name(tensor.scalar_type())) {
+    if (!tensor.is_cpu() || !detail::safetensors_dtype_name(tensor.scalar_type()) ||
+        !detail::safetensors_shape(tensor.scalar_type(), tensor.sizes())) {
       detail::throw_teacher_error(path_, name,
                                   std::string("a ") + c10::toString(tensor.scalar_type()) +
                                       " tensor on " + tensor.device().str() +
