@@ -19,6 +19,7 @@ fakescore_add_unit(fakescore_objects core_teacher
   core/teacher/checkpoint_folder.cpp
   core/teacher/checkpoint_index.cpp
   core/teacher/checkpoint_teacher.cpp
+  core/teacher/file_numbers.cpp
   core/teacher/file_text.cpp
   core/teacher/json_events.cpp
   core/teacher/key_rule.cpp
@@ -33,6 +34,7 @@ fakescore_add_unit(fakescore_objects core_teacher
   core/teacher/teacher_source.cpp)
 fakescore_add_unit(fakescore_objects core_teacher_dcp
   core/teacher/dcp/chunk_files.cpp
+  core/teacher/dcp/dcp_fields.cpp
   core/teacher/dcp/dcp_metadata.cpp
   core/teacher/dcp/key_choice.cpp
   core/teacher/dcp/open_distributed.cpp
