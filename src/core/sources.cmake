@@ -45,13 +45,21 @@ fakescore_add_unit(fakescore_objects core_teacher_dcp
 fakescore_add_unit(fakescore_objects core_teacher_torch_file
   core/teacher/pickle/pickle_arena.cpp
   core/teacher/pickle/pickle_machine.cpp
+  core/teacher/pickle/pickle_nesting.cpp
+  core/teacher/pickle/pickle_objects.cpp
   core/teacher/pickle/read_pickle.cpp
+  core/teacher/torch_file/foreign_search.cpp
   core/teacher/torch_file/state_dict.cpp
+  core/teacher/torch_file/state_dict_keys.cpp
   core/teacher/torch_file/torch_archive.cpp
+  core/teacher/torch_file/torch_classes.cpp
+  core/teacher/torch_file/torch_dicts.cpp
   core/teacher/torch_file/torch_file.cpp
   core/teacher/torch_file/torch_globals.cpp
   core/teacher/torch_file/torch_records.cpp
+  core/teacher/torch_file/torch_storages.cpp
   core/teacher/torch_file/torch_tensor.cpp
+  core/teacher/torch_file/torch_tensors.cpp
   core/teacher/torch_file/zip_directory.cpp)
 if(FAKESCORE_HAVE_CUDA)
   fakescore_add_unit(fakescore_cuda_objects core_cuda
