@@ -5,27 +5,84 @@ set(FAKESCORE_TEST_ENVIRONMENT "OMP_NUM_THREADS=1" "OMPI_ALLOW_RUN_AS_ROOT=1" "O
     "ASAN_OPTIONS=detect_leaks=1:allocator_may_return_null=1"
     "LSAN_OPTIONS=suppressions='${PROJECT_SOURCE_DIR}/tests/support/lsan.supp':print_suppressions=0")
 
-# A test executable: fakescore_add_test_executable(name SOURCES ... [LIBRARIES ...])
-function(fakescore_add_test_executable target)
-  cmake_parse_arguments(ARG "" "" "SOURCES;LIBRARIES" ${ARGN})
-  add_executable(${target} ${ARG_SOURCES})
+# What every test source is compiled with. Test code is not optimised, which takes a third off its
+# compile time; what it tests is.
+function(fakescore_configure_test target)
   fakescore_configure_target(${target})
+  target_compile_options(${target} PRIVATE -O0)
   target_include_directories(${target} PRIVATE ${PROJECT_SOURCE_DIR}/tests
                                                ${PROJECT_SOURCE_DIR}/src)
   target_compile_definitions(${target} PRIVATE
     FAKESCORE_TEST_DATA="${PROJECT_SOURCE_DIR}/tests/data"
     FAKESCORE_SOURCE_DIR="${PROJECT_SOURCE_DIR}")
-  target_link_libraries(${target} PRIVATE fakescore::fakescore GTest::gmock ${ARG_LIBRARIES})
-  target_precompile_headers(${target} REUSE_FROM fakescore_test_pch)
 endfunction()
 
-# A plain GoogleTest executable as one ctest entry.
-function(fakescore_add_test name)
-  cmake_parse_arguments(ARG "" "TIMEOUT" "SOURCES;LIBRARIES;LABELS" ${ARGN})
-  fakescore_add_test_executable(${name} SOURCES ${ARG_SOURCES}
-                                LIBRARIES GTest::gtest_main ${ARG_LIBRARIES})
-  add_test(NAME ${name} COMMAND ${name})
-  fakescore_test_properties(${name} "${ARG_LABELS}" "${ARG_TIMEOUT}")
+# An executable of test code: fakescore_add_test_executable(name SOURCES ... [LIBRARIES ...])
+function(fakescore_add_test_executable target)
+  cmake_parse_arguments(ARG "" "" "SOURCES;LIBRARIES" ${ARGN})
+  add_executable(${target} ${ARG_SOURCES})
+  fakescore_configure_test(${target})
+  target_link_libraries(${target} PRIVATE fakescore::fakescore GTest::gmock ${ARG_LIBRARIES})
+endfunction()
+
+# A GoogleTest program of many sources, each of which is a ctest entry of its own, named like its
+# file, and runs the suites of that file alone. It links what LIBRARIES has (the library's objects,
+# for tests of what it hides) or libfakescore.so.
+# fakescore_add_test_program(name [LIBRARIES ...]), then fakescore_add_tests for its sources.
+function(fakescore_add_test_program program)
+  cmake_parse_arguments(ARG "" "" "LIBRARIES" ${ARGN})
+  if(NOT ARG_LIBRARIES)
+    set(ARG_LIBRARIES fakescore::fakescore)
+  endif()
+  add_executable(${program})
+  fakescore_configure_test(${program})
+  target_link_libraries(${program} PRIVATE ${ARG_LIBRARIES} GTest::gmock GTest::gtest_main)
+endfunction()
+
+# fakescore_add_tests(program UNIT unit SOURCES ... LABELS ... [TIMEOUT seconds]): the sources are
+# compiled as one unit; those without tests are helpers of the others.
+function(fakescore_add_tests program)
+  cmake_parse_arguments(ARG "" "UNIT;TIMEOUT" "SOURCES;LABELS" ${ARGN})
+  fakescore_add_unit(${program} ${ARG_UNIT} ${ARG_SOURCES})
+  foreach(source ${ARG_SOURCES})
+    if(source MATCHES "_test\\.cpp$")
+      get_filename_component(name ${source} NAME_WE)
+      fakescore_suites_of(filter ${program} ${source})
+      add_test(NAME ${name} COMMAND ${program} --gtest_filter=${filter})
+      fakescore_test_properties(${name} "${ARG_LABELS}" "${ARG_TIMEOUT}")
+    endif()
+  endforeach()
+endfunction()
+
+# The --gtest_filter of the suites of some sources. fakescore_check_suites looks for what none has.
+function(fakescore_suites_of variable program)
+  set(filter "")
+  foreach(source ${ARGN})
+    set_property(DIRECTORY APPEND PROPERTY CMAKE_CONFIGURE_DEPENDS ${source})
+    file(READ ${source} text)
+    string(REGEX MATCHALL "\nTEST(_F|_P)?\\([A-Za-z0-9_]+" suites "${text}")
+    list(TRANSFORM suites REPLACE ".*\\(" "")
+    list(REMOVE_DUPLICATES suites)
+    if(NOT suites)
+      message(FATAL_ERROR "${source} has no test")
+    endif()
+    foreach(suite ${suites})
+      list(APPEND filter ${suite}.* */${suite}.*)
+    endforeach()
+  endforeach()
+  list(JOIN filter ":" filter)
+  set_property(GLOBAL APPEND PROPERTY FAKESCORE_SUITES_${program} ${filter})
+  set(${variable} ${filter} PARENT_SCOPE)
+endfunction()
+
+# Registers the entry PROGRAM.suites, which fails where the program has a test that no entry runs or
+# an entry has a test that another has.
+function(fakescore_check_suites program label)
+  get_property(filters GLOBAL PROPERTY FAKESCORE_SUITES_${program})
+  add_test(NAME ${program}.suites
+           COMMAND ${PROJECT_SOURCE_DIR}/tests/support/check_suites $<TARGET_FILE:${program}>
+                   ${filters})
+  fakescore_test_properties(${program}.suites ${label} 60)
 endfunction()
 
 function(fakescore_test_properties name labels timeout)
@@ -56,54 +113,50 @@ function(fakescore_define_launchers target)
   endif()
 endfunction()
 
-# One test source in every world: threads over local and over a store, processes under mpirun and
-# torchrun. fakescore_add_world_test(name SOURCES ... [LIBRARIES ...])
-function(fakescore_add_world_test name)
-  cmake_parse_arguments(ARG "" "" "SOURCES;LIBRARIES" ${ARGN})
-  add_library(${name}_objects OBJECT ${ARG_SOURCES})
-  fakescore_configure_target(${name}_objects)
-  target_include_directories(${name}_objects PRIVATE ${PROJECT_SOURCE_DIR}/tests
-                                                     ${PROJECT_SOURCE_DIR}/src)
-  target_compile_definitions(${name}_objects PRIVATE
-    FAKESCORE_TEST_DATA="${PROJECT_SOURCE_DIR}/tests/data"
-    FAKESCORE_SOURCE_DIR="${PROJECT_SOURCE_DIR}")
-  target_link_libraries(${name}_objects PRIVATE fakescore::fakescore GTest::gmock ${ARG_LIBRARIES})
-  target_precompile_headers(${name}_objects REUSE_FROM fakescore_test_pch)
-  foreach(kind local process)
-    if(NOT TARGET fakescore_${kind}_main)
-      add_library(fakescore_${kind}_main OBJECT ${PROJECT_SOURCE_DIR}/tests/support/${kind}_main.cpp)
-      if(kind STREQUAL process)
-        target_sources(fakescore_process_main PRIVATE
-                       ${PROJECT_SOURCE_DIR}/tests/support/job_rank.cpp)
+# The programs of the world tests: threads over local and over a store, and processes under mpirun and
+# torchrun, of the same objects. fakescore_add_world_programs(name UNIT unit SOURCES ... [LIBRARIES ...])
+function(fakescore_add_world_programs name)
+  cmake_parse_arguments(ARG "" "UNIT" "SOURCES;LIBRARIES" ${ARGN})
+  add_library(${name}_objects OBJECT)
+  fakescore_configure_test(${name}_objects)
+  fakescore_add_unit(${name}_objects ${ARG_UNIT} ${ARG_SOURCES})
+  target_link_libraries(${name}_objects PUBLIC fakescore::fakescore GTest::gmock ${ARG_LIBRARIES})
+  # Objects of what an object library links do not reach a program through it.
+  fakescore_add_test_executable(${name}_local SOURCES support/local_main.cpp
+                                LIBRARIES ${name}_objects ${ARG_LIBRARIES})
+  fakescore_add_test_executable(${name}_process
+    SOURCES support/process_main.cpp support/job_rank.cpp LIBRARIES ${name}_objects ${ARG_LIBRARIES})
+endfunction()
+
+# Sources of these programs as entries of every world: fakescore_add_world_tests(name SOURCES...).
+# Each is named like its file.
+function(fakescore_add_world_tests program)
+  foreach(source ${ARGN})
+    get_filename_component(name ${source} NAME_WE)
+    fakescore_suites_of(filter ${program}_local ${source})
+    foreach(ranks 1 2 3 4)
+      fakescore_add_world_entry(${name}.local.${ranks} ${ranks} local
+        $<TARGET_FILE:${program}_local> --gtest_filter=${filter})
+      if(NOT ranks EQUAL 3)
+        fakescore_add_world_entry(${name}.store.${ranks} ${ranks} store
+          $<TARGET_FILE:${program}_local> --gtest_filter=${filter})
       endif()
-      fakescore_configure_target(fakescore_${kind}_main)
-      target_include_directories(fakescore_${kind}_main PRIVATE ${PROJECT_SOURCE_DIR}/tests
-                                                                ${PROJECT_SOURCE_DIR}/src)
-      target_link_libraries(fakescore_${kind}_main PRIVATE fakescore::fakescore GTest::gmock)
-      target_precompile_headers(fakescore_${kind}_main REUSE_FROM fakescore_test_pch)
-    endif()
-    add_executable(${name}_${kind} $<TARGET_OBJECTS:${name}_objects>
-                                   $<TARGET_OBJECTS:fakescore_${kind}_main>)
-    set_target_properties(${name}_${kind} PROPERTIES LINKER_LANGUAGE CXX)
-    target_link_libraries(${name}_${kind} PRIVATE fakescore::fakescore GTest::gmock
-                                                  ${ARG_LIBRARIES})
-    if(FAKESCORE_SANITIZE)
-      target_link_options(${name}_${kind} PRIVATE -fsanitize=${FAKESCORE_SANITIZE})
-    endif()
+    endforeach()
+    fakescore_add_process_entries(${name} ${program} "1;2;3;4" ${filter})
   endforeach()
-  foreach(ranks 1 2 3 4)
-    fakescore_add_world_entry(${name}.local.${ranks} ${ranks} local $<TARGET_FILE:${name}_local>)
-    if(NOT ranks EQUAL 3)
-      fakescore_add_world_entry(${name}.store.${ranks} ${ranks} store $<TARGET_FILE:${name}_local>)
-    endif()
-    if(FAKESCORE_WITH_MPI)
+endfunction()
+
+# The entries under mpirun, with each number of ranks, and under torchrun.
+function(fakescore_add_process_entries name program world_sizes filter)
+  if(FAKESCORE_WITH_MPI)
+    foreach(ranks ${world_sizes})
       fakescore_add_world_entry(${name}.mpi.${ranks} ${ranks} mpi "${MPIEXEC_EXECUTABLE}"
-        --oversubscribe -n ${ranks} $<TARGET_FILE:${name}_process>)
-    endif()
-  endforeach()
+        --oversubscribe -n ${ranks} $<TARGET_FILE:${program}_process> --gtest_filter=${filter})
+    endforeach()
+  endif()
   if(FAKESCORE_TEST_TORCHRUN)
     fakescore_add_world_entry(${name}.torchrun.2 2 torchrun "${FAKESCORE_TORCHRUN}" --standalone
-      --no-python --nproc-per-node 2 $<TARGET_FILE:${name}_process>)
+      --no-python --nproc-per-node 2 $<TARGET_FILE:${program}_process> --gtest_filter=${filter})
   endif()
 endfunction()
 

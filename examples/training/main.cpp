@@ -3,6 +3,7 @@
 // loss falls.
 
 #include <mpi.h>
+#include <torch/torch.h>
 
 #include <fakescore/fakescore.hpp>
 #include <iostream>

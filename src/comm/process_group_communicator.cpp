@@ -16,7 +16,7 @@ namespace {
 using detail::Deadline;
 
 /// A broadcast that the group has begun.
-struct Bulk {
+struct GroupBulk {
   std::string what;
   std::vector<at::Tensor> buffers;
   c10::intrusive_ptr<c10d::Work> work;
@@ -36,25 +36,25 @@ class ProcessGroupCommunicator : public detail::ControlledCommunicator {
     static_cast<void>(std::make_unique<decltype(in_flight_)>(std::move(in_flight_)).release());
   }
 
-  void finish(const std::shared_ptr<Bulk>& bulk);
+  void finish(const std::shared_ptr<GroupBulk>& bulk);
 
  private:
   std::unique_ptr<PendingBroadcast> start_bulk(const at::Tensor& buffer, int root,
                                                const std::string& what) override;
-  void begin(const std::shared_ptr<Bulk>& bulk, int root);
+  void begin(const std::shared_ptr<GroupBulk>& bulk, int root);
   void poll_in_time(const std::string& what, const std::function<bool()>& is_done);
   void break_data_plane(const std::string& reason) noexcept override;
 
   c10::intrusive_ptr<c10d::ProcessGroup> group_;
   AdoptOptions options_;
   bool aborted_ = false;
-  std::list<std::shared_ptr<Bulk>> in_flight_;
+  std::list<std::shared_ptr<GroupBulk>> in_flight_;
   detail::SideThread thread_;
 };
 
 class ProcessGroupBroadcast : public PendingBroadcast {
  public:
-  ProcessGroupBroadcast(ProcessGroupCommunicator& communicator, std::shared_ptr<Bulk> bulk)
+  ProcessGroupBroadcast(ProcessGroupCommunicator& communicator, std::shared_ptr<GroupBulk> bulk)
       : communicator_(communicator), bulk_(std::move(bulk)) {}
   void wait() override {
     if (bulk_) communicator_.finish(bulk_);
@@ -63,14 +63,14 @@ class ProcessGroupBroadcast : public PendingBroadcast {
 
  private:
   ProcessGroupCommunicator& communicator_;
-  std::shared_ptr<Bulk> bulk_;
+  std::shared_ptr<GroupBulk> bulk_;
 };
 
 std::unique_ptr<PendingBroadcast> ProcessGroupCommunicator::start_bulk(const at::Tensor& buffer,
                                                                        int root,
                                                                        const std::string& what) {
   if (buffer.numel() == 0) return std::make_unique<ProcessGroupBroadcast>(*this, nullptr);
-  auto bulk = std::make_shared<Bulk>(Bulk{what, {buffer}, {}});
+  auto bulk = std::make_shared<GroupBulk>(GroupBulk{what, {buffer}, {}});
   in_flight_.push_back(bulk);
   try {
     begin(bulk, root);
@@ -85,7 +85,7 @@ std::unique_ptr<PendingBroadcast> ProcessGroupCommunicator::start_bulk(const at:
 }
 
 /// A group makes its connections with its first broadcast, and waits there for a lost peer.
-void ProcessGroupCommunicator::begin(const std::shared_ptr<Bulk>& bulk, int root) {
+void ProcessGroupCommunicator::begin(const std::shared_ptr<GroupBulk>& bulk, int root) {
   c10d::BroadcastOptions options;
   options.rootRank = root;
   options.timeout = timeout();
@@ -112,7 +112,7 @@ void ProcessGroupCommunicator::poll_in_time(const std::string& what,
       what);
 }
 
-void ProcessGroupCommunicator::finish(const std::shared_ptr<Bulk>& bulk) {
+void ProcessGroupCommunicator::finish(const std::shared_ptr<GroupBulk>& bulk) {
   require_healthy();
   try {
     poll_in_time(bulk->what, [&] { return bulk->work->isCompleted(); });

@@ -1,4 +1,4 @@
-target_sources(fakescore PRIVATE
+fakescore_add_unit(fakescore_objects comm
   comm/communicator.cpp
   comm/controlled_communicator.cpp
   comm/launch_env.cpp
@@ -9,27 +9,21 @@ target_sources(fakescore PRIVATE
   comm/staged_communicator.cpp
   comm/step.cpp
   comm/store_communicator.cpp
-  comm/store_frame.cpp
-)
+  comm/store_frame.cpp)
 if(FAKESCORE_WITH_MPI)
-  set(FAKESCORE_MPI_SOURCES comm/mpi_communicator.cpp comm/mpi_session.cpp)
-  target_sources(fakescore PRIVATE ${FAKESCORE_MPI_SOURCES})
-  # Only these files see MPI's include path, so that every other object is the same without MPI.
-  set_source_files_properties(${FAKESCORE_MPI_SOURCES} PROPERTIES
-    INCLUDE_DIRECTORIES "${MPI_CXX_INCLUDE_DIRS}"
-    COMPILE_DEFINITIONS "OMPI_SKIP_MPICXX;MPICH_SKIP_MPICXX")
-  target_link_libraries(fakescore PRIVATE $<LINK_ONLY:MPI::MPI_CXX>)
+  fakescore_add_unit(fakescore_mpi_objects comm_mpi
+    comm/mpi_communicator.cpp
+    comm/mpi_session.cpp)
 else()
-  target_sources(fakescore PRIVATE comm/mpi_stub.cpp)
+  target_sources(fakescore_objects PRIVATE comm/mpi_stub.cpp)
 endif()
 if(FAKESCORE_HAVE_CUDA)
-  target_sources(fakescore PRIVATE
+  fakescore_add_unit(fakescore_cuda_objects comm_nccl
     comm/nccl/adopt_nccl.cpp
     comm/nccl/nccl_communicator.cpp
     comm/nccl/nccl_link.cpp
     comm/nccl/nccl_setup.cpp
-    comm/nccl/nccl_watch.cpp
-  )
+    comm/nccl/nccl_watch.cpp)
 else()
-  target_sources(fakescore PRIVATE comm/nccl/no_nccl.cpp)
+  target_sources(fakescore_objects PRIVATE comm/nccl/no_nccl.cpp)
 endif()

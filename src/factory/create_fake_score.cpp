@@ -21,13 +21,13 @@
 namespace fakescore {
 namespace {
 
-constexpr const char* kPhase = "create_fake_score";
+constexpr const char* kCopyPhase = "create_fake_score";
 constexpr const char* kFsdpMark = "_fsdp_wrapped_module";
 
 void check_not_sharded(const std::string& name) {
   if (name.find(kFsdpMark) == std::string::npos) return;
   throw_error(
-      {ErrorCode::kConfig, -1, kPhase, name,
+      {ErrorCode::kConfig, -1, kCopyPhase, name,
        "the teacher is FSDP-wrapped: a deep copy would copy this rank's shard",
        "call create_fake_score_meta with a builder of the unwrapped module and a "
        "TeacherSource (the checkpoint's path, or the gathered state dict), or pass deep_copy "
@@ -42,7 +42,7 @@ std::shared_ptr<torch::nn::Module> clone_structure(const torch::nn::Module& teac
   try {
     return teacher.clone();
   } catch (const c10::Error& error) {
-    throw_error({ErrorCode::kBuild, -1, kPhase, type_name(teacher),
+    throw_error({ErrorCode::kBuild, -1, kCopyPhase, type_name(teacher),
                  std::string("cannot be cloned: ") + detail::describe(error),
                  "pass FakeScoreOptions::build, a callable that makes the module, or derive the "
                  "class from torch::nn::Cloneable"});
@@ -78,7 +78,7 @@ void check_same_names(const std::vector<ModuleTensor>& from, const std::vector<M
   bool equal = from.size() == to.size();
   for (size_t i = 0; equal && i < from.size(); ++i) equal = from[i].name == to[i].name;
   if (equal) return;
-  throw_error({ErrorCode::kBuild, -1, kPhase, type,
+  throw_error({ErrorCode::kBuild, -1, kCopyPhase, type,
                "its copy has other parameters or buffers than the teacher",
                "let reset(), or FakeScoreOptions::build, register what the teacher registers"});
 }
@@ -180,7 +180,7 @@ std::shared_ptr<torch::nn::Module> create_fake_score(
     const std::shared_ptr<torch::nn::Module>& teacher, const FakeScoreOptions& options) {
   const detail::TrainableTensors trainable;
   if (!teacher) {
-    throw_error({ErrorCode::kConfig, -1, kPhase, "teacher", "is null", "pass a module"});
+    throw_error({ErrorCode::kConfig, -1, kCopyPhase, "teacher", "is null", "pass a module"});
   }
   if (!options.deep_copy) {
     make_trainable(*teacher);

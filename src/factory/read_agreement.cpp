@@ -12,7 +12,7 @@ namespace {
 
 using nlohmann::json;
 
-constexpr const char* kPhase = "plan";
+constexpr const char* kAgreementPhase = "plan";
 
 /// Of names, dtypes and sizes, in order: key maps, which are code, may differ between ranks.
 Digest digest_of_names(const Teacher& teacher) {
@@ -70,7 +70,7 @@ std::string first_difference(const Teacher& teacher, const std::string& describe
 
 /// Whether all ranks run on one machine; where the kernel does not say, they do not.
 bool on_one_host(Communicator& communicator) {
-  const auto hosts = communicator.all_gather(host_id(), kPhase);
+  const auto hosts = communicator.all_gather(host_id(), kAgreementPhase);
   return !hosts.front().empty() && std::set<std::string>(hosts.begin(), hosts.end()).size() == 1;
 }
 
@@ -93,7 +93,7 @@ void ReadAgreement::try_open(const TeacherSource& source, std::unique_ptr<Teache
     teacher = source.open();
   } catch (...) {
     const ErrorInfo info =
-        describe_current_exception(communicator_.rank(), kPhase, ErrorCode::kTeacher);
+        describe_current_exception(communicator_.rank(), kAgreementPhase, ErrorCode::kTeacher);
     problem_ = info.subject + ' ' + info.message;
   }
 }
@@ -101,10 +101,10 @@ void ReadAgreement::try_open(const TeacherSource& source, std::unique_ptr<Teache
 ReadDecision ReadAgreement::decide(const TeacherSource& source, std::unique_ptr<Teacher>& teacher) {
   if (root_alone_) return {TeacherRead::kRoot, reason_};
   const std::string files = communicator_.broadcast_message(
-      is_root() ? describe_files(*teacher) : "", options_.root, kPhase);
+      is_root() ? describe_files(*teacher) : "", options_.root, kAgreementPhase);
   if (files.empty()) problem_ = "has the teacher in memory";
   if (problem_.empty()) problem_ = first_difference(*teacher, files);
-  const auto problems = communicator_.all_gather(problem_, kPhase);
+  const auto problems = communicator_.all_gather(problem_, kAgreementPhase);
   // What the root says concerns all ranks, so its problem comes first.
   for (size_t i = 0; i < problems.size(); ++i) {
     const size_t rank = (static_cast<size_t>(options_.root) + i) % problems.size();
@@ -112,7 +112,7 @@ ReadDecision ReadAgreement::decide(const TeacherSource& source, std::unique_ptr<
     if (!is_root()) teacher.reset();
     const std::string reason = "rank " + std::to_string(rank) + ' ' + problems[rank];
     if (options_.read == TeacherRead::kAuto) return {TeacherRead::kRoot, reason};
-    throw_error({ErrorCode::kTeacher, static_cast<int>(rank), kPhase, source.description(),
+    throw_error({ErrorCode::kTeacher, static_cast<int>(rank), kAgreementPhase, source.description(),
                  "cannot be read by every rank: " + reason,
                  "put the same files where every rank sees them, or let the root read alone"});
   }

@@ -1,4 +1,4 @@
-target_sources(fakescore PRIVATE
+fakescore_add_unit(fakescore_objects factory
   factory/cast_module.cpp
   factory/create_fake_score.cpp
   factory/create_fake_score_meta.cpp
@@ -13,5 +13,4 @@ target_sources(fakescore PRIVATE
   factory/meta_structure.cpp
   factory/placement.cpp
   factory/plan_fake_score.cpp
-  factory/read_agreement.cpp
-)
+  factory/read_agreement.cpp)

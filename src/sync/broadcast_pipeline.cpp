@@ -1,6 +1,7 @@
 #include "sync/broadcast_pipeline.hpp"
 
 #include <ATen/Functions.h>
+#include <ATen/core/grad_mode.h>
 #include <ATen/ops/from_blob.h>
 
 #include <algorithm>

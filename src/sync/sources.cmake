@@ -1,4 +1,4 @@
-target_sources(fakescore PRIVATE
+fakescore_add_unit(fakescore_objects sync
   sync/agreement.cpp
   sync/broadcast_pipeline.cpp
   sync/bucket_plan.cpp
@@ -9,5 +9,4 @@ target_sources(fakescore PRIVATE
   sync/populate.cpp
   sync/run_agreed.cpp
   sync/sync_module_states.cpp
-  sync/verify.cpp
-)
+  sync/verify.cpp)

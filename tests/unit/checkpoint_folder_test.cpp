@@ -19,7 +19,7 @@ using ::testing::HasSubstr;
 using testing::TempFolder;
 namespace fs = std::filesystem;
 
-const fs::path kFiles = fs::path(FAKESCORE_TEST_DATA) / "torch";
+const fs::path kFolders = fs::path(FAKESCORE_TEST_DATA) / "torch";
 
 class CheckpointFolder : public ::testing::Test {
  protected:
@@ -125,7 +125,7 @@ TEST_F(CheckpointFolder, OptionsOfFoldersAreRefusedForAFile) {
 }
 
 TEST_F(CheckpointFolder, ShardsOfTorchAreReadThroughTheirIndex) {
-  for (const auto& entry : fs::directory_iterator(kFiles / "sharded_bin")) {
+  for (const auto& entry : fs::directory_iterator(kFolders / "sharded_bin")) {
     fs::copy(entry.path(), folder_ / entry.path().filename().string());
   }
   EXPECT_EQ(found(), "a");

@@ -25,7 +25,7 @@ using ::testing::HasSubstr;
 using testing::TempFolder;
 namespace fs = std::filesystem;
 
-const fs::path kFiles = fs::path(FAKESCORE_TEST_DATA) / "torch";
+const fs::path kIntactFiles = fs::path(FAKESCORE_TEST_DATA) / "torch";
 using Records = std::map<std::string, std::string>;
 
 void write_archive(const fs::path& path, const std::string& pickle, const Records& records = {},
@@ -62,7 +62,7 @@ std::string tensor_pickle(const std::string& storage_size, const std::string& of
          "\x89}tRs."s;
 }
 
-std::string error_of(const fs::path& path) {
+std::string open_error(const fs::path& path) {
   return testing::error_of<TeacherError>([&] {
     const auto teacher = TeacherSource::path(path).open();
     for (size_t i = 0; i < teacher->tensors().size(); ++i) teacher->read(i).contiguous();
@@ -73,7 +73,7 @@ std::string error_of_archive(const std::string& pickle, const Records& records =
                              bool compress = false) {
   const TempFolder folder;
   write_archive(folder / "hostile.pt", pickle, records, compress);
-  return error_of(folder / "hostile.pt");
+  return open_error(folder / "hostile.pt");
 }
 
 struct HostilePickle {
@@ -253,7 +253,7 @@ TEST(HostileArchives, AreRefusedWithTheirReason) {
   caffe2::serialize::PyTorchStreamWriter writer((folder / "other.zip").string());
   writer.writeRecord("readme", "x", 1);
   writer.writeEndOfFile();
-  EXPECT_THAT(error_of(folder / "other.zip"), HasSubstr("none of torch.save"));
+  EXPECT_THAT(open_error(folder / "other.zip"), HasSubstr("none of torch.save"));
 }
 
 /// Each is quick, or refused before it takes long: in pairs, these are ten thousand million.
@@ -310,7 +310,7 @@ TEST(HostileArchives, TheDirectoryIsFoundWithAndWithoutZip64) {
   const std::string whole = file_content(folder / "whole.pt");
   const auto error_of_content = [&](const std::string& content) {
     std::ofstream(folder / "other.pt", std::ios::binary) << content;
-    return error_of(folder / "other.pt");
+    return open_error(folder / "other.pt");
   };
   EXPECT_EQ(error_of_content(whole), "no error");
   EXPECT_EQ(error_of_content(replaced(whole, "PK\x06\x07", "none")), "no error");
@@ -380,13 +380,13 @@ class MutatedFiles : public ::testing::TestWithParam<const char*> {};
 TEST_P(MutatedFiles, AreReadOrRefused) {
   const TempFolder folder;
   const fs::path path = folder / "mutated.pt";
-  const std::string content = file_content(kFiles / GetParam());
+  const std::string content = file_content(kIntactFiles / GetParam());
   std::mt19937_64 random(17);
   size_t refused = 0;
   constexpr int kRuns = 800;
   for (int run = 0; run < kRuns; ++run) {
     std::ofstream(path, std::ios::binary) << mutated(content, random);
-    const std::string error = error_of(path);
+    const std::string error = open_error(path);
     ASSERT_THAT(error, ::testing::Not(HasSubstr("another class"))) << "run " << run;
     if (error != "no error") ++refused;
   }

@@ -306,7 +306,7 @@ struct NodeList {
 
 void PrintTo(const NodeList& nodes, std::ostream* stream) { *stream << nodes.list; }
 
-class FirstHost : public testing::TestWithParam<NodeList> {};
+class FirstHost : public ::testing::TestWithParam<NodeList> {};
 
 TEST_P(FirstHost, IsTheMaster) {
   const Values values = merged(slurm(), {{"SLURM_STEP_NODELIST", GetParam().list}});
@@ -315,17 +315,17 @@ TEST_P(FirstHost, IsTheMaster) {
 
 INSTANTIATE_TEST_SUITE_P(
     NodeLists, FirstHost,
-    testing::Values(NodeList{"OneHost", "gpu7", "gpu7"}, NodeList{"TwoHosts", "a,b", "a"},
-                    NodeList{"Range", "gpu[003-010,12]", "gpu003"},
-                    NodeList{"Numbers", "gpu[12,3-5]", "gpu12"},
-                    NodeList{"OneNumber", "gpu[8]", "gpu8"},
-                    NodeList{"HostThenRange", "login-1,gpu[1-2]", "login-1"},
-                    NodeList{"RangeThenHost", "gpu[1-2],login", "gpu1"},
-                    NodeList{"Suffix", "gpu[1-2]-ib.local,b", "gpu1-ib.local"},
-                    NodeList{"TwoRanges", "rack[2-3]node[05,07]", "rack2node05"}),
-    [](const testing::TestParamInfo<NodeList>& info) { return info.param.name; });
+    ::testing::Values(NodeList{"OneHost", "gpu7", "gpu7"}, NodeList{"TwoHosts", "a,b", "a"},
+                      NodeList{"Range", "gpu[003-010,12]", "gpu003"},
+                      NodeList{"Numbers", "gpu[12,3-5]", "gpu12"},
+                      NodeList{"OneNumber", "gpu[8]", "gpu8"},
+                      NodeList{"HostThenRange", "login-1,gpu[1-2]", "login-1"},
+                      NodeList{"RangeThenHost", "gpu[1-2],login", "gpu1"},
+                      NodeList{"Suffix", "gpu[1-2]-ib.local,b", "gpu1-ib.local"},
+                      NodeList{"TwoRanges", "rack[2-3]node[05,07]", "rack2node05"}),
+    [](const ::testing::TestParamInfo<NodeList>& info) { return info.param.name; });
 
-class MalformedNodeList : public testing::TestWithParam<NodeList> {};
+class MalformedNodeList : public ::testing::TestWithParam<NodeList> {};
 
 TEST_P(MalformedNodeList, IsAConfigError) {
   const Values values = merged(slurm(), {{"SLURM_STEP_NODELIST", GetParam().list}});
@@ -335,10 +335,10 @@ TEST_P(MalformedNodeList, IsAConfigError) {
 
 INSTANTIATE_TEST_SUITE_P(
     NodeLists, MalformedNodeList,
-    testing::Values(NodeList{"Unclosed", "gpu[003-010", ""}, NodeList{"Unopened", "gpu3]", ""},
-                    NodeList{"NothingInside", "gpu[]", ""}, NodeList{"NoFirst", "gpu[,3]", ""},
-                    NodeList{"NoHost", ",b", ""}),
-    [](const testing::TestParamInfo<NodeList>& info) { return info.param.name; });
+    ::testing::Values(NodeList{"Unclosed", "gpu[003-010", ""}, NodeList{"Unopened", "gpu3]", ""},
+                      NodeList{"NothingInside", "gpu[]", ""}, NodeList{"NoFirst", "gpu[,3]", ""},
+                      NodeList{"NoHost", ",b", ""}),
+    [](const ::testing::TestParamInfo<NodeList>& info) { return info.param.name; });
 
 TEST(Precedence, IsTorchrunOpenMpiPmiSlurm) {
   Values values = slurm();
@@ -522,15 +522,15 @@ std::vector<Malformed> malformed_values() {
   return table;
 }
 
-class MalformedVariable : public testing::TestWithParam<Malformed> {};
+class MalformedVariable : public ::testing::TestWithParam<Malformed> {};
 
 TEST_P(MalformedVariable, IsNamedWithItsValue) {
   const std::string message = config_error(GetParam().values);
   expect_names(message, {"variable " + GetParam().variable, "is \"" + GetParam().value + "\""});
 }
 
-INSTANTIATE_TEST_SUITE_P(Table, MalformedVariable, testing::ValuesIn(malformed_values()),
-                         [](const testing::TestParamInfo<Malformed>& info) {
+INSTANTIATE_TEST_SUITE_P(Table, MalformedVariable, ::testing::ValuesIn(malformed_values()),
+                         [](const ::testing::TestParamInfo<Malformed>& info) {
                            return info.param.name;
                          });
 

@@ -11,7 +11,7 @@
 namespace fakescore::testing {
 namespace {
 
-NamedTensors all_tensors(const torch::nn::Module& module) {
+NamedTensors tensors_of_plan(const torch::nn::Module& module) {
   NamedTensors tensors = named_tensors(module);
   for (const at::Tensor& member : plain_members(module)) {
     tensors.emplace_back("member " + std::to_string(tensors.size()), member);
@@ -43,8 +43,8 @@ TEST(RandomReplay, EqualsEagerInAnyOrder) {
     const auto build = [&] { return build_planned(plan); };
     const auto eager = build_eagerly(build, RandomMode::kPerOp, seed);
     const auto [module, tape] = build_on_meta(build, RandomMode::kPerOp, seed);
-    const NamedTensors got = all_tensors(*module);
-    const NamedTensors want = all_tensors(*eager);
+    const NamedTensors got = tensors_of_plan(*module);
+    const NamedTensors want = tensors_of_plan(*eager);
     RC_ASSERT(got.size() == want.size());
     if (got.empty()) return;
     materialise(got, *tape, order);

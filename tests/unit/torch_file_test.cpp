@@ -30,7 +30,7 @@ nlohmann::json expected_content() {
   return nlohmann::json::parse(file);
 }
 
-std::string error_of(const fs::path& path, TeacherPathOptions options = {}) {
+std::string refusal_of(const fs::path& path, TeacherPathOptions options = {}) {
   return testing::error_of<TeacherError>([&] { TeacherSource::path(path, options).open(); });
 }
 
@@ -156,7 +156,7 @@ struct Refusal {
 class TorchRefusal : public ::testing::TestWithParam<Refusal> {};
 
 TEST_P(TorchRefusal, NamesTheFileTheReasonAndWhatToDo) {
-  const std::string error = error_of(kFiles / GetParam().file, {GetParam().key, "", ""});
+  const std::string error = refusal_of(kFiles / GetParam().file, {GetParam().key, "", ""});
   EXPECT_THAT(error, HasSubstr(GetParam().file));
   for (const std::string& text : GetParam().texts) EXPECT_THAT(error, HasSubstr(text));
   EXPECT_FALSE(fs::exists("fakescore_ran_this"));
@@ -207,13 +207,13 @@ TEST(TorchFiles, OtherFormatsAreNamed) {
   std::ofstream(folder / "plain.pt") << "\x80\x04N.";
   std::ofstream(folder / "text.pt") << "some text that is no checkpoint";
   std::ofstream(folder / "cut.pt", std::ios::binary) << "PK\x03\x04";
-  EXPECT_THAT(error_of(folder / "old.pt"), HasSubstr("tar archive"));
-  EXPECT_THAT(error_of(folder / "plain.pt"), HasSubstr("a pickle, but none of torch.save"));
-  EXPECT_THAT(error_of(folder / "text.pt"), HasSubstr("neither a safetensors file"));
-  EXPECT_THAT(error_of(folder / "cut.pt"), HasSubstr("no whole archive of torch.save"));
+  EXPECT_THAT(refusal_of(folder / "old.pt"), HasSubstr("tar archive"));
+  EXPECT_THAT(refusal_of(folder / "plain.pt"), HasSubstr("a pickle, but none of torch.save"));
+  EXPECT_THAT(refusal_of(folder / "text.pt"), HasSubstr("neither a safetensors file"));
+  EXPECT_THAT(refusal_of(folder / "cut.pt"), HasSubstr("no whole archive of torch.save"));
   save_safetensors(folder / "named.pt", {{"x", torch::ones(2)}});  // known by its content
-  EXPECT_EQ(error_of(folder / "named.pt"), "no error");
-  EXPECT_THAT(error_of(folder / "named.pt", {"model", "", ""}), HasSubstr("has no key model"));
+  EXPECT_EQ(refusal_of(folder / "named.pt"), "no error");
+  EXPECT_THAT(refusal_of(folder / "named.pt", {"model", "", ""}), HasSubstr("has no key model"));
 }
 
 }  // namespace

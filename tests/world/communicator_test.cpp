@@ -1,6 +1,7 @@
 #include "fakescore/comm/communicator.hpp"
 
 #include <gtest/gtest.h>
+#include <torch/torch.h>
 
 #include "fakescore/core/error.hpp"
 #include "support/rank_environment.hpp"

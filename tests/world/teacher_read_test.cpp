@@ -25,7 +25,7 @@ using testing::only_on_root;
 using testing::run_on_every_rank;
 using testing::TempFolder;
 
-const fs::path kModels = fs::path(FAKESCORE_TEST_DATA) / "models";
+const fs::path kReadModels = fs::path(FAKESCORE_TEST_DATA) / "models";
 
 MetaResult load(Communicator& communicator, const TeacherSource& source, MetaOptions options) {
   const auto tensors = broadcast_teacher_tensors(source, communicator, options.root);
@@ -43,7 +43,7 @@ MetaOptions reading(TeacherRead read) {
 TEST(TeacherRead, EveryRankReadsWhatAllSeeOnOneHost) {
   for (const char* name : {"wan", "wan_sharded", "wan_bf16"}) {
     run_on_every_rank([&](Communicator& communicator) {
-      const auto source = TeacherSource::path(kModels / name);
+      const auto source = TeacherSource::path(kReadModels / name);
       for (const auto dtype : {std::optional<at::ScalarType>(), std::optional(at::kDouble)}) {
         MetaOptions options = reading(TeacherRead::kAuto);
         options.dtype = dtype;
@@ -87,7 +87,7 @@ TEST(TeacherRead, WhatTheTeacherLacksStillComesFromTheRoot) {
 TEST(TeacherRead, TheRootReadsWhereAnotherRankSeesNoFile) {
   run_on_every_rank([](Communicator& communicator) {
     if (communicator.world_size() == 1) GTEST_SKIP() << "needs a second rank";
-    const auto source = only_on_root(communicator, TeacherSource::path(kModels / "wan"));
+    const auto source = only_on_root(communicator, TeacherSource::path(kReadModels / "wan"));
     const MetaReport report = load(communicator, source, reading(TeacherRead::kAuto)).report;
     EXPECT_EQ(report.read, TeacherRead::kRoot);
     EXPECT_THAT(report.read_reason,
@@ -174,10 +174,10 @@ TEST(TeacherRead, ARankThatFailsWhileItReadsStopsAll) {
         throw std::runtime_error("no more");
     };
     EXPECT_THAT(error_of<InternalError>(
-                    [&] { load(communicator, TeacherSource::path(kModels / "wan"), options); }),
+                    [&] { load(communicator, TeacherSource::path(kReadModels / "wan"), options); }),
                 AllOf(HasSubstr("no more"), HasSubstr("rank " + std::to_string(bad) + " in move")));
     options.progress = {};
-    EXPECT_NO_THROW(load(communicator, TeacherSource::path(kModels / "wan"), options));
+    EXPECT_NO_THROW(load(communicator, TeacherSource::path(kReadModels / "wan"), options));
   });
 }
 
@@ -203,7 +203,7 @@ TEST(TeacherRead, MustBeTheSameOnEveryRank) {
     if (communicator.world_size() == 1) GTEST_SKIP() << "needs a second rank";
     const auto read = communicator.rank() == 0 ? TeacherRead::kAuto : TeacherRead::kRoot;
     EXPECT_THAT(error_of<MismatchError>([&] {
-                  load(communicator, TeacherSource::path(kModels / "wan"), reading(read));
+                  load(communicator, TeacherSource::path(kReadModels / "wan"), reading(read));
                 }),
                 HasSubstr("read="));
   });

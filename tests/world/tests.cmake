@@ -1,23 +1,19 @@
-fakescore_add_world_test(communicator_test SOURCES world/communicator_test.cpp)
-fakescore_add_world_test(sync_module_states_test SOURCES world/sync_module_states_test.cpp)
-fakescore_add_world_test(fake_score_meta_test SOURCES world/fake_score_meta_test.cpp
-                                                     world/fake_score_values_test.cpp
-                                                     world/fake_score_dtypes_test.cpp
-                                                     world/teacher_read_test.cpp)
-fakescore_add_world_test(random_modules_test
-  SOURCES world/random_modules_test.cpp support/checkpoint_plan.cpp support/expected_fake_score.cpp
+# Tests of whole jobs, in every kind of world.
+set(FAKESCORE_WORLD_TESTS
+  world/communicator_test.cpp
+  world/fake_score_dtypes_test.cpp
+  world/fake_score_meta_test.cpp
+  world/fake_score_values_test.cpp
+  world/random_modules_test.cpp
+  world/sync_module_states_test.cpp
+  world/teacher_read_test.cpp)
+fakescore_add_world_programs(world_test UNIT world
+  SOURCES ${FAKESCORE_WORLD_TESTS} world/memory_test.cpp support/checkpoint_plan.cpp
+          support/expected_fake_score.cpp
   LIBRARIES fakescore_plans nlohmann_json::nlohmann_json)
+fakescore_add_world_tests(world_test ${FAKESCORE_WORLD_TESTS})
 
 # Threads share their process's memory: this one knows processes only.
-fakescore_add_test_executable(memory_test_process
-  SOURCES world/memory_test.cpp $<TARGET_OBJECTS:fakescore_process_main>)
-if(FAKESCORE_WITH_MPI)
-  foreach(ranks 2 4)
-    fakescore_add_world_entry(memory_test.mpi.${ranks} ${ranks} mpi "${MPIEXEC_EXECUTABLE}"
-      --oversubscribe -n ${ranks} $<TARGET_FILE:memory_test_process>)
-  endforeach()
-endif()
-if(FAKESCORE_TORCHRUN)
-  fakescore_add_world_entry(memory_test.torchrun.2 2 torchrun "${FAKESCORE_TORCHRUN}" --standalone
-    --no-python --nproc-per-node 2 $<TARGET_FILE:memory_test_process>)
-endif()
+fakescore_suites_of(memory_suites world_test_local world/memory_test.cpp)
+fakescore_add_process_entries(memory_test world_test "2;4" ${memory_suites})
+fakescore_check_suites(world_test_local world)

@@ -16,7 +16,7 @@ namespace fakescore::detail {
 namespace {
 
 constexpr std::chrono::milliseconds kWatchInterval{5};
-constexpr std::chrono::microseconds kNap{100};
+constexpr std::chrono::microseconds kWatchNap{100};
 // A call that takes longer waits for a peer.
 constexpr std::chrono::milliseconds kLongCall{200};
 // Below the time that a destructor waits.
@@ -218,7 +218,7 @@ void NcclWatch::close(Lock& lock) {
   Deadline deadline(kFinalize);
   ncclResult_t state = ncclCommFinalize(comm);
   while (state == ncclInProgress && !deadline.passed()) {
-    std::this_thread::sleep_for(kNap);
+    std::this_thread::sleep_for(kWatchNap);
     if (ncclCommGetAsyncError(comm, &state) != ncclSuccess) state = ncclInternalError;
   }
   if (state == ncclSuccess) {

@@ -18,7 +18,7 @@ constexpr auto kEntryMagic = "PK\x01\x02"sv;
 constexpr size_t kEndBytes = 22;
 constexpr size_t kZip64LocatorBytes = 20;
 constexpr size_t kZip64EndBytes = 56;
-constexpr size_t kEntryBytes = 46;
+constexpr size_t kDirectoryEntryBytes = 46;
 /// The end record is followed by a comment of at most 64 KiB.
 constexpr size_t kSearchedBytes = size_t{1} << 17;
 
@@ -49,14 +49,14 @@ class ZipReader {
     budget_.charge_memory(rest.size(), kListsRecords);
     std::vector<ZipEntry> entries;
     for (uint64_t i = 0; i < directory.entries; ++i) {
-      if (!rest.starts_with(kEntryMagic) || rest.size() < kEntryBytes) refuse_entry();
+      if (!rest.starts_with(kEntryMagic) || rest.size() < kDirectoryEntryBytes) refuse_entry();
       const auto name_bytes = number<uint16_t>(rest, 28);
-      const size_t bytes =
-          kEntryBytes + name_bytes + number<uint16_t>(rest, 30) + number<uint16_t>(rest, 32);
+      const size_t bytes = kDirectoryEntryBytes + name_bytes + number<uint16_t>(rest, 30) +
+                           number<uint16_t>(rest, 32);
       if (bytes > rest.size()) refuse_entry();
       budget_.charge_memory(kReadEntryBytes, kListsRecords);
       budget_.charge_work(kReadEntrySteps + bytes / 4, kListsRecords);
-      entries.push_back({rest.substr(kEntryBytes, name_bytes), number<uint16_t>(rest, 10),
+      entries.push_back({rest.substr(kDirectoryEntryBytes, name_bytes), number<uint16_t>(rest, 10),
                          number<uint32_t>(rest, 24)});
       rest.remove_prefix(bytes);
     }
