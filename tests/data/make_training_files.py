@@ -124,6 +124,53 @@ def inside():
         "container": {"net": Config(weights())}}
 
 
+class Tagged(torch.Tensor):
+    pass
+
+
+class TaggedParameter(torch.nn.Parameter):
+    def __reduce_ex__(self, protocol):
+        return torch.Tensor.__reduce_ex__(self, protocol)
+
+
+class Halved(torch.Tensor):
+    """Holds half of its values: a tensor that wraps another."""
+    @staticmethod
+    def __new__(cls, half):
+        return torch.Tensor._make_wrapper_subclass(cls, half.shape, dtype=half.dtype)
+
+    def __init__(self, half):
+        self.half = half
+
+    @classmethod
+    def __torch_dispatch__(cls, function, types, arguments=(), named=None):
+        return function(*(2 * a.half if isinstance(a, Halved) else a for a in arguments), **(named or {}))
+
+
+def distributed_state_dict():
+    import torch.distributed
+    from torch.distributed.device_mesh import init_device_mesh
+    from torch.distributed.tensor import Shard, distribute_tensor
+    store = torch.distributed.HashStore()
+    torch.distributed.init_process_group("gloo", store=store, rank=0, world_size=1)
+    mesh = init_device_mesh("cpu", (1,))
+    return {"blocks.0.w": distribute_tensor(torch.ones(2, 3), mesh, [Shard(0)])}
+
+
+def classes():
+    """State dicts of tensors that are more than their elements, and what the remedies make of them."""
+    w, b = weights()["w"], weights()["b"]
+    distributed = distributed_state_dict()
+    states = {"dtensor": distributed, "subclass": {"w": w.as_subclass(Tagged)},
+              "parameter": {"w": TaggedParameter(w)}, "wrapper": {"w": Halved(w / 2)}}
+    for name, content in states.items():
+        torch.save(content, FOLDER / f"class_{name}.pt")
+    assert type(distributed["blocks.0.w"].full_tensor()) is torch.Tensor
+    remedied = {"w": states["parameter"]["w"].detach().as_subclass(torch.Tensor),
+                "b": b.as_subclass(Tagged).detach().as_subclass(torch.Tensor)}
+    torch.save(remedied, FOLDER / "remedied.pt")
+
+
 def main():
     numpy.random.seed(1)
     version = numpy.__version__.partition(".")[0]
@@ -133,6 +180,7 @@ def main():
         torch.save(plain(), FOLDER / f"plain_{protocol}.pt", pickle_protocol=protocol)
     for name, content in inside().items():
         torch.save(content, FOLDER / f"inside_{name}.pt")
+    classes()
 
 
 if __name__ == "__main__":
