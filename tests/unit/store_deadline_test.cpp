@@ -40,5 +40,34 @@ TEST(StoreCommunicator, GivesASlowStoreItsTimeEvenWhereChunksAreReadAlready) {
   peer.join();
 }
 
+/// Takes its time for every answer.
+class PacedStore : public c10d::HashStore {
+ public:
+  void wait(const std::vector<std::string>& keys,
+            const std::chrono::milliseconds& timeout) override {
+    constexpr std::chrono::milliseconds kPace(100);
+    std::this_thread::sleep_for(std::min(kPace, timeout));
+    if (timeout < kPace) C10_THROW_ERROR(DistStoreError, "too slow for this wait");
+    HashStore::wait(keys, timeout);
+  }
+};
+
+TEST(StoreCommunicator, ABroadcastMayTakeLongerThanTheTimeoutWhileItsChunksMove) {
+  constexpr int64_t kBytes = 12 << 20;  // at one chunk a pace, longer than the timeout
+  constexpr std::chrono::milliseconds kTimeout(800);
+  const auto store = c10::make_intrusive<PacedStore>();
+  auto root = make_store_communicator(store, 0, 2, "paced", std::chrono::seconds(30));
+  auto reader = make_store_communicator(store, 1, 2, "paced", std::chrono::seconds(30));
+  reader->set_timeout(kTimeout);
+  std::thread peer([&] {
+    EXPECT_NO_THROW(
+        root->start_broadcast(torch::ones({kBytes}, torch::kUInt8), 0, "weights")->wait());
+  });
+  const auto received = torch::zeros({kBytes}, torch::kUInt8);
+  EXPECT_NO_THROW(reader->start_broadcast(received, 0, "weights")->wait());
+  EXPECT_TRUE((received == 1).all().item<bool>());
+  peer.join();
+}
+
 }  // namespace
 }  // namespace fakescore
