@@ -75,8 +75,9 @@ class Build:
         write_if_changed(copy, unit)
         output = copy.with_suffix(".o")
         switch = pathlib.Path(__file__).with_name("switch.hpp")
-        # A unit may also depend on what others change: only what this writes is looked at.
-        if is_newer(output, [copy, switch, *(self.sources / file for file in held)]):
+        # The build's own object is newer where anything else that the unit depends on has changed.
+        if is_newer(output, [copy, switch, self.folder / command["output"],
+                             *(self.sources / file for file in held)]):
             return output
         words = shlex.split(command["command"])
         words[words.index("-o") + 1] = str(output)
@@ -96,7 +97,7 @@ class Build:
     def link(self, command, objects):
         library = self.scratch / "lib" / self.library.name
         library.parent.mkdir(parents=True, exist_ok=True)
-        if not is_newer(library, objects.values()):
+        if not is_newer(library, [self.folder / self.library, *objects.values()]):
             for output, copy in objects.items():
                 command = re.sub(rf"(?<![\w/.-]){re.escape(output)}(?![\w/.-])", str(copy), command)
             command = command.replace(f"-o {self.library}", f"-o {library}")
