@@ -33,25 +33,49 @@ class Build:
         if len(libraries) != 1:
             raise BuildError(f"{folder} holds no built libfakescore.so: build it first")
         self.library = libraries[0].relative_to(folder)
+        self.objects = {}  # an object of the build and the one that takes its place
+        self.programs = {}
 
     def build(self, sources):
-        """Compiles what depends on `sources`, {file: text}, and links; returns the library's
+        """Compiles what depends on `sources`, {file: text}, and links the library; returns its
         folder."""
         for file, text in sources.items():
             write_if_changed(self.sources / file, text)
-        link = self.ninja("commands", "-s", str(self.library)).strip().splitlines()[-1]
         commands = {entry["output"]: entry for entry in
                     json.loads((self.folder / "compile_commands.json").read_text())
                     if "output" in entry}
-        objects = {}
+        link = self.link_command(self.library)
         for output in dict.fromkeys(word for word in shlex.split(link) if word in commands):
             dependencies = self.dependencies(output)
             held = [file for file in sources if self.root / file in dependencies]
             if held:
-                objects[output] = self.compile(commands[output], held)
-        if not objects:
+                self.objects[output] = self.compile(commands[output], held)
+        if not self.objects:
             raise BuildError("nothing in the library depends on the table's files")
-        return self.link(link, objects)
+        library = self.link(self.library)
+        soname = re.search(r"-soname,(\S+)", link).group(1)
+        alias = library.with_name(soname)
+        if alias != library:
+            alias.unlink(missing_ok=True)
+            alias.symlink_to(library.name)
+        return library.parent
+
+    def program(self, path):
+        """The program of the build folder, or where it has the library's objects in it, as tests of
+        what the library hides do, one with the mutants."""
+        if path not in self.programs:
+            output = path.relative_to(self.folder)
+            linked = self.is_linked(output) and any(
+                word in self.objects for word in shlex.split(self.link_command(output)))
+            self.programs[path] = self.link(output) if linked else path
+        return self.programs[path]
+
+    def is_linked(self, output):
+        return subprocess.run(["ninja", "-C", self.folder, "-t", "query", str(output)],
+                              capture_output=True).returncode == 0
+
+    def link_command(self, output):
+        return self.ninja("commands", "-s", str(output)).strip().splitlines()[-1]
 
     def ninja(self, tool, *arguments):
         return subprocess.run(["ninja", "-C", self.folder, "-t", tool, *arguments], check=True,
@@ -94,17 +118,16 @@ class Build:
             raise BuildError(done.stderr)
         return output
 
-    def link(self, command, objects):
-        library = self.scratch / "lib" / self.library.name
-        library.parent.mkdir(parents=True, exist_ok=True)
-        if not is_newer(library, [self.folder / self.library, *objects.values()]):
-            for output, copy in objects.items():
-                command = re.sub(rf"(?<![\w/.-]){re.escape(output)}(?![\w/.-])", str(copy), command)
-            command = command.replace(f"-o {self.library}", f"-o {library}")
+    def link(self, output):
+        copy = self.scratch / output
+        copy.parent.mkdir(parents=True, exist_ok=True)
+        if not is_newer(copy, [self.folder / output, *self.objects.values()]):
+            command = self.link_command(output)
+            for original, changed in self.objects.items():
+                command = re.sub(rf"(?<![\w/.-]){re.escape(original)}(?![\w/.-])", str(changed),
+                                 command)
+            command = command.replace(f"-o {output} ", f"-o {copy} ")
+            # Steps after the link itself make links to the library: these are made by the caller.
+            command = re.sub(r"^: && (.*?) && .*$", r"\1", command)
             subprocess.run(command, shell=True, check=True, cwd=self.folder)
-        soname = re.search(r"-soname,(\S+)", command).group(1)
-        alias = library.with_name(soname)
-        if alias != library:
-            alias.unlink(missing_ok=True)
-            alias.symlink_to(library.name)
-        return library.parent
+        return copy

@@ -61,8 +61,10 @@ def end_descendants():
 
 
 class Trials:
-    def __init__(self, folder, library):
-        self.library = library
+    def __init__(self, build, library):
+        """`library` is the folder of the one that holds the mutants."""
+        self.build, self.library = build, library
+        folder = build.folder
         ctypes.CDLL(None).prctl(PR_SET_CHILD_SUBREAPER, 1, 0, 0, 0)
         listed = subprocess.run(["ctest", "--test-dir", folder, "--show-only=json-v1"], check=True,
                                 capture_output=True, text=True).stdout
@@ -78,15 +80,14 @@ class Trials:
         environment = {key: value for key, value in os.environ.items()
                        if not key.startswith("FAKESCORE_MUTANT")}
         environment.update(item.split("=", 1) for item in properties.get("ENVIRONMENT", []))
-        environment["LD_LIBRARY_PATH"] = str(self.library)
-        if wanted:
-            environment["GTEST_FILTER"] = wanted
+        others = environment.get("LD_LIBRARY_PATH")
+        environment["LD_LIBRARY_PATH"] = f"{self.library}:{others}" if others else str(self.library)
         if mutant:
             environment["FAKESCORE_MUTANT"] = mutant
             environment["FAKESCORE_MUTANT_REACHED"] = str(reached)
         begin = time.monotonic()
-        process = subprocess.Popen(test["command"], env=environment, text=True, errors="replace",
-                                   cwd=properties.get("WORKING_DIRECTORY"),
+        process = subprocess.Popen(self.command(test, wanted), env=environment, text=True,
+                                   errors="replace", cwd=properties.get("WORKING_DIRECTORY"),
                                    stdin=subprocess.DEVNULL, stdout=subprocess.PIPE,
                                    stderr=subprocess.STDOUT, start_new_session=True)
         try:
@@ -103,6 +104,16 @@ class Trials:
             raise TrialError(f"{entry} runs no test")
         passed = not hangs and process.returncode == 0
         return Outcome(passed, seconds, [] if passed else killers(name, text, hangs), text)
+
+
+    def command(self, test, wanted):
+        programs = self.build.folder / "bin"
+        command = [str(self.build.program(pathlib.Path(word)))
+                   if pathlib.Path(word).parent == programs else word for word in test["command"]]
+        if wanted:
+            command = [word for word in command if not word.startswith("--gtest_filter=")]
+            command.append(f"--gtest_filter={wanted}")
+        return command
 
 
 def killers(name, text, hangs):
