@@ -7,6 +7,7 @@ target_link_libraries(fakescore_emulated_kernels PRIVATE ${CMAKE_DL_LIBS})
 
 fakescore_add_gpu_tests(gpu_test UNIT gpu LIBRARIES fakescore::fakescore SOURCES
   gpu/adopt_test.cpp
+  gpu/callers_stream_test.cpp
   gpu/digest_gpu_test.cpp
   gpu/fake_score_gpu_test.cpp
   gpu/memory_bound_test.cpp

@@ -10,16 +10,16 @@
 
 namespace fakescore::testing {
 
-/// Where a rank is struck: at its first control message or bulk broadcast of a phase.
+/// Where a rank is struck: at its control messages or bulk broadcasts of a phase.
 struct Fault {
   std::string phase;  ///< the `what` of a control message, or "bulk"
   std::function<void()> strike;
 };
 
-/// Passes every call on to a real communicator, but for the one at which this process is struck.
+/// Passes every call on to a real communicator, and strikes before those of the fault's phase.
 class FaultyCommunicator : public Communicator {
  public:
-  FaultyCommunicator(std::unique_ptr<Communicator> inner, Fault fault)
+  FaultyCommunicator(std::shared_ptr<Communicator> inner, Fault fault)
       : Communicator(inner->rank(), inner->world_size(), inner->timeout(), inner->backend(),
                      inner->device()),
         inner_(std::move(inner)),
@@ -56,7 +56,7 @@ class FaultyCommunicator : public Communicator {
     if (phase == fault_.phase) fault_.strike();
   }
 
-  std::unique_ptr<Communicator> inner_;
+  std::shared_ptr<Communicator> inner_;
   Fault fault_;
 };
 

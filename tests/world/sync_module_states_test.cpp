@@ -100,6 +100,23 @@ TEST(SyncModuleStates, ReportsProgressToTheEnd) {
   });
 }
 
+TEST(SyncModuleStates, AProgressCallbackThatThrowsOnOneRankIsTheSameErrorOnEveryRank) {
+  run_on_every_rank([](Communicator& communicator) {
+    const int odd = communicator.world_size() - 1;
+    const auto module = make_seeded<AwkwardModule>(1);
+    SyncOptions options;
+    options.bucket_bytes = 65536;
+    options.progress = [&](const Progress&) {
+      if (communicator.rank() == odd) throw std::runtime_error("the display is gone");
+    };
+    const std::string text =
+        error_of<Error>([&] { sync_module_states(*module, communicator, options); });
+    EXPECT_THAT(text, HasSubstr("the display is gone"));
+    for (const auto& other : communicator.all_gather(text, "test")) EXPECT_EQ(other, text);
+    EXPECT_FALSE(communicator.broken());
+  });
+}
+
 TEST(SyncModuleStates, NamesMayHoldAnyBytes) {
   run_on_every_rank([](Communicator& communicator) {
     const std::string odd = "odd\x1fname \xff\xfe";
