@@ -2,8 +2,12 @@
 
 #include <nlohmann/json.hpp>
 #include <set>
+#include <string>
+#include <vector>
 
+#include "core/teacher/foreign_file.hpp"
 #include "core/teacher/teacher_error.hpp"
+#include "core/teacher/weight_names.hpp"
 
 namespace fakescore::detail {
 namespace {
@@ -26,6 +30,7 @@ fs::path shard_path(const json& value, const std::string& tensor, const fs::path
 }
 
 json parse_index(const MappedFile& index) {
+  refuse_stand_in(index);
   if (index.size() > kMaxIndexBytes) {
     throw_teacher_error(index.path(), "",
                         "has " + std::to_string(index.size()) + " bytes, an index at most " +
@@ -40,7 +45,8 @@ json parse_index(const MappedFile& index) {
   }
   if (!content.is_object() || !content.contains("weight_map") ||
       !content["weight_map"].is_object() || content["weight_map"].empty()) {
-    throw_teacher_error(index.path(), "", "has no weight_map");
+    throw_teacher_error(index.path(), "", "is no index of a checkpoint: it has no weight_map",
+                        "give a checkpoint's file, its *.index.json, or the folder that holds it");
   }
   return content;
 }
@@ -58,7 +64,27 @@ CheckpointFiles read_checkpoint_index(const fs::path& index) {
     files.insert(shard);
   }
   found.files.assign(files.begin(), files.end());
+  found.choice.taken = index.string();
   return found;
+}
+
+void check_shards_are_there(const CheckpointFiles& found) {
+  std::vector<std::string> missing;
+  for (const fs::path& file : found.files) {
+    std::error_code error;
+    if (!fs::exists(file, error) || error) missing.push_back(file.filename().string());
+  }
+  if (missing.empty()) return;
+  std::string message = "names " + std::to_string(found.files.size()) + " files, of which " +
+                        std::to_string(missing.size()) +
+                        " cannot be reached: " + join_some(missing);
+  std::string remedy = "fetch them";
+  if (!found.choice.passed_over.empty()) {
+    message += "; beside it: " + join_some(found.choice.passed_over);
+    remedy +=
+        ", or give the path of what is meant: " + teacher_option(found.choice.passed_over.front());
+  }
+  throw_teacher_error(found.index->path(), "", message, remedy);
 }
 
 }  // namespace fakescore::detail
