@@ -17,7 +17,7 @@ using ::testing::HasSubstr;
 using ::testing::IsEmpty;
 namespace fs = std::filesystem;
 
-const fs::path kDistributed = fs::path(FAKESCORE_TEST_DATA) / "dcp";
+const fs::path kBesideOthers = fs::path(FAKESCORE_TEST_DATA) / "dcp";
 
 class AmbiguousFolder : public CheckpointFolderFixture {
  protected:
@@ -227,7 +227,7 @@ TEST_F(AmbiguousFolder, NumbersThatAreNotThoseOfASetAreNoSet) {
 }
 
 TEST_F(AmbiguousFolder, ADistributedCheckpointBesideAnotherIsAnError) {
-  fs::copy(kDistributed / "nested", folder_.path());
+  fs::copy(kBesideOthers / "nested", folder_.path());
   put("common.pt");  // as Megatron and Lightning write beside it
   EXPECT_EQ(taken(), ".metadata");
   EXPECT_THAT(passed_over(), ElementsAre("common.pt"));
@@ -239,7 +239,7 @@ TEST_F(AmbiguousFolder, ADistributedCheckpointBesideAnotherIsAnError) {
 }
 
 TEST_F(AmbiguousFolder, SharesOfRanksBesideAnotherCheckpointAreAnError) {
-  fs::copy(kDistributed / "hf_shards", folder_.path());
+  fs::copy(kBesideOthers / "hf_shards", folder_.path());
   EXPECT_EQ(taken(), "shard-*.safetensors");
   EXPECT_THAT(passed_over(), IsEmpty());
   put("model-00001-of-00001.safetensors");

@@ -23,24 +23,24 @@ using ::testing::HasSubstr;
 using testing::TempFolder;
 namespace fs = std::filesystem;
 
-const fs::path kData = FAKESCORE_TEST_DATA;
+const fs::path kForeignData = FAKESCORE_TEST_DATA;
 
 const std::string kPointer =
     "version https://git-lfs.github.com/spec/v1\noid "
     "sha256:4d7a214614ab2935c943f9e0ff69d22eadbb8f32"
     "b1258daaa5e2ca24d17e2393\nsize 9134345216\n";
 
-void write(const fs::path& path, const std::string& bytes) {
+void write_foreign(const fs::path& path, const std::string& bytes) {
   std::ofstream(path, std::ios::binary) << bytes;
 }
 
-std::string read(const fs::path& path) {
+std::string bytes_of(const fs::path& path) {
   std::ostringstream bytes;
   bytes << std::ifstream(path, std::ios::binary).rdbuf();
   return bytes.str();
 }
 
-std::string open_error(const fs::path& path) {
+std::string foreign_error(const fs::path& path) {
   return error_of<TeacherError>([&] { TeacherSource::path(path).open(); });
 }
 
@@ -64,8 +64,8 @@ class ForeignFile : public ::testing::TestWithParam<Found> {};
 TEST_P(ForeignFile, IsNamedWithWhatToDo) {
   const TempFolder folder;
   for (const char* name : {"model.safetensors", "pytorch_model.bin", "net.pt", "net"}) {
-    write(folder / name, GetParam().bytes);
-    EXPECT_THAT(open_error(folder / name),
+    write_foreign(folder / name, GetParam().bytes);
+    EXPECT_THAT(foreign_error(folder / name),
                 AllOf(HasSubstr((folder / name).string()), HasSubstr(GetParam().what),
                       HasSubstr(GetParam().remedy)));
   }
@@ -118,18 +118,18 @@ INSTANTIATE_TEST_SUITE_P(
 
 TEST(ForeignFiles, ALegacyPickleIsNamedUnderAnyName) {
   const TempFolder folder;
-  fs::copy(kData / "torch" / "legacy.pt", folder / "model.safetensors");
-  EXPECT_THAT(open_error(folder.path()), HasSubstr("before 1.6"));
+  fs::copy(kForeignData / "torch" / "legacy.pt", folder / "model.safetensors");
+  EXPECT_THAT(foreign_error(folder.path()), HasSubstr("before 1.6"));
 }
 
 TEST(ForeignFiles, AZipInAZipSaysWhatItHolds) {
   const TempFolder folder;
-  const std::string inner = read(kData / "torch" / "parameters.pt");
+  const std::string inner = bytes_of(kForeignData / "torch" / "parameters.pt");
   caffe2::serialize::PyTorchStreamWriter writer((folder / "outer.zip").string());
   writer.writeRecord("model.pt", inner.data(), inner.size());
   writer.writeEndOfFile();
   fs::rename(folder / "outer.zip", folder / "outer.pt");
-  EXPECT_THAT(open_error(folder / "outer.pt"),
+  EXPECT_THAT(foreign_error(folder / "outer.pt"),
               AllOf(HasSubstr("is a zip archive, but none of torch.save: it holds "),
                     HasSubstr("outer/model.pt"), HasSubstr("unpack it (unzip)")));
 }
@@ -138,55 +138,55 @@ TEST(ForeignFiles, AFileOfHeadersAloneSaysSo) {
   const TempFolder folder;
   const auto whole = folder / "whole.safetensors";
   save_safetensors(whole, {{"a", torch::ones({4, 4})}, {"b", torch::ones(3)}});
-  const std::string bytes = read(whole);
+  const std::string bytes = bytes_of(whole);
   uint64_t header = 0;
   std::memcpy(&header, bytes.data(), sizeof(header));
-  write(folder / "headers.safetensors", bytes.substr(0, 8 + header));
-  EXPECT_THAT(open_error(folder / "headers.safetensors"),
+  write_foreign(folder / "headers.safetensors", bytes.substr(0, 8 + header));
+  EXPECT_THAT(foreign_error(folder / "headers.safetensors"),
               AllOf(HasSubstr("the file ends with its header"), HasSubstr("are missing"),
                     HasSubstr("fetch all of the file")));
-  write(folder / "cut.safetensors", bytes.substr(0, bytes.size() - 1));
-  EXPECT_THAT(open_error(folder / "cut.safetensors"), HasSubstr("truncated"));
-  write(folder / "half.safetensors", bytes.substr(0, 8 + header / 2));
-  EXPECT_THAT(open_error(folder / "half.safetensors"), HasSubstr("does not fit"));
+  write_foreign(folder / "cut.safetensors", bytes.substr(0, bytes.size() - 1));
+  EXPECT_THAT(foreign_error(folder / "cut.safetensors"), HasSubstr("truncated"));
+  write_foreign(folder / "half.safetensors", bytes.substr(0, 8 + header / 2));
+  EXPECT_THAT(foreign_error(folder / "half.safetensors"), HasSubstr("does not fit"));
 }
 
 TEST(ForeignFiles, AHeaderOfTensorsWithoutElementsIsWhole) {
   const TempFolder folder;
   save_safetensors(folder / "empty.safetensors", {{"a", torch::ones({0, 4})}});
-  EXPECT_EQ(open_error(folder / "empty.safetensors"), "no error");
+  EXPECT_EQ(foreign_error(folder / "empty.safetensors"), "no error");
 }
 
 TEST(ForeignFiles, APointerInThePlaceOfAnyPartIsNamed) {
   const TempFolder folder;
   const std::string text = "is a Git LFS pointer";
-  write(folder / "model.safetensors.index.json", kPointer);
-  EXPECT_THAT(open_error(folder.path()), AllOf(HasSubstr("index.json"), HasSubstr(text)));
+  write_foreign(folder / "model.safetensors.index.json", kPointer);
+  EXPECT_THAT(foreign_error(folder.path()), AllOf(HasSubstr("index.json"), HasSubstr(text)));
   const auto shards = folder / "shards";
-  fs::copy(kData / "models" / "wan_sharded", shards);
-  write(shards / "diffusion_pytorch_model-00002-of-00003.safetensors", kPointer);
-  EXPECT_THAT(open_error(shards), AllOf(HasSubstr("00002-of-00003"), HasSubstr(text)));
+  fs::copy(kForeignData / "models" / "wan_sharded", shards);
+  write_foreign(shards / "diffusion_pytorch_model-00002-of-00003.safetensors", kPointer);
+  EXPECT_THAT(foreign_error(shards), AllOf(HasSubstr("00002-of-00003"), HasSubstr(text)));
   const auto distributed = folder / "dcp";
-  fs::copy(kData / "dcp" / "nested", distributed);
-  write(distributed / "__0_0.distcp", kPointer);
-  EXPECT_THAT(open_error(distributed), AllOf(HasSubstr("__0_0.distcp"), HasSubstr(text)));
-  write(distributed / ".metadata", kPointer);
-  EXPECT_THAT(open_error(distributed), AllOf(HasSubstr(".metadata"), HasSubstr(text)));
+  fs::copy(kForeignData / "dcp" / "nested", distributed);
+  write_foreign(distributed / "__0_0.distcp", kPointer);
+  EXPECT_THAT(foreign_error(distributed), AllOf(HasSubstr("__0_0.distcp"), HasSubstr(text)));
+  write_foreign(distributed / ".metadata", kPointer);
+  EXPECT_THAT(foreign_error(distributed), AllOf(HasSubstr(".metadata"), HasSubstr(text)));
 }
 
 TEST(ForeignFiles, AConfigurationIsNoIndex) {
-  EXPECT_THAT(open_error(kData / "models" / "wan" / "config.json"),
+  EXPECT_THAT(foreign_error(kForeignData / "models" / "wan" / "config.json"),
               AllOf(HasSubstr("no weight_map"), HasSubstr("the folder that holds it")));
 }
 
 TEST(ForeignFiles, ATeacherWithoutTensorsIsAnError) {
   const TempFolder folder;
   save_safetensors(folder / "model.safetensors", {});
-  EXPECT_THAT(open_error(folder.path()),
+  EXPECT_THAT(foreign_error(folder.path()),
               AllOf(HasSubstr("model.safetensors: holds no tensor"), HasSubstr("give the file")));
   save_safetensors(folder / "a.safetensors", {{"a", torch::ones(1)}});
-  write(folder / "model.safetensors.index.json", R"({"weight_map":{"a":"a.safetensors"}})");
-  EXPECT_EQ(open_error(folder / "model.safetensors.index.json"), "no error");
+  write_foreign(folder / "model.safetensors.index.json", R"({"weight_map":{"a":"a.safetensors"}})");
+  EXPECT_EQ(foreign_error(folder / "model.safetensors.index.json"), "no error");
 }
 
 }  // namespace
