@@ -5,9 +5,11 @@
 
 #include "core/teacher/file_numbers.hpp"
 #include "core/teacher/file_text.hpp"
+#include "core/teacher/foreign_file.hpp"
 #include "core/teacher/json_events.hpp"
 #include "core/teacher/read_budget.hpp"
 #include "core/teacher/teacher_error.hpp"
+#include "core/teacher/weight_names.hpp"
 
 namespace fakescore::detail {
 namespace {
@@ -85,13 +87,37 @@ CheckpointFiles read_checkpoint_index(const fs::path& path) {
                         "has " + std::to_string(index->size()) + " bytes, an index at most " +
                             std::to_string(kMaxIndexBytes));
   }
+  refuse_stand_in(*index);
   ReadBudget budget(path, index->size());
   IndexListener listener(path, budget);
   read_json({reinterpret_cast<const char*>(index->data()), index->size()}, path, "index", listener);
   CheckpointFiles found = listener.take();
-  if (found.files.empty()) throw_teacher_error(path, "", "has no weight_map");
+  if (found.files.empty()) {
+    throw_teacher_error(path, "", "is no index of a checkpoint: it has no weight_map",
+                        "give a checkpoint's file, its *.index.json, or the folder that holds it");
+  }
   found.index = index;
+  found.choice.taken = path.string();
   return found;
+}
+
+void check_shards_are_there(const CheckpointFiles& found) {
+  std::vector<std::string> missing;
+  for (const fs::path& file : found.files) {
+    std::error_code error;
+    if (!fs::exists(file, error) || error) missing.push_back(file.filename().string());
+  }
+  if (missing.empty()) return;
+  std::string message = "names " + std::to_string(found.files.size()) + " files, of which " +
+                        std::to_string(missing.size()) +
+                        " cannot be reached: " + join_some(missing);
+  std::string remedy = "fetch them";
+  if (!found.choice.passed_over.empty()) {
+    message += "; beside it: " + join_some(found.choice.passed_over);
+    remedy +=
+        ", or give the path of what is meant: " + teacher_option(found.choice.passed_over.front());
+  }
+  throw_teacher_error(found.index->path(), "", message, remedy);
 }
 
 }  // namespace fakescore::detail
