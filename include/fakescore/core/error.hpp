@@ -29,7 +29,9 @@ struct ErrorInfo {
 };
 
 /// Base of every exception that the library throws on purpose. `what()` is one line that names the
-/// phase, the rank, the subject, what happened and what to do.
+/// phase, the rank, the subject, what happened and what to do. It is safe to print: control
+/// characters, characters that hide or turn text, and bytes that are not UTF-8 are escaped, as in
+/// \x1b and \u202e. `info()` has the exact bytes.
 class FAKESCORE_API Error : public std::runtime_error {
  public:
   explicit Error(ErrorInfo info);
