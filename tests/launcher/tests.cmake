@@ -37,6 +37,7 @@ fakescore_add_launcher_tests(UNIT launcher SOURCES
   launcher/program_test.cpp
   launcher/progress_test.cpp
   launcher/ties_test.cpp
+  launcher/written_files_test.cpp
   support/shell.cpp)
 
 if(FAKESCORE_BUILD_EXAMPLES)
