@@ -77,12 +77,12 @@ bool is_output_file(const fs::path& file, const fs::path& output) {
 void prepare_output(const fs::path& folder, const fs::path& teacher) {
   constexpr const char* kRemedy = "give a folder that can be written";
   if (is_folder_of(folder, teacher)) {
-    refuse(folder, "is the teacher's own folder, whose weights would be replaced",
+    refuse(folder, "is the teacher's own folder: its weights would be replaced",
            "give another folder");
   }
   std::error_code error;
   fs::create_directories(folder, error);
-  if (error) refuse(folder, "cannot be made: " + error.message(), kRemedy);
+  if (error) refuse(folder, "cannot be created: " + error.message(), kRemedy);
   for (const char* name : {kWeightsFile, kConfigFile}) try_to_write(folder / name, kRemedy);
 }
 

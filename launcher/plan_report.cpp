@@ -19,10 +19,10 @@ std::string reason(TensorKind kind) {
 
 std::string reader_text(const FakeScorePlan& plan, const PlanOptions& options) {
   if (plan.world_size == 1) return "the one rank";
-  const std::string saved = " for itself: nothing but what is replayed travels";
+  const std::string saved = " for itself: only what is replayed travels";
   if (plan.read == TeacherRead::kEveryRank) return "every rank," + saved;
   if (options.read != "auto" || options.device != "cpu") return "the root, which broadcasts it";
-  return "the root; on one host that sees the files every rank reads" + saved;
+  return "the root; if all ranks are on one host and see the files, every rank" + saved;
 }
 
 void print_memory(const FakeScorePlan& plan) {

@@ -159,11 +159,11 @@ std::string run_job(const JobPlan& plan, const Case& job, Communicator& communic
   } catch (const ConfigError& error) {
     const std::string text = error.what();
     const bool expected = text.find("shares storage") != std::string::npos ||
-                          text.find("is found in no name") != std::string::npos;
+                          text.find("matches no floating-point") != std::string::npos;
     return !job.rules_can_work && expected ? "" : text;
   } catch (const TeacherError& error) {
     const bool expected =
-        std::string(error.what()).find("keys are not the module's") != std::string::npos;
+        std::string(error.what()).find("keys do not match the module's") != std::string::npos;
     return refused && expected ? "" : error.what();
   } catch (const Error& error) {
     return error.what();
