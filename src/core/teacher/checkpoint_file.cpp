@@ -65,7 +65,7 @@ CheckpointFile open_checkpoint_file(const std::shared_ptr<const MappedFile>& fil
   refuse_other_formats({reinterpret_cast<const char*>(file->data()), file->size()}, file->path());
   if (!key.empty()) {
     throw_teacher_error(file->path(), "",
-                        "is a safetensors file, which nests nothing: it has no key " + key,
+                        "is a safetensors file, which has no keys: it does not have the key " + key,
                         "leave the key out");
   }
   return open_safetensors_file(file);
