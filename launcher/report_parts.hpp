@@ -1,7 +1,6 @@
 #pragma once
 
 #include <cstddef>
-#include <filesystem>
 #include <nlohmann/json.hpp>
 #include <string>
 #include <vector>
@@ -31,7 +30,5 @@ std::vector<std::string> texts(const std::vector<Item>& items, const Text& text)
 /// How many there are, and up to `most` of them; `hint` says where to find the rest.
 void print_keys(const char* title, const std::vector<std::string>& keys, size_t most,
                 const char* hint);
-/// Throws ConfigError naming the file.
-void write_json(const std::filesystem::path& path, const nlohmann::ordered_json& json);
 
 }  // namespace fakescore::launcher

@@ -42,9 +42,9 @@ class BaseCommunicator : public Communicator {
   void require_root(int root, const std::string& what) const {
     if (root >= 0 && root < world_size()) return;
     throw ConfigError({ErrorCode::kConfig, -1, "", what,
-                       "root " + std::to_string(root) + " is not a rank of a world of " +
-                           std::to_string(world_size()),
-                       ""});
+                       "root " + std::to_string(root) + " is not a rank of a job of " +
+                           std::to_string(world_size()) + " ranks",
+                       "give a rank from 0 to the world size less one"});
   }
 
   void require_buffer(const at::Tensor& buffer, at::Device where, const std::string& what) const {

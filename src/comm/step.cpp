@@ -10,8 +10,7 @@ namespace {
 using nlohmann::json;
 
 constexpr const char* kLostRemedy =
-    "look at the logs of the ranks named and start the job again; where a rank was only slow, "
-    "raise "
+    "look at the logs of the ranks named and start the job again; if a rank was only slow, raise "
     "the timeout";
 constexpr const char* kStepsRemedy =
     "make the same calls in the same order with the same options on every rank";

@@ -72,7 +72,7 @@ void check_fits(const TensorSpec& spec, const TeacherTensor& tensor) {
   if (loses_the_number(tensor.dtype, spec.dtype)) {
     throw_error({ErrorCode::kTeacher, -1, kPhase, subject,
                  std::string("is ") + c10::toString(tensor.dtype) + " in the teacher, " +
-                     c10::toString(spec.dtype) + " in the module: the cast would lose the number",
+                     c10::toString(spec.dtype) + " in the module: the cast would change values",
                  "build the module with a dtype that can hold it"});
   }
 }
@@ -218,19 +218,21 @@ std::optional<ErrorInfo> strict_failure(const LoadPlan& plan,
                                         const std::string& teacher_description) {
   if (plan.missing.empty() && plan.unexpected.empty()) return std::nullopt;
   std::ostringstream text;
-  text << "its keys are not the module's:";
+  text << "its keys do not match the module's:";
   if (!plan.missing.empty()) {
     text << ' ' << plan.missing.size() << " missing (" << join(plan.missing) << ')';
   }
   if (!plan.unexpected.empty()) {
     text << ' ' << plan.unexpected.size() << " unexpected (" << join(plan.unexpected) << ')';
   }
-  return ErrorInfo{ErrorCode::kTeacher,
-                   -1,
-                   kPhase,
-                   teacher_description,
-                   text.str(),
-                   "use the teacher's own configuration, or strict = false to go on without them"};
+  return ErrorInfo{
+      ErrorCode::kTeacher,
+      -1,
+      kPhase,
+      teacher_description,
+      text.str(),
+      "use the teacher's own configuration, or set strict = false (--no-strict) to go on "
+      "without them"};
 }
 
 TransferLayout transfer_layout(const GroupPlan& group, const Manifest& manifest,

@@ -146,7 +146,7 @@ void MetaJob::check_overlaps(const GroupPlan& group) {
     throw_error({ErrorCode::kTeacher, -1, "", spec.name,
                  "shares memory, within itself or with other tensors of the module, for which the "
                  "teacher holds contradictory values",
-                 "build a module that shares no such memory, or mend the teacher"});
+                 "build a module that does not share this memory, or correct the teacher"});
   }
 }
 

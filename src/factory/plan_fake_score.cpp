@@ -144,7 +144,7 @@ class DryRun {
 void check_world_size(int world_size) {
   if (world_size > 0) return;
   throw_error({ErrorCode::kConfig, -1, "", "world size",
-               std::to_string(world_size) + " is no number of ranks", "give 1 or more"});
+               std::to_string(world_size) + " is not a valid number of ranks", "give 1 or more"});
 }
 
 }  // namespace

@@ -15,8 +15,9 @@ constexpr size_t kDeepest = 100;
 
 [[noreturn]] void throw_bad_name(const TeacherTensor& tensor, const std::string& message) {
   std::string where = tensor.file.empty() ? "" : " in " + tensor.file;
-  throw_error(ErrorInfo{ErrorCode::kTeacher, -1, "build", "\"" + tensor.name + "\"",
-                        message + where, "no module can have such a tensor name"});
+  throw_error(ErrorInfo{ErrorCode::kTeacher, -1, "build", "tensor name \"" + tensor.name + "\"",
+                        message + where,
+                        "rename the tensor with TeacherSource::rename_keys (--map)"});
 }
 
 std::vector<std::string> split_name(const TeacherTensor& tensor) {
@@ -29,9 +30,11 @@ std::vector<std::string> split_name(const TeacherTensor& tensor) {
     }
   }
   for (const std::string& part : parts) {
-    if (part.empty()) throw_bad_name(tensor, "the tensor's name has an empty part");
+    if (part.empty())
+      throw_bad_name(tensor, "has an empty part between dots, which no module's name can have");
   }
-  if (parts.size() > kDeepest) throw_bad_name(tensor, "the tensor's name has too many parts");
+  if (parts.size() > kDeepest)
+    throw_bad_name(tensor, "has more than " + std::to_string(kDeepest) + " parts between dots");
   return parts;
 }
 
@@ -41,7 +44,7 @@ class Tree {
   explicit Tree(const std::vector<TeacherTensor>& tensors) {
     for (const TeacherTensor& tensor : tensors) {
       if (!tensor_names_.insert(tensor.name).second) {
-        throw_bad_name(tensor, "the tensor is there twice");
+        throw_bad_name(tensor, "is the name of two tensors");
       }
     }
   }
@@ -67,7 +70,8 @@ class Tree {
     for (size_t i = 0; i + 1 < parts.size(); ++i) {
       prefix += (i == 0 ? "" : ".") + parts[i];
       if (tensor_names_.count(prefix) > 0) {
-        throw_bad_name(tensor, "its prefix \"" + prefix + "\" is the name of another tensor");
+        throw_bad_name(tensor,
+                       "begins with \"" + prefix + ".\", but \"" + prefix + "\" is another tensor");
       }
       std::shared_ptr<torch::nn::Module>& child = modules_[prefix];
       if (child == nullptr) {

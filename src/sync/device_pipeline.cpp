@@ -171,7 +171,7 @@ class DevicePipeline {
     if (!comes_from_host(bucket)) return;
     if (!reader_) {
       throw_error({ErrorCode::kInternal, -1, "", name_of(bucket),
-                   "lies in host memory, which its transfer does not say", "report it"});
+                   "is in host memory, but its transfer says that it is not", "report it"});
     }
     for (size_t begin = 0; begin < bucket.bytes; begin += reader_->slot_bytes()) {
       const size_t end = std::min(begin + reader_->slot_bytes(), bucket.bytes);

@@ -82,7 +82,7 @@ TEST(NcclCommunicator, RefusesRanksThatShareAGpu) {
                   make_communicator(detect_launch_env(), std::chrono::seconds(30),
                                     at::Device(at::kCUDA, 0));
                 }),
-                AllOf(HasSubstr("ranks 0 and 1 have the same GPU"), HasSubstr("rank 1")));
+                AllOf(HasSubstr("ranks 0 and 1 use the same GPU"), HasSubstr("rank 1")));
   });
 }
 

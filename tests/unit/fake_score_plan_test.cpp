@@ -312,7 +312,7 @@ TEST(FakeScorePlan, FailsAsTheJobWould) {
   MetaOptions options;
   options.root = 4;
   EXPECT_THAT(error_of<ConfigError>([&] { plan_fake_score(build, source, 4, options); }),
-              HasSubstr("4 is not a rank of 4"));
+              HasSubstr("4 is not a rank of a job of 4 ranks"));
 }
 
 }  // namespace

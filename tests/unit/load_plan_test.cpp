@@ -127,10 +127,10 @@ TEST_F(LoadPlanTest, RefusesWhatDoesNotFit) {
   EXPECT_THAT(error(false), AllOf(HasSubstr("big"), HasSubstr("[300, 999]")));
   find("big").sizes = {300, 1000};
   find("steps").dtype = at::kFloat;
-  EXPECT_THAT(error(false), AllOf(HasSubstr("steps"), HasSubstr("would lose")));
+  EXPECT_THAT(error(false), AllOf(HasSubstr("steps"), HasSubstr("would change values")));
   find("steps").dtype = at::kLong;
   find("big").dtype = at::kComplexFloat;
-  EXPECT_THAT(error(false), HasSubstr("would lose"));
+  EXPECT_THAT(error(false), HasSubstr("would change values"));
 }
 
 TEST_F(LoadPlanTest, IntegersMustHoldEveryValue) {
@@ -145,7 +145,7 @@ TEST_F(LoadPlanTest, IntegersMustHoldEveryValue) {
       make_load_plan(manifest, {{name, {2}, dtype, ""}}, "the teacher", /*strict=*/false);
       return true;
     } catch (const TeacherError& error) {
-      EXPECT_THAT(error.what(), HasSubstr("would lose"));
+      EXPECT_THAT(error.what(), HasSubstr("would change values"));
       return false;
     }
   };

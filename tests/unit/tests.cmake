@@ -15,7 +15,9 @@ fakescore_add_tests(unit_test UNIT core LABELS unit SOURCES
   unit/launch_env_test.cpp
   unit/load_plan_test.cpp
   unit/manifest_test.cpp
-  unit/store_deadline_test.cpp)
+  unit/printable_test.cpp
+  unit/store_deadline_test.cpp
+  unit/whole_file_test.cpp)
 fakescore_add_tests(unit_test UNIT teacher LABELS unit SOURCES
   unit/ambiguous_folder_test.cpp
   unit/checkpoint_folder_test.cpp

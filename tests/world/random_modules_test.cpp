@@ -161,10 +161,10 @@ std::string run_job(const JobPlan& plan, const Case& job, Communicator& communic
   } catch (const ConfigError& error) {
     const std::string text = error.what();
     const bool expected = text.find("shares storage") != std::string::npos ||
-                          text.find("is found in no name") != std::string::npos;
+                          text.find("matches no floating-point") != std::string::npos;
     return !job.rules_can_work && expected ? "" : text;
   } catch (const TeacherError& error) {
-    const char* reason = job.has_tensors ? "keys are not the module's" : "holds no tensor";
+    const char* reason = job.has_tensors ? "keys do not match the module's" : "holds no tensor";
     const bool expected = std::string(error.what()).find(reason) != std::string::npos;
     return refused && expected ? "" : error.what();
   } catch (const Error& error) {

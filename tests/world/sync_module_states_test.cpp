@@ -162,10 +162,10 @@ TEST(SyncModuleStates, DifferentModulesAreTheSameErrorOnEveryRank) {
     };
     torch::nn::Module dtype;
     dtype.register_buffer("x", torch::zeros({2}, is_odd ? torch::kHalf : torch::kBFloat16));
-    check(dtype, "has buffer x Half[2], root rank 0 has buffer x BFloat16[2]");
+    check(dtype, "has buffer x Half[2], but root rank 0 has buffer x BFloat16[2]");
     torch::nn::Module shape;
     shape.register_buffer("x", torch::zeros({is_odd ? 3 : 2}));
-    check(shape, "x Float[3], root rank 0 has buffer x Float[2]");
+    check(shape, "x Float[3], but root rank 0 has buffer x Float[2]");
     torch::nn::Module missing;
     missing.register_buffer("x", torch::zeros({2}));
     if (!is_odd) missing.register_buffer("y", torch::zeros({2}));

@@ -43,7 +43,7 @@ class FAKESCORE_API Communicator {
   /// How long survivors take at most to find out which ranks are lost.
   static constexpr std::chrono::milliseconds kPeerCensus{2000};
 
-  /// What a longer timeout counts as: some clocks below count milliseconds in an int.
+  /// The longest timeout; a longer one is cut to it. Some clocks count milliseconds in an int.
   static constexpr std::chrono::milliseconds kLongestTimeout = std::chrono::hours(24 * 24);
 
   virtual ~Communicator() = default;
@@ -59,7 +59,7 @@ class FAKESCORE_API Communicator {
 
   /// "local", "mpi", "store", "nccl over mpi", ...: for reports and errors.
   const std::string& backend() const noexcept { return backend_; }
-  /// Where buffers of broadcasts lie.
+  /// The device of the broadcasts' buffers: the CPU, or this rank's GPU.
   at::Device device() const noexcept { return device_; }
 
   /// Control: every rank's message, indexed by rank, on every rank. Lengths may differ.
@@ -67,31 +67,31 @@ class FAKESCORE_API Communicator {
   virtual std::vector<std::string> all_gather(const std::string& message,
                                               const std::string& what) = 0;
 
-  /// Control: root's message on every rank; `message` is ignored elsewhere.
+  /// Control: root's message, on every rank. The `message` of other ranks is ignored.
   virtual std::string broadcast_message(const std::string& message, int root,
                                         const std::string& what) = 0;
 
   /// Data: begins to broadcast root's `buffer`, a contiguous 1-D uint8 tensor on `device()` or
   /// in host memory, of the same length on every rank. Several may be in flight; they finish in the
-  /// order begun. On a GPU it is work on the calling thread's current stream, after what was put
-  /// there before. `what` names the tensor in errors.
+  /// order begun. On a GPU it is work on the calling thread's current stream, after the work
+  /// already there. `what` names the tensor in errors.
   virtual std::unique_ptr<PendingBroadcast> start_broadcast(const at::Tensor& buffer, int root,
                                                             const std::string& what) = 0;
 
-  /// Data: several buffers as one operation, where the backend can (NCCL: one launch).
+  /// Data: several buffers as one operation if the backend can (NCCL: one launch).
   virtual std::unique_ptr<PendingBroadcast> start_broadcast_group(
       const std::vector<at::Tensor>& buffers, int root, const std::string& what);
 
   /// Whether a peer was lost; every call but the destructor then throws.
   virtual bool broken() const noexcept = 0;
 
-  /// Control: tells the other ranks that this one cannot go on, finds out who still answers, and
-  /// returns what every rank then throws as a CommError; `reason` is part of it. Empty, it leaves
-  /// the reason to the rank that gave up first. The communicator is broken afterwards.
+  /// Control: tells the other ranks that this one cannot go on, finds out which ranks still answer,
+  /// and returns what every rank then throws as a CommError. `reason` is part of it; if empty, the
+  /// first rank that gave up supplies the reason. The communicator is broken afterwards.
   virtual ErrorInfo abandon(const std::string& reason) = 0;
 
   /// Control: whether another rank has abandoned the job or looks for lost peers. A rank that waits
-  /// for something else than this communicator polls it, and then calls `abandon("")` as well.
+  /// for something other than this communicator polls this, and if it is true calls `abandon("")`.
   virtual bool peer_abandoned() = 0;
 
  protected:

@@ -10,19 +10,19 @@ namespace fakescore {
 
 enum class Launcher { kExplicit, kTorchrun, kOpenMpi, kPmi, kSlurm, kSingle };
 
-/// Where a process stands in its job, as its launcher says.
+/// A process's place in its job, as its launcher says.
 struct LaunchEnv {
   Launcher launcher = Launcher::kSingle;
   int rank = 0;
   int world_size = 1;
   int local_rank = 0;
-  std::string master_addr;  ///< where the store is served; empty under MPI launchers
+  std::string master_addr;  ///< of the host that serves the store; empty under MPI launchers
   int master_port = 0;
   bool agent_hosts_store = false;  ///< torchrun's agent serves the store: every rank is a client
   std::string key_prefix;          ///< separates runs and restarts that share one store
 };
 
-/// What the caller sets itself; it wins over every launcher's variables.
+/// Values that the caller sets; they win over every launcher's variables.
 struct LaunchOverride {
   std::optional<int> rank;
   std::optional<int> world_size;

@@ -57,7 +57,7 @@ CheckpointFile open_checkpoint_file(const std::shared_ptr<const MappedFile>& fil
   if (!begins_as_safetensors(bytes)) refuse_other_formats(*file);
   if (!key.empty()) {
     throw_teacher_error(file->path(), "",
-                        "is a safetensors file, which nests nothing: it has no key " + key,
+                        "is a safetensors file, which has no keys: it does not have the key " + key,
                         "leave the key out");
   }
   return open_headed_file(file, bytes);

@@ -138,7 +138,7 @@ fs::path resolve_checkpoint_path(const fs::path& path, const TeacherPathOptions&
     if (!names_numbered_shards(path)) check_exists(path);
     const bool about_folders = !options.subfolder.empty() || !options.variant.empty();
     if (about_folders && !fs::is_directory(path)) {
-      throw_teacher_error(path, "", "is a file, of which there is neither subfolder nor variant",
+      throw_teacher_error(path, "", "is a file: only a folder has subfolders and variants",
                           "give the folder, or leave these out");
     }
     return options.subfolder.empty() ? path : enter_subfolder(path, options.subfolder);

@@ -89,7 +89,7 @@ bool has_elements(const Box& box) {
 std::string describe_cover_fault(const std::vector<int64_t>& sizes, const std::vector<Box>& boxes) {
   const std::vector<size_t> dims = find_cut_dimensions(sizes, boxes);
   if (dims.size() > kMaxCutDimensions) {
-    return "is cut along " + std::to_string(dims.size()) + " dimensions, of which at most " +
+    return "is cut along " + std::to_string(dims.size()) + " dimensions, but at most " +
            std::to_string(kMaxCutDimensions) + " can be read";
   }
   const Box whole{std::vector<int64_t>(sizes.size(), 0), sizes};

@@ -29,7 +29,7 @@ class PickleInput {
 
   std::string_view text(uint64_t length) {
     if (length > bytes_.size() - position_) {
-      fail("is truncated: " + std::to_string(length) + " more bytes were to come, " +
+      fail("is truncated: " + std::to_string(length) + " more bytes were expected, but only " +
            std::to_string(bytes_.size() - position_) + " are there");
     }
     const std::string_view result(reinterpret_cast<const char*>(bytes_.data()) + position_, length);

@@ -56,7 +56,7 @@ Pickle PickleMachine::run() {
 void PickleMachine::begin() {
   const auto opcode = static_cast<PickleOpcode>(in_.number(1));
   const uint64_t protocol = opcode == PickleOpcode::kProto ? in_.number(1) : 0;
-  if (protocol < 2 || protocol > 5) in_.fail("is of no protocol from 2 to 5, or is no pickle");
+  if (protocol < 2 || protocol > 5) in_.fail("is not a pickle, or not of a protocol from 2 to 5");
 }
 
 bool PickleMachine::push_number(PickleOpcode opcode) {
