@@ -22,6 +22,8 @@ std::string reader_text(const MetaReport& report) {
 void print_report(const MetaReport& report, const RunDescription& run) {
   print_subject("fake score", run);
   print("ranks       {} ({})\n", report.world_size, report.backend);
+  print("launched by {}\n", run.launcher);
+  for (const std::string& note : run.launch_notes) print("  {}\n", note);
   print("read by     {}\n", reader_text(report));
   print_choice(report.choice, kKeysShown, "");
   print("\n");
@@ -59,6 +61,8 @@ void write_report(const std::filesystem::path& path, const MetaReport& report,
                               {"has_forward", run.has_forward},
                               {"world_size", report.world_size},
                               {"backend", report.backend},
+                              {"launcher", run.launcher},
+                              {"launch_notes", run.launch_notes},
                               {"read", reader_name(report.read)},
                               {"read_reason", report.read_reason},
                               {"seconds", report.seconds},

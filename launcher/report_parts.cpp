@@ -14,7 +14,7 @@ void print_subject(const char* what, const RunDescription& run) {
 
 void print_choice(const TeacherChoice& choice, size_t most, const char* hint) {
   if (choice.taken.empty()) return;
-  fmt::print("file        {}\n", choice.taken);
+  print("file        {}\n", choice.taken);
   if (choice.passed_over.empty()) return;
   print_keys("passed over", choice.passed_over, most, hint);
 }
