@@ -35,6 +35,15 @@ std::string error_of(const std::filesystem::path& path) {
   return "no error";
 }
 
+std::string header_of(const std::filesystem::path& path) {
+  std::ifstream file(path, std::ios::binary);
+  uint64_t length = 0;
+  file.read(reinterpret_cast<char*>(&length), sizeof(length));
+  std::string header(length, '\0');
+  file.read(header.data(), static_cast<std::streamsize>(length));
+  return header;
+}
+
 at::Tensor read_named(Teacher& teacher, const std::string& name) {
   for (size_t i = 0; i < teacher.tensors().size(); ++i) {
     if (teacher.tensors()[i].name == name) return teacher.read(i);
@@ -248,6 +257,40 @@ TEST(SafetensorsWriter, LeavesNothingBehindWhenItFails) {
                TeacherError);
   EXPECT_THROW(save_safetensors(folder / "m.safetensors", {{"x", torch::ones(1, torch::kMeta)}}),
                TeacherError);
+  EXPECT_TRUE(std::filesystem::is_empty(folder.path()));
+}
+
+TEST(SafetensorsWriter, KeepsTheOrderAndEscapesNames) {
+  const TempFolder folder;
+  const auto path = folder / "names.safetensors";
+  save_safetensors(path,
+                   {{"z", torch::ones({2, 1})},
+                    {"a \"quoted\"\n", torch::ones({})},
+                    {"\u00e9", torch::ones({0, 3})}},
+                   {{"z\\", "tied"}, {"format", "pt"}});
+  EXPECT_THAT(
+      header_of(path),
+      HasSubstr(R"({"__metadata__":{"format":"pt","z\\":"tied"},)"
+                R"("z":{"dtype":"F32","shape":[2,1],"data_offsets":[0,8]},)"
+                R"("a \"quoted\"\n":{"dtype":"F32","shape":[],"data_offsets":[8,12]},)"
+                "\"\u00e9\":{\"dtype\":\"F32\",\"shape\":[0,3],\"data_offsets\":[12,12]}}"));
+  EXPECT_EQ(TeacherSource::path(path).open()->tensors().size(), 3U);
+}
+
+TEST(SafetensorsWriter, RefusesNamesThatAHeaderCannotHold) {
+  const TempFolder folder;
+  const auto refused = [&](const NamedTensors& tensors) {
+    try {
+      save_safetensors(folder / "names.safetensors", tensors);
+    } catch (const TeacherError& error) {
+      return std::string(error.what());
+    }
+    return std::string("no error");
+  };
+  const at::Tensor one = torch::ones({1});
+  EXPECT_THAT(refused({{"x", one}, {"y", one}, {"x", one}}), HasSubstr("tensor x: is given twice"));
+  EXPECT_THAT(refused({{"__metadata__", one}}), HasSubstr("keeps this name for itself"));
+  EXPECT_THAT(refused({{"latin \xe9", one}}), HasSubstr("tensor latin ?: its name is not UTF-8"));
   EXPECT_TRUE(std::filesystem::is_empty(folder.path()));
 }
 
