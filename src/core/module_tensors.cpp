@@ -2,7 +2,7 @@
 
 #include <torch/nn/module.h>
 
-#include <algorithm>
+#include <unordered_set>
 
 #include "fakescore/core/non_persistent.hpp"
 
@@ -11,16 +11,16 @@ namespace {
 
 void collect(const torch::nn::Module& module, const std::string& prefix,
              std::vector<ModuleTensor>& tensors) {
-  std::vector<std::string> non_persistent;
+  std::unordered_set<std::string> non_persistent;
   if (const auto* declares = dynamic_cast<const NonPersistentBuffers*>(&module)) {
-    non_persistent = declares->non_persistent_buffers();
+    const auto names = declares->non_persistent_buffers();
+    non_persistent.insert(names.begin(), names.end());
   }
   for (const auto& parameter : module.named_parameters(/*recurse=*/false)) {
     tensors.push_back({prefix + parameter.key(), parameter.value(), TensorKind::kParameter});
   }
   for (const auto& buffer : module.named_buffers(/*recurse=*/false)) {
-    const bool listed = std::find(non_persistent.begin(), non_persistent.end(), buffer.key()) !=
-                        non_persistent.end();
+    const bool listed = non_persistent.contains(buffer.key());
     tensors.push_back({prefix + buffer.key(), buffer.value(),
                        listed ? TensorKind::kNonPersistentBuffer : TensorKind::kBuffer});
   }

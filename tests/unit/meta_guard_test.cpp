@@ -282,6 +282,33 @@ TEST(InitTape, RefusesWhatChangedAfterTheGuard) {
   EXPECT_THROW(tape->replay({later}), BuildError);
 }
 
+TEST(InitTape, RefusesAWriteThroughOneOfManyViews) {
+  std::vector<Tensor> views;
+  std::shared_ptr<InitTape> tape;
+  {
+    const MetaInitGuard guard;
+    views = torch::zeros({3, 2}).unbind(0);
+    tape = guard.tape();
+  }
+  views.back().add_(1);
+  EXPECT_THROW(tape->replay({views[0], views[1]}), BuildError);
+}
+
+TEST(InitTape, ReplaysEachOfManyResultsOfOneOp) {
+  std::vector<Tensor> sums;
+  std::shared_ptr<InitTape> tape;
+  {
+    const MetaInitGuard guard;
+    const Tensor zeros = torch::zeros({2});
+    sums = at::_foreach_add({zeros, zeros, zeros}, 1);
+    tape = guard.tape();
+  }
+  EXPECT_EQ(tape->replay({sums[2]})[0].sum().item<float>(), 2);
+  const auto values = tape->replay(sums);
+  values[0].add_(1);
+  EXPECT_EQ(values[1].sum().item<float>(), 2);
+}
+
 TEST(InitTape, RefusesAConstantThatChanged) {
   Tensor big = torch::ones(400000);
   Tensor small = torch::ones(3);

@@ -2,7 +2,7 @@
 
 #include <ATen/ATen.h>
 
-#include <algorithm>
+#include <unordered_set>
 #include <utility>
 
 #include "core/meta/ivalue_tensors.hpp"
@@ -301,7 +301,7 @@ void Recorder::check_written_arguments(const Stack& as_called) {
 }
 
 bool Recorder::note_results(Entry& entry) {
-  bool made_storage = false;
+  std::unordered_set<StorageImpl*> made;
   const size_t returns = op_.schema().returns().size();
   for (size_t i = 0; i < returns; ++i) {
     for_each_tensor(stack_argument(stack_, returns, i), [&](const at::Tensor& tensor) {
@@ -310,10 +310,8 @@ bool Recorder::note_results(Entry& entry) {
         return;
       }
       StorageImpl* storage = storage_of(tensor, name_);
-      const bool seen =
-          std::find(entry.writes.begin(), entry.writes.end(), storage) != entry.writes.end();
-      if (!seen && !impl_.knows(storage)) {
-        made_storage = true;
+      // What the op was given to write to is known.
+      if (!impl_.knows(storage) && made.insert(storage).second) {
         entry.writes.push_back(storage);
         if (stand_ins_.count(storage) != 0) impl_.constant_views.insert(storage);
       }
@@ -321,7 +319,7 @@ bool Recorder::note_results(Entry& entry) {
       entry.results.push_back(shallow_copy(tensor));
     });
   }
-  return made_storage;
+  return !made.empty();
 }
 
 }  // namespace fakescore::detail

@@ -113,9 +113,10 @@ Replay::Replay(InitTape::Impl& tape, const std::vector<at::Tensor>& targets)
              "MetaInitGuard had ended",
              "make it under the guard");
     }
+    // Any number of targets may lie in one storage, and the check looks at all tensors in it.
+    if (!target_storages_.insert(storage).second) continue;
     // Once replayed, the storage is real somewhere, and may well be written to.
     if (tape_.sealed && !tape_.finished_storage(storage)) tape_.check_unwritten(storage);
-    target_storages_.insert(storage);
   }
 }
 
