@@ -72,8 +72,17 @@ std::string open_error(const fs::path& path) {
 std::string error_of_archive(const std::string& pickle, const Records& records = {},
                              bool compress = false) {
   const TempFolder folder;
-  write_archive(folder / "hostile.pt", pickle, records, compress);
-  return open_error(folder / "hostile.pt");
+  write_archive(folder / "made.pt", pickle, records, compress);
+  return open_error(folder / "made.pt");
+}
+
+/// With a tensor's storage of four floats.
+std::string error_of_key(const std::string& pickle, const std::string& key) {
+  const TempFolder folder;
+  write_archive(folder / "made.pt", pickle, {{"data/0", std::string(16, '\0')}});
+  return testing::error_of<TeacherError>([&] {
+    TeacherSource::path(folder / "made.pt", {key, "", ""}).open();
+  });
 }
 
 struct HostilePickle {
@@ -110,7 +119,7 @@ std::string shared_dict(int keys, int references) {
   }
   return pickle + "uu.";
 }
-/// A long text that the memo gives again and again.
+/// A long text that the memo gives again and again: it costs nothing, since it is not copied.
 std::string repeated_text() {
   std::string pickle =
       kBegin + "]X"s + "\x40\x42\x0f\x00"s + std::string(1'000'000, 'x') + "q\x00"s + "a";
@@ -146,8 +155,8 @@ INSTANTIATE_TEST_SUITE_P(
                       "into itself"},
         HostilePickle{"DictInItsTuple", kBegin + "}q\x00N(h\x00ts."s, "into itself"},
         HostilePickle{"Deep", kDeep, "deeper than 1000"},
-        HostilePickle{"Doubling", doubling_dicts(), "hostile"},
-        HostilePickle{"RepeatedText", repeated_text(), "repeats its texts"},
+        HostilePickle{"Doubling", doubling_dicts(), "holds no tensor in its dicts"},
+        HostilePickle{"RepeatedText", repeated_text(), "holds a list and no state dict"},
         HostilePickle{"ForeignGlobal", kBegin + "csubprocess\nPopen\n."s, "subprocess.Popen"},
         HostilePickle{"StackGlobal", "\x80\x04"s + text("os") + text("system") + "\x93."s,
                       "os.system"},
@@ -335,11 +344,13 @@ TEST(HostileArchives, AStorageIsLookedUpByTheNameThatIsInThePickle) {
   EXPECT_THAT(error_of_archive(pickle), HasSubstr("no record data/k??y"));
 }
 
+/// {"x": tensor, "a": {"b": tensor}, "a.b": tensor}
 TEST(HostileArchives, ANameThatIsThereTwiceIsRefused) {
   const std::string entry = kFine.substr(3, kFine.size() - 4);
-  EXPECT_THAT(
-      error_of_archive(kBegin + "}"s + entry + entry + "."s, {{"data/0", std::string(16, '\0')}}),
-      HasSubstr("twice"));
+  const std::string dotted = replaced(entry, text("x"), text("a.b"));
+  const std::string nested = text("a") + "}"s + replaced(entry, text("x"), text("b")) + "s"s;
+  EXPECT_THAT(error_of_key(kBegin + "}"s + entry + nested + dotted + "."s, "."),
+              HasSubstr("tensor a.b: is there twice"));
 }
 
 /// What lies unaligned is copied.

@@ -112,6 +112,10 @@ void PickleMachine::call(bool is_new, bool has_named) {
     arena().append(object.arguments, named);
   }
   object.made_at = object.changed_at = now();
+  if (!object.is_inert) {
+    budget_.charge_memory(3 * sizeof(&object), "calls more than its pickle describes");
+    result_.objects.push_back(&object);
+  }
   push(PickleValue(object));
 }
 

@@ -33,6 +33,7 @@ class StateDictLister {
 
   std::vector<StateDictTensor> list(const std::string& key) {
     const PickleValue& chosen = choose(key);
+    if (key != kTop) key_ = key;
     add("", chosen);
     if (const auto name = foreign_.find(chosen); !name.empty()) refuse_foreign("", name);
     const auto& foreign = archive_.pickle().foreign;
@@ -59,8 +60,10 @@ class StateDictLister {
       return top;
     }
     const PickleValue* found = keys_.find(top, key);
-    if (found == nullptr) keys_.fail("has no dict under the key " + shown(key));
-    return *found;
+    if (found != nullptr) return *found;
+    const PickleValue* other = keys_.other_value();
+    keys_.fail("has no dict under the key " + shown(key) +
+               (other == nullptr ? "" : ", but " + describe(*other)));
   }
 
   void check_is_state_dict(const PickleValue& top) {
@@ -132,7 +135,8 @@ class StateDictLister {
     if (const auto found = foreign_.find(value); !found.empty()) refuse_foreign(name, found);
   }
 
-  [[noreturn]] void refuse_foreign(const std::string& name, std::string_view foreign) const {
+  [[noreturn]] void refuse_foreign(const std::string& below, std::string_view foreign) const {
+    const std::string name = key_ + (key_.empty() || below.empty() ? "" : ".") + below;
     throw_teacher_error(archive_.file(), "",
                         "holds " + shown(foreign) +
                             (name.empty() ? "" : " under the key " + shown(name)) +
@@ -159,11 +163,13 @@ class StateDictLister {
     if (TorchTensors::is_tensor(value)) return "a tensor";
     if (value.is_long_integer()) return "an integer of more than 64 bits";
     if (value.object() != nullptr) return shown(value.object()->callable);
+    if (value.global() != nullptr) return shown(value.global()->name);
     return value.list() != nullptr || value.tuple() != nullptr ? "a list" : "a plain value";
   }
 
   const TorchArchive& archive_;
   StateDictKeys keys_;
+  std::string key_;  ///< of the chosen dict, for messages
   ForeignSearch foreign_;
   std::vector<StateDictTensor> tensors_;
 };

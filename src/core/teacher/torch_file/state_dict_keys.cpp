@@ -27,6 +27,7 @@ const PickleValue* StateDictKeys::find(const PickleValue& from, const std::strin
   for (size_t length = key.size(); length != std::string::npos && length > 0;
        length = key.rfind('.', length - 1)) {
     const PickleValue* found = child(from, std::string_view(key).substr(0, length));
+    if (found != nullptr && length == key.size()) other_value_ = found;
     if (found == nullptr || !TorchDicts::is_dict(*found)) continue;
     if (length == key.size()) return found;
     if (const PickleValue* below = find(*found, key.substr(length + 1))) return below;

@@ -22,6 +22,9 @@ class StateDictKeys {
   /// none. Throws TeacherError for a dict on the way in which the key could be another's as well.
   const PickleValue* find(const PickleValue& from, const std::string& key);
 
+  /// What the last `find` met under the whole key that is no dict; null where there was nothing.
+  const PickleValue* other_value() const noexcept { return other_value_; }
+
   /// Whether an entry of the dict is a tensor.
   bool holds_tensor(const PickleValue& dict);
   /// The dicts below the top that hold tensors.
@@ -35,6 +38,7 @@ class StateDictKeys {
   void collect(const PickleValue& dict, const std::string& prefix);
 
   const TorchArchive& archive_;
+  const PickleValue* other_value_ = nullptr;
   std::optional<std::vector<std::string>> candidates_;
   std::map<const PickleNode*, bool> holds_tensor_;
   std::set<const PickleNode*> collected_;

@@ -73,6 +73,9 @@ class TorchTensorFinder {
     const auto known = tensors_.known_.find(object);
     if (known != tensors_.known_.end()) return known->second;
     if (object->is_built) fail("has a state of its own, which is not read", kSaveAgain);
+    if (tensors_.has_overwritten_) {
+      fail("may be overwritten: the file sets elements of tensors", kSaveAgain);
+    }
     TorchTensor found = call(object->callable, object->arguments, object->made_at);
     tensors_.budget_.charge_memory(kRebuiltBytes + kRebuiltDimensionBytes * found.sizes.size(),
                                    kRebuilds);
@@ -183,7 +186,9 @@ class TorchTensorFinder {
       tensor.strides = *std::move(row_major);  // nothing lies at those of the file
       return {};
     }
-    if (!fits || extent > held - offset) fail("lies outside its storage: truncated or hostile");
+    if (!fits || extent > held - offset) {
+      fail("lies outside its storage, or its shape overflows: truncated or hostile");
+    }
     if (count > std::max(held, kMaxExpandedElements)) {
       fail("repeats its elements " + std::to_string(count / held) + " times",
            "save it with .contiguous(), or leave it out");
@@ -221,8 +226,8 @@ class TorchTensorFinder {
     }
   }
 
-  /// What torch sets on a tensor: a dict, or one and another of slots. Most attributes are left
-  /// out; these would be its values.
+  /// What torch sets on a tensor: a dict, or one and another of slots. Attributes are left out, but
+  /// for the one that would be its values.
   void check_attributes(const PickleItems& arguments, size_t index, uint32_t made_at) {
     if (index >= arguments.size()) return;
     const PickleItems* parts = arguments[index].tuple();
@@ -234,9 +239,8 @@ class TorchTensorFinder {
     if (attributes == nullptr) return;
     for (const auto& [key, attribute] : attributes->entries) {
       const auto name = key->text();
-      if (name == "data" || name == "real" || name == "imag") {
-        fail("has the attribute " + std::string(*name) + ", which would change its values",
-             kSaveAgain);
+      if (name == "data") {
+        fail("has the attribute data, which would change its values", kSaveAgain);
       }
     }
   }
@@ -281,7 +285,30 @@ TorchTensors::TorchTensors(const Pickle& pickle, const TorchRecords& records, Re
     : records_(records),
       budget_(budget),
       dicts_(budget),
-      storages_(pickle.persistent_ids, records, budget) {}
+      storages_(pickle.persistent_ids, records, budget) {
+  for (const PickleObject* object : pickle.objects) {
+    has_overwritten_ = has_overwritten_ || overwrites_elements(*object);
+  }
+}
+
+/// By items that are set, or by the attributes real and imag. torch.save writes neither.
+bool TorchTensors::overwrites_elements(const PickleObject& object) {
+  if (!is_rebuild(object.callable) && !is_plain_class(object.callable)) return false;
+  if (!object.pairs.empty() || !object.items.empty()) return true;
+  if (object.arguments.size() < 4) return false;
+  const auto sets_part = [&](const PickleValue& attributes) {
+    if (!TorchDicts::is_dict(attributes)) return false;
+    const auto& entries = dicts_.entries(attributes).entries;
+    budget_.charge_work(entries.size(), kRebuilds);
+    return std::any_of(entries.begin(), entries.end(), [](const auto& entry) {
+      return entry.key->text() == "real" || entry.key->text() == "imag";
+    });
+  };
+  const PickleValue& state = object.arguments[3];
+  if (state.tuple() == nullptr) return sets_part(state);
+  budget_.charge_work(state.tuple()->size(), kRebuilds);
+  return std::any_of(state.tuple()->begin(), state.tuple()->end(), sets_part);
+}
 
 bool TorchTensors::is_tensor(const PickleValue& value) {
   const PickleObject* object = value.object();

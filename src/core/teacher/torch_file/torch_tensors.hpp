@@ -34,10 +34,14 @@ class TorchTensors {
  private:
   friend class TorchTensorFinder;
 
+  bool overwrites_elements(const PickleObject& object);
+
   const TorchRecords& records_;
   ReadBudget& budget_;
   TorchDicts dicts_;
   TorchStorages storages_;
+  /// Whether torch would change elements after they were read, which others may share.
+  bool has_overwritten_ = false;
   std::map<const PickleObject*, TorchTensor> known_;
 };
 
