@@ -408,9 +408,10 @@ TEST(SafetensorsWriter, KeepsTheOrderAndEscapesNames) {
 
 TEST(SafetensorsWriter, RefusesNamesThatAHeaderCannotHold) {
   const TempFolder folder;
-  const auto refused = [&](const NamedTensors& tensors) {
+  const auto refused = [&](const NamedTensors& tensors,
+                           const std::map<std::string, std::string>& metadata = {}) {
     try {
-      save_safetensors(folder / "names.safetensors", tensors);
+      save_safetensors(folder / "names.safetensors", tensors, metadata);
     } catch (const TeacherError& error) {
       return std::string(error.what());
     }
@@ -419,7 +420,8 @@ TEST(SafetensorsWriter, RefusesNamesThatAHeaderCannotHold) {
   const at::Tensor one = torch::ones({1});
   EXPECT_THAT(refused({{"x", one}, {"y", one}, {"x", one}}), HasSubstr("tensor x: is given twice"));
   EXPECT_THAT(refused({{"__metadata__", one}}), HasSubstr("keeps this name for itself"));
-  EXPECT_THAT(refused({{"latin \xe9", one}}), HasSubstr("tensor latin ?: its name is not UTF-8"));
+  EXPECT_THAT(refused({{"latin \xe9", one}}), HasSubstr("\"latin ?\", which is not UTF-8"));
+  EXPECT_THAT(refused({{"x", one}}, {{"tied \xe9", "x"}}), HasSubstr("\"tied ?\", which is not"));
   EXPECT_TRUE(std::filesystem::is_empty(folder.path()));
 }
 

@@ -22,6 +22,10 @@ class Header {
  public:
   Header(const std::map<std::string, std::string>& metadata, const std::filesystem::path& path)
       : path_(path), names_{kMetadataKey} {
+    for (const auto& [key, value] : metadata) {
+      check_text(key);
+      check_text(value);
+    }
     if (!metadata.empty()) append(kMetadataKey, nlohmann::json(metadata).dump());
   }
 
@@ -53,16 +57,20 @@ class Header {
                                       " cannot be written as safetensors",
                                   "move it to the CPU, or cast it first");
     }
-    if (!detail::is_utf8(name)) {
-      detail::throw_teacher_error(path_, detail::shown(name), "its name is not UTF-8",
-                                  "give it a name that JSON can hold");
-    }
+    check_text(name);
     if (!names_.insert(name).second) {
       detail::throw_teacher_error(
           path_, name,
           name == kMetadataKey ? "the format keeps this name for itself" : "is given twice",
           "give each tensor a name of its own");
     }
+  }
+
+  void check_text(const std::string& text) const {
+    if (detail::is_utf8(text)) return;
+    detail::throw_teacher_error(path_, "",
+                                "cannot hold \"" + detail::shown(text) + "\", which is not UTF-8",
+                                "give tensors other names");
   }
 
   void append(const std::string& key, const std::string& value) {
