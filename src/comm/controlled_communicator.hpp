@@ -24,7 +24,7 @@ class ControlledCommunicator : public BaseCommunicator {
   bool peer_abandoned() override;
 
  protected:
-  /// `backend` is as `Communicator::backend` has it, `data_plane` as errors have it.
+  /// `backend` is the name for reports, `data_plane` the one for errors.
   ControlledCommunicator(std::shared_ptr<Communicator> control, std::string backend,
                          at::Device device, std::string data_plane);
 

@@ -16,7 +16,7 @@ namespace fakescore::detail {
 enum class FillMode : int {
   kInPlace = 0,   ///< the teacher's bytes are the storage's bytes
   kCast = 1,      ///< the teacher's elements, narrower than the module's, are cast on arrival
-  kAssemble = 2,  ///< who reads copies one or more teacher tensors into its storage first
+  kAssemble = 2,  ///< the reading rank first copies teacher tensors into its storage
   kReplay = 3,    ///< some bytes come from no teacher tensor: replayed on the root first
 };
 

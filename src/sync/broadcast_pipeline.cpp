@@ -69,7 +69,7 @@ class Pipeline {
     }
   }
 
-  /// Of an in-place bucket.
+  /// The file that an in-place bucket is read from; null if it is read from memory.
   const FileBytes* file_bytes(const Bucket& bucket) const {
     return transfers_[bucket.pieces.front().transfer].file_bytes.get();
   }

@@ -54,8 +54,8 @@ std::map<std::string, std::string> exact_bytes(const nlohmann::json& report) {
 }
 
 /// A teacher in a folder of any name, whose one tensor has any name.
-std::filesystem::path make_teacher(const TempFolder& folder, const std::string& name,
-                                   const std::string& tensor) {
+std::filesystem::path make_named_teacher(const TempFolder& folder, const std::string& name,
+                                         const std::string& tensor) {
   const auto teacher = folder / name;
   std::filesystem::create_directory(teacher);
   save_safetensors(teacher / "model.safetensors", {{tensor, torch::ones(2)}});
@@ -64,7 +64,7 @@ std::filesystem::path make_teacher(const TempFolder& folder, const std::string& 
 
 TEST(WrittenFiles, AReportOfAPathThatIsNoUtf8KeepsItsBytes) {
   const TempFolder folder;
-  const auto teacher = make_teacher(folder, kLatin1, "w");
+  const auto teacher = make_named_teacher(folder, kLatin1, "w");
   const auto json = folder / "r.json";
   std::ofstream(json) << "old";
   for (const std::string command : {"plan --ranks 2 ", "run "}) {
@@ -80,7 +80,7 @@ TEST(WrittenFiles, AReportOfAPathThatIsNoUtf8KeepsItsBytes) {
 
 TEST(WrittenFiles, ANameThatIsNoUtf8KeepsItsBytesInsideLists) {
   const TempFolder folder;
-  const auto teacher = make_teacher(folder, "plain", "w");
+  const auto teacher = make_named_teacher(folder, "plain", "w");
   const auto json = folder / "r.json";
   const auto plan = "plan --ranks 2 --teacher " + shell_quoted(teacher) + " --json " +
                     shell_quoted(json) + " --map ";
@@ -95,7 +95,7 @@ TEST(WrittenFiles, ANameThatIsNoUtf8KeepsItsBytesInsideLists) {
 
 TEST(WrittenFiles, WhatSafetensorsCannotHoldIsFoundBeforeTheJob) {
   const TempFolder folder;
-  const auto teacher = make_teacher(folder, "plain", "w");
+  const auto teacher = make_named_teacher(folder, "plain", "w");
   const auto result = program(run_of(teacher) + " --map " + shell_quoted("w=" + kLatin1) +
                               " --output " + shell_quoted(folder / "o"));
   EXPECT_EQ(result.exit_code, 2);
@@ -145,7 +145,7 @@ TEST(WrittenFiles, TheReportIsNoFileOfTheOutput) {
 
 TEST(HostileNames, DoNotReachATerminal) {
   const TempFolder folder;
-  const auto teacher = make_teacher(folder, "plain", kHostile);
+  const auto teacher = make_named_teacher(folder, "plain", kHostile);
   for (const std::string command :
        {"inspect ", "plan --ranks 2 --all --teacher ", "run --no-strict --config CONFIG --teacher ",
         "run --config CONFIG --teacher "}) {
@@ -186,7 +186,7 @@ TEST(HostileNames, OfArgumentsAreEscapedToo) {
 #ifdef FAKESCORE_TEST_MPIEXEC
 TEST(HostileNames, OfAnotherRankAreWrittenAndEscaped) {
   const TempFolder folder;
-  const auto teacher = make_teacher(folder, kLatin1, kHostile);
+  const auto teacher = make_named_teacher(folder, kLatin1, kHostile);
   const auto json = folder / "r.json";
   const auto run = testing::mpirun(2) + program_command(run_of(teacher));
   const auto good = run_shell(run + " --json " + shell_quoted(json));

@@ -9,9 +9,8 @@
 namespace fakescore::detail {
 namespace {
 
-using namespace std::string_literals;
-
 TEST(Printable, LeavesTextAsItIs) {
+  using namespace std::string_literals;
   for (const auto& text : {""s, "blocks.0.weight"s, "a b\\x1b\"'~"s, "caf\u00e9"s, "\u65e5\u672c"s,
                            "\U0001f469\u200d\U0001f52c"s, "\U0010ffff"s}) {
     EXPECT_EQ(printable(text), text);
@@ -20,6 +19,7 @@ TEST(Printable, LeavesTextAsItIs) {
 }
 
 TEST(Printable, EscapesWhatActsOnATerminalOrHides) {
+  using namespace std::string_literals;
   for (const auto& [text, want] : std::vector<std::pair<std::string, std::string>>{
            {"a\0b"s, "a\\x00b"},
            {"\x1b[31mred\x1b[0m", "\\x1b[31mred\\x1b[0m"},
@@ -68,7 +68,8 @@ TEST(Printable, EachOfTheMillionCharactersIsReadAsItself) {
   }
 }
 
-TEST(Error, SaysAllOfAHostileText) {
+TEST(HostileError, IsSaidWhole) {
+  using namespace std::string_literals;
   const ErrorInfo info{ErrorCode::kTeacher, 0,          "plan", "caf\xe9/a\0b"s,
                        "is\x1b[2J bad\n",   "mend\0it"s};
   const std::string want =
