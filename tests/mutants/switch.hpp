@@ -7,7 +7,8 @@
 
 namespace fakescore_mutants {
 
-/// FAKESCORE_MUTANT names the mutant; that it was reached is told by the file of the other variable.
+/// FAKESCORE_MUTANT names the mutant; that it was reached is told by the file of the other
+/// variable.
 inline bool is_on(const char* name) {
   const char* chosen = std::getenv("FAKESCORE_MUTANT");
   if (chosen == nullptr || std::string(chosen) != name) return false;
@@ -30,8 +31,8 @@ void run_agreed_unless(bool is_alone, Communicator& communicator, const Phase& p
 
 }  // namespace fakescore_mutants
 
-#define FAKESCORE_MUTANT(name)                                \
-  ([] {                                                       \
-    static const bool on = ::fakescore_mutants::is_on(name);  \
-    return on;                                                \
+#define FAKESCORE_MUTANT(name)                               \
+  ([] {                                                      \
+    static const bool on = ::fakescore_mutants::is_on(name); \
+    return on;                                               \
   }())

@@ -64,7 +64,8 @@ class IndexListener : public JsonListener {
 
  private:
   void add(const std::string& shard) {
-    budget_.charge_memory(kIndexNameMemory + tensor_.size(), "names more tensors than it has room for");
+    budget_.charge_memory(kIndexNameMemory + tensor_.size(),
+                          "names more tensors than it has room for");
     if (!weight_map_.emplace(tensor_, shards_.number(shard, budget_)).second) {
       throw_teacher_error(index_, tensor_, "is in the index twice");
     }
