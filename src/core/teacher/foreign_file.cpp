@@ -7,6 +7,7 @@
 #include <optional>
 
 #include "core/teacher/file_text.hpp"
+#include "core/teacher/read_budget.hpp"
 #include "core/teacher/teacher_error.hpp"
 #include "core/teacher/torch_file/zip_directory.hpp"
 
@@ -230,7 +231,8 @@ void refuse_foreign_archive(const MappedFile& file) {
   constexpr size_t kNamed = 5;
   std::string names;
   size_t files = 0;
-  for (const ZipEntry& entry : read_zip_directory({file.data(), file.size()}, file.path())) {
+  ReadBudget budget(file.path());
+  for (const ZipEntry& entry : read_zip_directory({file.data(), file.size()}, budget)) {
     // A zero byte in a name is for the archive's reader to refuse.
     if (entry.name.ends_with("/data.pkl") || entry.name.find('\0') != entry.name.npos) return;
     if (entry.name.ends_with('/') || ++files > kNamed) continue;

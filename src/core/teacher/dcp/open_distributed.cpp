@@ -55,10 +55,7 @@ TeacherChoice choose_beside_others(const fs::path& folder, const ShardedCheckpoi
   for (const fs::path& shard : find_safetensors_shards(folder)) {
     if (!checkpoint.index) used.insert(shard.filename().string());
   }
-  for (const ShardedTensor& tensor : checkpoint.tensors) {
-    for (const TensorChunk& chunk : tensor.chunks)
-      used.insert(chunk.place.file.filename().string());
-  }
+  for (const fs::path& file : checkpoint.files) used.insert(file.filename().string());
   const fs::path own = folder / (checkpoint.index ? kMetadataFile : kShards);
   TeacherChoice choice{own.string(), paths_passed_over(list_folder(folder), used)};
   for (const std::string& other : choice.passed_over) {
