@@ -37,7 +37,7 @@ json describe_file(const std::string& path, const std::string& key) {
     }
     return {{"tensors", tensors}};
   } catch (const TeacherError& error) {
-    return {{"error", error.what()}};
+    return {{"error", error.info().message}};
   }
 }
 
