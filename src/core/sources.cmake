@@ -19,7 +19,9 @@ fakescore_add_unit(fakescore_objects core_teacher
   core/teacher/checkpoint_folder.cpp
   core/teacher/checkpoint_index.cpp
   core/teacher/checkpoint_teacher.cpp
+  core/teacher/file_numbers.cpp
   core/teacher/file_text.cpp
+  core/teacher/json_events.cpp
   core/teacher/key_rule.cpp
   core/teacher/mapped_file.cpp
   core/teacher/memory_teacher.cpp
@@ -32,6 +34,7 @@ fakescore_add_unit(fakescore_objects core_teacher
   core/teacher/teacher_source.cpp)
 fakescore_add_unit(fakescore_objects core_teacher_dcp
   core/teacher/dcp/chunk_files.cpp
+  core/teacher/dcp/dcp_fields.cpp
   core/teacher/dcp/dcp_metadata.cpp
   core/teacher/dcp/key_choice.cpp
   core/teacher/dcp/open_distributed.cpp
@@ -42,13 +45,21 @@ fakescore_add_unit(fakescore_objects core_teacher_dcp
 fakescore_add_unit(fakescore_objects core_teacher_torch_file
   core/teacher/pickle/pickle_arena.cpp
   core/teacher/pickle/pickle_machine.cpp
+  core/teacher/pickle/pickle_nesting.cpp
+  core/teacher/pickle/pickle_objects.cpp
   core/teacher/pickle/read_pickle.cpp
+  core/teacher/torch_file/foreign_search.cpp
   core/teacher/torch_file/state_dict.cpp
+  core/teacher/torch_file/state_dict_keys.cpp
   core/teacher/torch_file/torch_archive.cpp
+  core/teacher/torch_file/torch_classes.cpp
+  core/teacher/torch_file/torch_dicts.cpp
   core/teacher/torch_file/torch_file.cpp
   core/teacher/torch_file/torch_globals.cpp
   core/teacher/torch_file/torch_records.cpp
+  core/teacher/torch_file/torch_storages.cpp
   core/teacher/torch_file/torch_tensor.cpp
+  core/teacher/torch_file/torch_tensors.cpp
   core/teacher/torch_file/zip_directory.cpp)
 if(FAKESCORE_HAVE_CUDA)
   fakescore_add_unit(fakescore_cuda_objects core_cuda

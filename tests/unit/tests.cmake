@@ -20,9 +20,11 @@ fakescore_add_tests(unit_test UNIT teacher LABELS unit SOURCES
   unit/dcp_metadata_test.cpp
   unit/distributed_checkpoint_test.cpp
   unit/hostile_torch_file_test.cpp
+  unit/pickle_cost_test.cpp
   unit/safetensors_test.cpp
   unit/teacher_names_test.cpp
-  unit/torch_file_test.cpp)
+  unit/torch_file_test.cpp
+  unit/torch_objects_test.cpp)
 fakescore_add_tests(unit_test UNIT factory LABELS unit SOURCES
   unit/checkpoint_module_test.cpp
   unit/create_fake_score_test.cpp

@@ -14,8 +14,8 @@ namespace fakescore::detail {
 /// The files that make up one checkpoint.
 struct CheckpointFiles {
   std::vector<std::filesystem::path> files;
-  /// Tensor name -> file, of an index; empty for a single file.
-  std::map<std::string, std::filesystem::path> weight_map;
+  /// Tensor name -> its file's place in `files`, of an index; empty for a single file.
+  std::map<std::string, size_t> weight_map;
   std::shared_ptr<const MappedFile> index;  ///< null for a single file
 };
 

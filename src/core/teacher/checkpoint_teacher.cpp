@@ -76,7 +76,7 @@ class CheckpointTeacher : public Teacher {
                                   const CheckpointFiles& found) {
     if (!found.index) return;
     const auto entry = found.weight_map.find(name);
-    if (entry == found.weight_map.end() || entry->second != path) {
+    if (entry == found.weight_map.end() || found.files[entry->second] != path) {
       throw_teacher_error(
           path, name,
           "is in this shard, but the index " + found.index->path().string() + " does not say so");
@@ -89,7 +89,7 @@ class CheckpointTeacher : public Teacher {
     for (const TeacherTensor& tensor : tensors_) present.emplace(tensor.name, tensor.file);
     for (const auto& [name, shard] : found.weight_map) {
       if (!present.contains(name)) {
-        throw_teacher_error(shard, name,
+        throw_teacher_error(found.files[shard], name,
                             "is missing from the shard that the index " +
                                 found.index->path().string() + " names for it");
       }

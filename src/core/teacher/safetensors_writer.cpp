@@ -5,7 +5,9 @@
 #include <cstring>
 #include <fstream>
 #include <nlohmann/json.hpp>
+#include <unordered_set>
 
+#include "core/teacher/file_text.hpp"
 #include "core/teacher/safetensors_header.hpp"
 #include "core/teacher/teacher_error.hpp"
 #include "fakescore/core/teacher_source.hpp"
@@ -15,29 +17,74 @@ namespace {
 
 using NamedTensors = std::vector<std::pair<std::string, at::Tensor>>;
 
-std::string make_header(const NamedTensors& tensors,
-                        const std::map<std::string, std::string>& metadata,
-                        const std::filesystem::path& path) {
-  nlohmann::ordered_json header = nlohmann::ordered_json::object();
-  if (!metadata.empty()) header["__metadata__"] = metadata;
-  size_t offset = 0;
-  for (const auto& [name, tensor] : tensors) {
-    const auto dtype = detail::safetensors_dtype_name(tensor.scalar_type());
-    if (!dtype || !tensor.is_cpu()) {
-      detail::throw_teacher_error(path, name,
+constexpr const char* kMetadataKey = "__metadata__";
+
+/// Grows as text: a JSON object that keeps the order of its keys looks through all of them for each
+/// new one.
+class Header {
+ public:
+  Header(const std::map<std::string, std::string>& metadata, const std::filesystem::path& path)
+      : path_(path), names_{kMetadataKey} {
+    if (!metadata.empty()) append(kMetadataKey, nlohmann::json(metadata).dump());
+  }
+
+  void add(const std::string& name, const at::Tensor& tensor) {
+    check(name, tensor);
+    const size_t end = offset_ + tensor.nbytes();
+    append(name,
+           nlohmann::ordered_json{
+               {"dtype", *detail::safetensors_dtype_name(tensor.scalar_type())},
+               {"shape", *detail::safetensors_shape(tensor.scalar_type(), tensor.sizes())},
+               {"data_offsets", {offset_, end}}}
+               .dump());
+    offset_ = end;
+  }
+
+  std::string finish() {
+    text_ += '}';
+    text_.resize((text_.size() + 7) / 8 * 8, ' ');  // so that the data begins aligned
+    return std::move(text_);
+  }
+
+ private:
+  void check(const std::string& name, const at::Tensor& tensor) {
+    if (!tensor.is_cpu() || !detail::safetensors_dtype_name(tensor.scalar_type()) ||
+        !detail::safetensors_shape(tensor.scalar_type(), tensor.sizes())) {
+      detail::throw_teacher_error(path_, name,
                                   std::string("a ") + c10::toString(tensor.scalar_type()) +
                                       " tensor on " + tensor.device().str() +
                                       " cannot be written as safetensors",
                                   "move it to the CPU, or cast it first");
     }
-    header[name] = {{"dtype", *dtype},
-                    {"shape", tensor.sizes().vec()},
-                    {"data_offsets", {offset, offset + tensor.nbytes()}}};
-    offset += tensor.nbytes();
+    if (!detail::is_utf8(name)) {
+      detail::throw_teacher_error(path_, detail::shown(name), "its name is not UTF-8",
+                                  "give it a name that JSON can hold");
+    }
+    if (!names_.insert(name).second) {
+      detail::throw_teacher_error(
+          path_, name,
+          name == kMetadataKey ? "the format keeps this name for itself" : "is given twice",
+          "give each tensor a name of its own");
+    }
   }
-  std::string text = header.dump();
-  text.resize((text.size() + 7) / 8 * 8, ' ');  // so that the data begins aligned
-  return text;
+
+  void append(const std::string& key, const std::string& value) {
+    if (text_.size() > 1) text_ += ',';
+    text_.append(nlohmann::json(key).dump()).append(":").append(value);
+  }
+
+  const std::filesystem::path& path_;
+  std::string text_ = "{";
+  std::unordered_set<std::string> names_;
+  size_t offset_ = 0;  ///< of the next tensor's data
+};
+
+std::string make_header(const NamedTensors& tensors,
+                        const std::map<std::string, std::string>& metadata,
+                        const std::filesystem::path& path) {
+  Header header(metadata, path);
+  for (const auto& [name, tensor] : tensors) header.add(name, tensor);
+  return header.finish();
 }
 
 void write_file(const std::filesystem::path& path, const std::string& header,

@@ -20,9 +20,10 @@ constexpr const char* kDataSuffix = ".distcp";
 ShardedCheckpoint read_metadata_file(const fs::path& path, const std::string& key) {
   auto file = MappedFile::open(path);
   const std::span<const std::byte> bytes{file->data(), file->size()};
-  const PickleValue metadata = read_pickle(bytes, allowed_in_dcp_metadata, path);
-  ShardedCheckpoint checkpoint;
-  checkpoint.tensors = read_dcp_metadata(metadata, key, bytes.size(), path);
+  ReadBudget budget(path, bytes.size());
+  const Pickle pickle =
+      read_pickle(bytes, allowed_in_dcp_metadata, ForeignGlobals::kRefuse, budget);
+  ShardedCheckpoint checkpoint = read_dcp_metadata(pickle.root, key, budget);
   checkpoint.header = digest_bytes(bytes.data(), bytes.size());
   checkpoint.index = std::move(file);
   return checkpoint;

@@ -42,13 +42,14 @@ void copy_into_box(at::Tensor& whole, const Box& box, const void* values) {
 
 class ShardedTeacher : public Teacher {
  public:
-  explicit ShardedTeacher(ShardedCheckpoint checkpoint) : sharded_(std::move(checkpoint.tensors)) {
+  explicit ShardedTeacher(ShardedCheckpoint checkpoint)
+      : sharded_(std::move(checkpoint.tensors)), files_(checkpoint.files) {
     std::stable_sort(sharded_.begin(), sharded_.end(), comes_before);
     const std::string source = checkpoint.index ? checkpoint.index->path().string() : "";
     for (const ShardedTensor& tensor : sharded_) {
       files_.add(tensor);
       const std::string file =
-          tensor.chunks.empty() ? source : tensor.chunks[0].place.file.string();
+          tensor.chunks.empty() ? source : checkpoint.files[tensor.chunks[0].place.file].string();
       tensors_.push_back({tensor.name.substr(checkpoint.prefix_bytes), tensor.sizes, tensor.dtype,
                           file, at::kCPU});
     }
