@@ -36,10 +36,12 @@ bool is_folder(const fs::path& path) {
 /// Whether `folder` is the teacher, holds it, or holds the file that it is a link to.
 bool is_folder_of(const fs::path& folder, const fs::path& teacher) {
   std::error_code error;
-  const fs::path real = fs::canonical(teacher, error);
-  if (error) return false;
-  if (is_folder(real)) return is_same(folder, real);
   const auto parent = teacher.has_parent_path() ? teacher.parent_path() : fs::path(".");
+  const fs::path real = fs::canonical(teacher, error);
+  // Numbered shards are named by a pattern.
+  const bool is_pattern = teacher.filename().string().find('*') != std::string::npos;
+  if (error) return is_pattern && is_same(folder, parent);
+  if (is_folder(real)) return is_same(folder, real);
   return is_same(folder, parent) || is_same(folder, real.parent_path());
 }
 
@@ -76,6 +78,11 @@ void prepare_output(const fs::path& folder, const fs::path& teacher) {
            "give another folder");
   }
   std::error_code error;
+  const auto index = folder / "diffusion_pytorch_model.safetensors.index.json";
+  if (fs::exists(index, error)) {
+    refuse(index, "is there, and would be read in place of what this job writes beside it",
+           "give another folder, or remove the index and its shards");
+  }
   fs::create_directories(folder, error);
   if (error) refuse(folder, "cannot be made: " + error.message(), kRemedy);
   try_to_write(folder / (".fakescore" + std::to_string(::getpid())), kRemedy);

@@ -3,12 +3,14 @@
 #include <fmt/core.h>
 #include <fmt/ranges.h>
 
+#include <limits>
 #include <map>
 #include <string>
 
 #include "fakescore/core/digest.hpp"
 #include "fakescore/core/teacher_source.hpp"
 #include "format_bytes.hpp"
+#include "report_parts.hpp"
 
 namespace fakescore::launcher {
 namespace {
@@ -76,6 +78,7 @@ void inspect(const TeacherOptions& options) {
   fmt::print("{} tensors, {} elements, {}\n", teacher->tensors().size(), elements,
              format_bytes(bytes));
   for (const auto& [dtype, size] : by_dtype) fmt::print("  {:<14} {}\n", dtype, format_bytes(size));
+  print_choice(teacher->choice(), std::numeric_limits<size_t>::max(), "");
 }
 
 }  // namespace fakescore::launcher

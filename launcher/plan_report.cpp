@@ -58,6 +58,7 @@ void print_plan(const FakeScorePlan& plan, const RunDescription& run, const Plan
   print_subject("dry run, fake score", run);
   fmt::print("ranks       {} ({})\n", plan.world_size, options.device);
   fmt::print("read by     {}\n", reader_text(plan, options));
+  print_choice(plan.choice, most, " (--all)");
   fmt::print("on the wire {}, {} of it replayed; broadcasts {}\n", format_bytes(plan.wire_bytes),
              format_bytes(plan.replayed_bytes), plan.broadcasts);
   print_memory(plan);
@@ -82,6 +83,8 @@ void print_plan(const FakeScorePlan& plan, const RunDescription& run, const Plan
 void write_plan(const std::filesystem::path& path, const FakeScorePlan& plan,
                 const RunDescription& run) {
   nlohmann::ordered_json json{{"teacher", run.teacher},
+                              {"file", plan.choice.taken},
+                              {"passed_over", plan.choice.passed_over},
                               {"class", run.class_name},
                               {"has_forward", run.has_forward},
                               {"world_size", plan.world_size},

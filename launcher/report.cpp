@@ -21,7 +21,9 @@ std::string reader_text(const MetaReport& report) {
 void print_report(const MetaReport& report, const RunDescription& run) {
   print_subject("fake score", run);
   fmt::print("ranks       {} ({})\n", report.world_size, report.backend);
-  fmt::print("read by     {}\n\n", reader_text(report));
+  fmt::print("read by     {}\n", reader_text(report));
+  print_choice(report.choice, kKeysShown, "");
+  fmt::print("\n");
   fmt::print("{:<10} {:>10} {:>12}\n", "phase", "seconds", "bytes");
   for (const PhaseReport& phase : report.phases) {
     fmt::print("{:<10} {:>10.3f} {:>12}\n", phase.name, phase.seconds,
@@ -51,6 +53,8 @@ void print_report(const MetaReport& report, const RunDescription& run) {
 void write_report(const std::filesystem::path& path, const MetaReport& report,
                   const RunDescription& run) {
   nlohmann::ordered_json json{{"teacher", run.teacher},
+                              {"file", report.choice.taken},
+                              {"passed_over", report.choice.passed_over},
                               {"class", run.class_name},
                               {"has_forward", run.has_forward},
                               {"world_size", report.world_size},

@@ -15,6 +15,13 @@ void print_subject(const char* what, const RunDescription& run) {
              run.has_forward ? "" : " (not registered: filled and verified, it has no forward)");
 }
 
+void print_choice(const TeacherChoice& choice, size_t most, const char* hint) {
+  if (choice.taken.empty()) return;
+  fmt::print("file        {}\n", choice.taken);
+  if (choice.passed_over.empty()) return;
+  print_keys("passed over", choice.passed_over, most, hint);
+}
+
 const char* reader_name(TeacherRead read) {
   return read == TeacherRead::kEveryRank ? "all" : "root";
 }

@@ -14,6 +14,9 @@ inline constexpr size_t kKeysShown = 12;
 
 /// What the reports of `run` and `plan` have in common.
 void print_subject(const char* what, const RunDescription& run);
+/// Which file was read, and what else its folder holds that could have been meant; nothing for a
+/// teacher in memory.
+void print_choice(const TeacherChoice& choice, size_t most, const char* hint);
 /// As --read has them.
 const char* reader_name(TeacherRead read);
 std::string cast_text(const CastKey& key);

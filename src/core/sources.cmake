@@ -19,19 +19,25 @@ fakescore_add_unit(fakescore_objects core_teacher
   core/teacher/checkpoint_folder.cpp
   core/teacher/checkpoint_index.cpp
   core/teacher/checkpoint_teacher.cpp
+  core/teacher/choose_checkpoint.cpp
   core/teacher/file_numbers.cpp
   core/teacher/file_text.cpp
+  core/teacher/folder_config.cpp
+  core/teacher/folder_listing.cpp
+  core/teacher/foreign_file.cpp
   core/teacher/json_events.cpp
   core/teacher/key_rule.cpp
   core/teacher/mapped_file.cpp
   core/teacher/memory_teacher.cpp
+  core/teacher/numbered_shards.cpp
   core/teacher/open_teacher.cpp
   core/teacher/renamed_teacher.cpp
   core/teacher/safetensors_dtype.cpp
   core/teacher/safetensors_file.cpp
   core/teacher/safetensors_header.cpp
   core/teacher/safetensors_writer.cpp
-  core/teacher/teacher_source.cpp)
+  core/teacher/teacher_source.cpp
+  core/teacher/weight_names.cpp)
 fakescore_add_unit(fakescore_objects core_teacher_dcp
   core/teacher/dcp/chunk_files.cpp
   core/teacher/dcp/dcp_fields.cpp

@@ -171,6 +171,7 @@ void MetaJob::plan() {
 void MetaJob::plan_on_root() {
   teacher_ = source_.open();
   plan_ = make_load_plan(manifest_, teacher_->tensors(), source_.description(), options_.strict);
+  plan_.choice = teacher_->choice();
   check_tied_values(plan_);
 }
 
@@ -248,6 +249,7 @@ void MetaJob::verify() {
 
 void MetaJob::finish() {
   run_agreed(communicator_, "finish", ErrorCode::kInternal, [this] { fill_module(); });
+  report_.choice = std::move(plan_.choice);
   report_.missing = std::move(plan_.missing);
   report_.unexpected = std::move(plan_.unexpected);
   report_.replayed = std::move(plan_.replayed);

@@ -1,5 +1,6 @@
 #include <torch/torch.h>
 
+#include <algorithm>
 #include <map>
 #include <set>
 
@@ -82,10 +83,37 @@ class Tree {
   std::set<std::string> tensor_names_;
 };
 
+bool has_elements(const TeacherTensor& tensor) {
+  return std::find(tensor.sizes.begin(), tensor.sizes.end(), 0) == tensor.sizes.end();
+}
+
+/// Here no module says which shapes are right. A save of one rank's share leaves a tensor without
+/// elements for each parameter, and buffers as they are.
+void refuse_placeholders(const std::vector<TeacherTensor>& tensors) {
+  size_t parameters = 0;
+  std::vector<const TeacherTensor*> empty;
+  for (const TeacherTensor& tensor : tensors) {
+    if (!at::isFloatingType(tensor.dtype)) continue;
+    ++parameters;
+    if (!has_elements(tensor)) empty.push_back(&tensor);
+  }
+  if (2 * empty.size() <= parameters) return;
+  const std::string& file = empty.front()->file;
+  throw_error({ErrorCode::kTeacher, -1, "build",
+               (file.empty() ? "" : file + ", ") + "tensor " + empty.front()->name,
+               "has no elements, as " + std::to_string(empty.size()) + " of " +
+                   std::to_string(parameters) +
+                   " floating-point tensors: placeholders, as saving one rank's share of a model "
+                   "leaves them (DeepSpeed ZeRO-3, FSDP)",
+               "gather the weights before saving: DeepSpeed's zero_to_fp32.py or "
+               "stage3_gather_16bit_weights_on_model_save, FSDP's full state dict"});
+}
+
 }  // namespace
 
 std::shared_ptr<torch::nn::Module> build_checkpoint_module(
     const std::vector<TeacherTensor>& tensors) {
+  refuse_placeholders(tensors);
   Tree tree(tensors);
   for (const TeacherTensor& tensor : tensors) tree.add(tensor);
   return tree.root();

@@ -67,6 +67,22 @@ TEST_F(LoadPlanTest, AWholeTeacherLeavesOnlyTheNonPersistentBufferToReplay) {
   EXPECT_EQ(mode_of(result, "angles"), FillMode::kReplay);
 }
 
+TEST_F(LoadPlanTest, ATeacherWithoutTensorsIsAnError) {
+  teacher_.clear();
+  for (const bool strict : {true, false}) {
+    EXPECT_THAT(error(strict),
+                AllOf(HasSubstr("the teacher: holds no tensor"), HasSubstr("a full state dict")));
+  }
+}
+
+TEST_F(LoadPlanTest, APlaceholderIsNamedAsSuch) {
+  for (const std::vector<int64_t>& sizes : {std::vector<int64_t>{0}, std::vector<int64_t>{4, 0}}) {
+    find("weight").sizes = sizes;
+    EXPECT_THAT(error(false), AllOf(HasSubstr("weight: has no elements in the teacher"),
+                                    HasSubstr("placeholder"), HasSubstr("zero_to_fp32.py")));
+  }
+}
+
 TEST_F(LoadPlanTest, OneNameOfATieIsEnough) {
   remove("tied");
   EXPECT_THAT(plan().missing, ElementsAre());

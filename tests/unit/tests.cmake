@@ -16,9 +16,11 @@ fakescore_add_tests(unit_test UNIT core LABELS unit SOURCES
   unit/manifest_test.cpp
   unit/store_deadline_test.cpp)
 fakescore_add_tests(unit_test UNIT teacher LABELS unit SOURCES
+  unit/ambiguous_folder_test.cpp
   unit/checkpoint_folder_test.cpp
   unit/dcp_metadata_test.cpp
   unit/distributed_checkpoint_test.cpp
+  unit/foreign_file_test.cpp
   unit/hostile_torch_file_test.cpp
   unit/pickle_cost_test.cpp
   unit/safetensors_test.cpp

@@ -38,6 +38,17 @@ struct TeacherFile {
   uint64_t bytes = 0;
   int64_t modified_ns = 0;  ///< mtime, in nanoseconds since the epoch
   Digest header;            ///< of what says which tensors it holds, and where
+  bool is_index = false;    ///< says where tensors lie and holds none: it is read when opened
+};
+
+/// Which file of a teacher's path was taken, and what else could have been meant.
+struct TeacherChoice {
+  /// The path of the file or of the index; of numbered shards without an index, with a star for
+  /// their numbers (FOLDER/model-*-of-00003.safetensors). Empty for a teacher in memory.
+  std::string taken;
+  /// Where the path was a folder, the weights in it that were not taken, as paths, sorted; shards
+  /// of one set are one entry, with a star.
+  std::vector<std::string> passed_over = {};
 };
 
 /// The bytes of a tensor's row-major elements where they lie in a mapped file.
@@ -69,6 +80,7 @@ class FAKESCORE_API Teacher {
   virtual std::map<std::string, std::string> metadata() const { return {}; }
   /// The files that `read` reads; empty for a teacher in memory.
   virtual std::vector<TeacherFile> files() const { return {}; }
+  virtual TeacherChoice choice() const { return {}; }
 };
 
 /// Which checkpoint of a path is meant.
@@ -94,7 +106,8 @@ class FAKESCORE_API TeacherSource {
  public:
   /// A safetensors file, one of torch.save or torch.jit.save, an index of such (*.index.json), a
   /// folder that holds one (docs/teachers.md says which is taken), or a distributed checkpoint: the
-  /// folder that holds its `.metadata`, or that file. Nothing is opened here.
+  /// folder that holds its `.metadata`, or that file. Numbered shards without an index are named
+  /// with a star: FOLDER/model-*-of-00003.safetensors. Nothing is opened here.
   static TeacherSource path(std::filesystem::path path, TeacherPathOptions options = {});
   /// Named tensors in memory, the CPU's or the root's GPU.
   static TeacherSource state_dict(std::vector<std::pair<std::string, at::Tensor>> tensors);

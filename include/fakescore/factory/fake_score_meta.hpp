@@ -86,6 +86,7 @@ struct MetaReport {
   std::string backend;
   TeacherRead read = TeacherRead::kRoot;  ///< kRoot or kEveryRank
   std::string read_reason;                ///< why not every rank reads; may be empty
+  TeacherChoice choice;                   ///< of the teacher's files, as the root sees them
   std::vector<std::string> missing;       ///< of the module, not in the teacher
   std::vector<std::string> unexpected;    ///< of the teacher, not in the module
   std::vector<std::string> replayed;      ///< computed from the record of `build`

@@ -34,8 +34,8 @@ struct PlannedMemory {
   /// hold contiguous and aligned; at most this much, and none for most files.
   uint64_t largest_copy = 0;
   uint64_t pinned = 0;  ///< a rank that reads: pinned host memory; 0 for fake scores on the CPU
-  /// A rank that reads: the teacher's files, mapped: page cache, one for all ranks of a host, which
-  /// the kernel gives back when memory is short.
+  /// A rank that reads: the teacher's files with tensors, mapped: page cache, one for all ranks of
+  /// a host, which the kernel gives back when memory is short.
   uint64_t mapped_files = 0;
 };
 
@@ -45,6 +45,7 @@ struct FakeScorePlan {
   /// The job that is described: kRoot or kEveryRank. TeacherRead::kAuto is described as kRoot,
   /// which it is at worst; where every rank reads, what is replayed is all that travels.
   TeacherRead read = TeacherRead::kRoot;
+  TeacherChoice choice;                ///< of the teacher's files
   std::vector<std::string> in_place;   ///< filled with the teacher's own bytes
   std::vector<CastKey> cast;           ///< as MetaReport has them
   std::vector<std::string> assembled;  ///< copied by who reads, for layout, views or a cast

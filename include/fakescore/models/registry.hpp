@@ -50,7 +50,8 @@ FAKESCORE_API std::shared_ptr<torch::nn::Module> build_teacher_from_config(
 /// be filled, checked and saved where the class is not registered. It has no forward. Entries of
 /// floating or complex dtype are parameters, the others buffers; values are uninitialised.
 /// Throws TeacherError naming a tensor whose name cannot be one in a module tree: an empty part,
-/// a name twice, or a name that is also the prefix of another.
+/// a name twice, or a name that is also the prefix of another; and where most floating-point
+/// tensors have no elements, as in a save of one rank's share (ZeRO-3).
 FAKESCORE_API std::shared_ptr<torch::nn::Module> build_checkpoint_module(
     const std::vector<TeacherTensor>& tensors);
 

@@ -1,13 +1,16 @@
 #include "core/teacher/checkpoint_index.hpp"
 
+#include <string>
 #include <utility>
 #include <vector>
 
 #include "core/teacher/file_numbers.hpp"
 #include "core/teacher/file_text.hpp"
+#include "core/teacher/foreign_file.hpp"
 #include "core/teacher/json_events.hpp"
 #include "core/teacher/read_budget.hpp"
 #include "core/teacher/teacher_error.hpp"
+#include "core/teacher/weight_names.hpp"
 
 namespace fakescore::detail {
 namespace {
@@ -17,6 +20,11 @@ namespace fs = std::filesystem;
 constexpr uintmax_t kMaxIndexBytes = 100'000'000;  // as much as safetensors allows a header
 constexpr const char* kWeightMap = "weight_map";
 constexpr uint64_t kIndexNameMemory = 160;  // of a tensor, beside the name itself
+
+[[noreturn]] void refuse_as_no_index(const fs::path& path) {
+  throw_teacher_error(path, "", "is no index of a checkpoint: it has no weight_map",
+                      "give a checkpoint's file, its *.index.json, or the folder that holds it");
+}
 
 /// Collects the names of the tensors, and of the files that they are said to be in.
 class IndexListener : public JsonListener {
@@ -45,7 +53,7 @@ class IndexListener : public JsonListener {
     add(value);
   }
   void other(size_t depth) override {
-    if (depth == 1 && in_weight_map_) throw_teacher_error(index_, "", "has no weight_map");
+    if (depth == 1 && in_weight_map_) refuse_as_no_index(index_);
     if (depth == 2 && in_weight_map_) {
       throw_teacher_error(index_, tensor_, "weight_map value is not a file name");
     }
@@ -62,7 +70,8 @@ class IndexListener : public JsonListener {
 
  private:
   void add(const std::string& shard) {
-    budget_.charge_memory(kIndexNameMemory + tensor_.size(), "names more tensors than it has room for");
+    budget_.charge_memory(kIndexNameMemory + tensor_.size(),
+                          "names more tensors than it has room for");
     if (!weight_map_.emplace(tensor_, shards_.number(shard, budget_)).second) {
       throw_teacher_error(index_, tensor_, "is in the index twice");
     }
@@ -80,6 +89,7 @@ class IndexListener : public JsonListener {
 
 CheckpointFiles read_checkpoint_index(const fs::path& path) {
   const auto index = MappedFile::open(path);
+  refuse_stand_in(*index);
   if (index->size() > kMaxIndexBytes) {
     throw_teacher_error(path, "",
                         "has " + std::to_string(index->size()) + " bytes, an index at most " +
@@ -89,9 +99,29 @@ CheckpointFiles read_checkpoint_index(const fs::path& path) {
   IndexListener listener(path, budget);
   read_json({reinterpret_cast<const char*>(index->data()), index->size()}, path, "index", listener);
   CheckpointFiles found = listener.take();
-  if (found.files.empty()) throw_teacher_error(path, "", "has no weight_map");
+  if (found.files.empty()) refuse_as_no_index(path);
   found.index = index;
+  found.choice.taken = path.string();
   return found;
+}
+
+void check_shards_are_there(const CheckpointFiles& found) {
+  std::vector<std::string> missing;
+  for (const fs::path& file : found.files) {
+    std::error_code error;
+    if (!fs::exists(file, error) || error) missing.push_back(file.filename().string());
+  }
+  if (missing.empty()) return;
+  std::string message = "names " + std::to_string(found.files.size()) + " files, of which " +
+                        std::to_string(missing.size()) +
+                        " cannot be reached: " + join_some(missing);
+  std::string remedy = "fetch them";
+  if (!found.choice.passed_over.empty()) {
+    message += "; beside it: " + join_some(found.choice.passed_over);
+    remedy +=
+        ", or give the path of what is meant: " + teacher_option(found.choice.passed_over.front());
+  }
+  throw_teacher_error(found.index->path(), "", message, remedy);
 }
 
 }  // namespace fakescore::detail

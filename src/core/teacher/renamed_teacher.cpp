@@ -86,6 +86,7 @@ class RenamedTeacher : public Teacher {
   }
   std::map<std::string, std::string> metadata() const override { return metadata_; }
   std::vector<TeacherFile> files() const override { return teacher_->files(); }
+  TeacherChoice choice() const override { return teacher_->choice(); }
 
  private:
   using Names = std::unordered_map<std::string, std::optional<std::string>>;

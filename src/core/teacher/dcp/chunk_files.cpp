@@ -4,6 +4,7 @@
 #include <utility>
 
 #include "core/teacher/dcp/sharded_safetensors.hpp"
+#include "core/teacher/foreign_file.hpp"
 #include "core/teacher/safetensors_tensor.hpp"
 #include "core/teacher/teacher_error.hpp"
 #include "core/teacher/torch_file/torch_archive.hpp"
@@ -36,6 +37,7 @@ void ChunkFiles::add(const ShardedTensor& tensor) {
     if (file.mapping == nullptr) file.mapping = MappedFile::open(file.path);
     const uint64_t size = file.mapping->size();
     if (place.offset > size || place.length > size - place.offset) {
+      refuse_stand_in(*file.mapping);
       throw_teacher_error(file.path, tensor.name,
                           "is truncated: it has " + std::to_string(size) +
                               " bytes and a chunk should end at byte " +

@@ -20,6 +20,7 @@ struct ShardedCheckpoint {
   Digest header;            ///< of what says where the chunks are
   /// The file that says so, where it is one of its own.
   std::shared_ptr<const MappedFile> index;
+  TeacherChoice choice;
 };
 
 /// A teacher of them. `read` is a view where one chunk covers the tensor and is contiguous and
