@@ -1,5 +1,6 @@
 #include "core/teacher/checkpoint_index.hpp"
 
+#include <string>
 #include <utility>
 #include <vector>
 
@@ -19,6 +20,11 @@ namespace fs = std::filesystem;
 constexpr uintmax_t kMaxIndexBytes = 100'000'000;  // as much as safetensors allows a header
 constexpr const char* kWeightMap = "weight_map";
 constexpr uint64_t kIndexNameMemory = 160;  // of a tensor, beside the name itself
+
+[[noreturn]] void refuse_as_no_index(const fs::path& path) {
+  throw_teacher_error(path, "", "is no index of a checkpoint: it has no weight_map",
+                      "give a checkpoint's file, its *.index.json, or the folder that holds it");
+}
 
 /// Collects the names of the tensors, and of the files that they are said to be in.
 class IndexListener : public JsonListener {
@@ -47,7 +53,7 @@ class IndexListener : public JsonListener {
     add(value);
   }
   void other(size_t depth) override {
-    if (depth == 1 && in_weight_map_) throw_teacher_error(index_, "", "has no weight_map");
+    if (depth == 1 && in_weight_map_) refuse_as_no_index(index_);
     if (depth == 2 && in_weight_map_) {
       throw_teacher_error(index_, tensor_, "weight_map value is not a file name");
     }
@@ -83,20 +89,17 @@ class IndexListener : public JsonListener {
 
 CheckpointFiles read_checkpoint_index(const fs::path& path) {
   const auto index = MappedFile::open(path);
+  refuse_stand_in(*index);
   if (index->size() > kMaxIndexBytes) {
     throw_teacher_error(path, "",
                         "has " + std::to_string(index->size()) + " bytes, an index at most " +
                             std::to_string(kMaxIndexBytes));
   }
-  refuse_stand_in(*index);
   ReadBudget budget(path, index->size());
   IndexListener listener(path, budget);
   read_json({reinterpret_cast<const char*>(index->data()), index->size()}, path, "index", listener);
   CheckpointFiles found = listener.take();
-  if (found.files.empty()) {
-    throw_teacher_error(path, "", "is no index of a checkpoint: it has no weight_map",
-                        "give a checkpoint's file, its *.index.json, or the folder that holds it");
-  }
+  if (found.files.empty()) refuse_as_no_index(path);
   found.index = index;
   found.choice.taken = path.string();
   return found;

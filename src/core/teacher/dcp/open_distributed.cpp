@@ -52,9 +52,6 @@ bool is_checkpoint_of_its_own(const fs::path& file) {
 /// What was taken of a folder; no loader has a rule for one that holds both.
 TeacherChoice choose_beside_others(const fs::path& folder, const ShardedCheckpoint& checkpoint) {
   std::set<std::string> used;
-  for (const fs::path& shard : find_safetensors_shards(folder)) {
-    if (!checkpoint.index) used.insert(shard.filename().string());
-  }
   for (const fs::path& file : checkpoint.files) used.insert(file.filename().string());
   const fs::path own = folder / (checkpoint.index ? kMetadataFile : kShards);
   TeacherChoice choice{own.string(), paths_passed_over(list_folder(folder), used)};
