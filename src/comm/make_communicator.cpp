@@ -2,6 +2,7 @@
 
 #include <torch/csrc/distributed/c10d/TCPStore.hpp>
 
+#include "comm/launch/job_port.hpp"
 #include "comm/store_communicator.hpp"
 #include "core/torch_error.hpp"
 #include "fakescore/core/cuda.hpp"
@@ -24,8 +25,7 @@ std::unique_ptr<Communicator> join_store(const LaunchEnv& env, std::chrono::mill
     store = c10::make_intrusive<c10d::TCPStore>(env.master_addr, options);
   } catch (const std::exception& error) {
     throw CommError({ErrorCode::kPeerLost, env.agent_hosts_store ? -1 : 0, "", "store at " + where,
-                     "cannot be joined: " + detail::describe(error),
-                     "check that the address is reachable from every host and the port is free"});
+                     "cannot be joined: " + detail::describe(error), detail::store_remedy(env)});
   }
   detail::StoreServer server;
   if (env.agent_hosts_store) {

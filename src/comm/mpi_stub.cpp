@@ -1,10 +1,13 @@
 // The MPI backend of a build without MPI.
+#include "comm/mpi_start.hpp"
 #include "fakescore/comm/make_communicator.hpp"
 #include "fakescore/core/error.hpp"
 
 namespace fakescore {
 
 bool has_mpi() noexcept { return false; }
+
+bool detail::mpi_starts_by_pmi() noexcept { return false; }
 
 std::unique_ptr<Communicator> make_mpi_communicator(std::chrono::milliseconds) {
   throw ConfigError({ErrorCode::kConfig, -1, "", "MPI",

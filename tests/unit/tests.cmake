@@ -11,10 +11,15 @@ fakescore_add_tests(unit_test UNIT core LABELS unit SOURCES
   unit/error_test.cpp
   unit/flight_plan_test.cpp
   unit/host_memory_test.cpp
-  unit/launch_env_test.cpp
   unit/load_plan_test.cpp
   unit/manifest_test.cpp
   unit/store_deadline_test.cpp)
+fakescore_add_tests(unit_test UNIT launch LABELS unit SOURCES
+  unit/launch_conflict_test.cpp
+  unit/launch_env_test.cpp
+  unit/launch_malformed_test.cpp
+  unit/launch_override_test.cpp
+  unit/launch_slurm_test.cpp)
 fakescore_add_tests(unit_test UNIT teacher LABELS unit SOURCES
   unit/checkpoint_folder_test.cpp
   unit/dcp_metadata_test.cpp
