@@ -68,7 +68,9 @@ void load_cuda_early() {
 int run_job(const RunOptions& options) {
   std::optional<int> rank;
   try {
-    const LaunchEnv env = detect_launch_env();
+    LaunchOverride override;
+    override.launcher = options.launcher;
+    const LaunchEnv env = detect_launch_env(process_environment(), override);
     rank = env.rank;
     const auto timeout =
         std::chrono::milliseconds(static_cast<int64_t>(options.timeout_seconds * 1000));
@@ -77,7 +79,7 @@ int run_job(const RunOptions& options) {
     const auto communicator = make_communicator(env, timeout, device);
     rank = communicator->rank();
     try {
-      run(options, *communicator);
+      run(options, env, *communicator);
       return kSuccess;
     } catch (const CommError& error) {
       leave_at_once(report_error(error.info(), *rank));

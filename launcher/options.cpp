@@ -2,6 +2,7 @@
 
 #include <map>
 
+#include "fakescore/comm/launch_env.hpp"
 #include "fakescore/core/error.hpp"
 
 namespace fakescore::launcher {
@@ -145,6 +146,10 @@ CLI::App* add_run_command(CLI::App& app, RunOptions& options) {
                   "seconds to wait for another rank before it counts as lost")
       ->check(CLI::Range(0.1, 1e6))
       ->capture_default_str();
+  run->add_option("--launcher", options.launcher,
+                  "whose variables say which rank this is: torchrun, mpi, slurm, or none for a "
+                  "single process; default: FAKESCORE_LAUNCHER, else all, which must agree")
+      ->check(CLI::IsMember(launcher_choices()));
   run->add_flag("--verify,!--no-verify", options.verify,
                 "compare a digest of every tensor across ranks (default)");
   run->add_option("--output", options.output,

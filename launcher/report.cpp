@@ -21,6 +21,8 @@ std::string reader_text(const MetaReport& report) {
 void print_report(const MetaReport& report, const RunDescription& run) {
   print_subject("fake score", run);
   fmt::print("ranks       {} ({})\n", report.world_size, report.backend);
+  fmt::print("launched by {}\n", run.launcher);
+  for (const std::string& note : run.launch_notes) fmt::print("  {}\n", note);
   fmt::print("read by     {}\n\n", reader_text(report));
   fmt::print("{:<10} {:>10} {:>12}\n", "phase", "seconds", "bytes");
   for (const PhaseReport& phase : report.phases) {
@@ -55,6 +57,8 @@ void write_report(const std::filesystem::path& path, const MetaReport& report,
                               {"has_forward", run.has_forward},
                               {"world_size", report.world_size},
                               {"backend", report.backend},
+                              {"launcher", run.launcher},
+                              {"launch_notes", run.launch_notes},
                               {"read", reader_name(report.read)},
                               {"read_reason", report.read_reason},
                               {"seconds", report.seconds},

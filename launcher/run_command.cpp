@@ -47,11 +47,16 @@ MetaOptions make_meta_options(const RunOptions& options, const Communicator& com
 
 }  // namespace
 
-void run(const RunOptions& options, Communicator& communicator) {
+void run(const RunOptions& options, const LaunchEnv& env, Communicator& communicator) {
   const bool is_root = communicator.rank() == kRoot;
+  if (is_root && !options.quiet) {
+    for (const std::string& note : env.notes) log_info(note);
+  }
   check_destinations(options, communicator);
   const auto teacher = options.teacher.source();
-  const Structure structure = choose_structure(options, teacher, communicator);
+  Structure structure = choose_structure(options, teacher, communicator);
+  structure.description.launcher = to_string(env.launcher);
+  structure.description.launch_notes = env.notes;
   const MetaResult result = create_fake_score_meta(structure.build, teacher, communicator,
                                                    make_meta_options(options, communicator));
   // First of all, so that a disk that fills up does not take the result of the job with it.

@@ -22,8 +22,8 @@ struct LaunchEnv {
   bool agent_hosts_store = false;  ///< torchrun's agent serves the store: every rank is a client
   std::string key_prefix;          ///< separates runs and restarts that share one store
   bool port_follows_job = false;   ///< master_port was made from Slurm's numbers, and may be taken
-  /// What the process should be told: which variables of other launchers do not count, and why; that a
-  /// batch script is one process; that srun cannot start MPI. Empty in most jobs.
+  /// What the process should be told: which variables of other launchers do not count, and why;
+  /// that a batch script is one process; that srun cannot start MPI. Empty in most jobs.
   std::vector<std::string> notes;
 };
 
@@ -53,11 +53,10 @@ FAKESCORE_API const std::vector<std::string>& launcher_choices();
 /// LOCAL_RANK, MASTER_ADDR, MASTER_PORT), Open MPI (OMPI_COMM_WORLD_*), PMI/PMIx (PMI_RANK,
 /// PMI_SIZE, PMIX_RANK), Slurm (SLURM_PROCID, SLURM_NTASKS, ...), a single process. Variables of
 /// several launchers must agree about rank, size and local rank, known leftovers aside, which
-/// LaunchEnv::notes then names: docs/launching.md has the rules. A batch script of Slurm's is a single
-/// process.
-/// Throws ConfigError naming the variable, its value and what was looked for when one is
-/// malformed, out of range, or present without the ones that belong to it; and naming both launchers,
-/// their variables and values, and how to choose one, where they disagree.
+/// LaunchEnv::notes then names: docs/launching.md has the rules. A batch script of Slurm's is a
+/// single process. Throws ConfigError naming the variable, its value and what was looked for when
+/// one is malformed, out of range, or present without the ones that belong to it; and naming both
+/// launchers, their variables and values, and how to choose one, where they disagree.
 FAKESCORE_API LaunchEnv detect_launch_env(const Environment& environment = process_environment(),
                                           const LaunchOverride& override = {});
 

@@ -41,10 +41,12 @@ std::optional<std::string> leftover_reason(const LaunchClaim& claim, const Launc
     case Kind::kSlurmStep:
       return leftover_of_slurm(claim, other);
     case Kind::kTorchrun:
-      if (other.kind == Kind::kMpirun && is_one_rank_around(claim, other)) return note_of_one_rank(other);
+      if (other.kind == Kind::kMpirun && is_one_rank_around(claim, other))
+        return note_of_one_rank(other);
       return std::nullopt;
     case Kind::kMpirun:
-      if (other.kind == Kind::kTorchrun && is_one_rank_around(claim, other)) return note_of_one_rank(other);
+      if (other.kind == Kind::kTorchrun && is_one_rank_around(claim, other))
+        return note_of_one_rank(other);
       return std::nullopt;
   }
   return std::nullopt;
