@@ -12,7 +12,8 @@ bool detail::mpi_starts_by_pmi() noexcept { return false; }
 std::unique_ptr<Communicator> make_mpi_communicator(std::chrono::milliseconds) {
   throw ConfigError({ErrorCode::kConfig, -1, "", "MPI",
                      "this build of fakescore has no MPI backend",
-                     "build with FAKESCORE_WITH_MPI=ON, or start the job with torchrun"});
+                     "build with FAKESCORE_WITH_MPI=ON, or start the job with torchrun or "
+                     "srun --mpi=none"});
 }
 
 }  // namespace fakescore

@@ -74,10 +74,13 @@ void SlurmJob::call_after(const std::string& command, const std::string& name) c
 }
 
 void SlurmJob::start_again() const {
-  wait_until("the job is pending again", [this] { return state() == "PENDING"; });
-  wait_until("the job starts again", [this] {
-    return run_shell("scontrol update StartTime=now JobId=" + id_).exit_code == 0;
+  // The two minutes are for the end of the first try. slurmd refuses what is of the same second.
+  wait_until("the end of the first try", [this] {
+    return state() == "PENDING" && run_shell("sinfo --noheader --format=%t").output == "idle\n";
   });
+  std::this_thread::sleep_for(std::chrono::seconds(2));
+  const auto result = run_shell("scontrol update StartTime=now JobId=" + id_);
+  if (result.exit_code != 0) throw std::runtime_error("scontrol update: " + result.output);
 }
 
 }  // namespace fakescore::testing
