@@ -1,4 +1,5 @@
-// A store that is slow to answer, as one on a busy host is, is no lost peer; it never holds a model.
+// A store that is slow to answer, as one on a busy host is, is no lost peer; it never holds a
+// model.
 #include <gtest/gtest.h>
 #include <torch/torch.h>
 
