@@ -36,8 +36,8 @@ class CallersStream : public ::testing::TestWithParam<bool> {
   }
 };
 
-/// Tensors that travel packed, and ones that land in place.
-NamedTensors make_tensors(float value, at::Device device) {
+/// Tensors that travel packed, and ones that land in place, in host memory.
+NamedTensors host_tensors(float value) {
   constexpr int kOfEach = 4;
   constexpr int64_t kPacked = 1000;
   constexpr int64_t kInPlace = 100'000;
@@ -48,14 +48,20 @@ NamedTensors make_tensors(float value, at::Device device) {
   for (int i = 0; i < kOfEach; ++i) {
     tensors.emplace_back("in_place_" + std::to_string(i), torch::full({kInPlace}, value));
   }
-  for (auto& [name, tensor] : tensors) {
-    tensor = device.is_cpu() ? tensor.pin_memory() : tensor.to(device);
-  }
   return tensors;
 }
 
-NamedTensors pinned_tensors(float value) { return make_tensors(value, at::kCPU); }
-NamedTensors gpu_tensors(float value) { return make_tensors(value, rank_device()); }
+NamedTensors pinned_tensors(float value) {
+  NamedTensors tensors = host_tensors(value);
+  for (auto& [name, tensor] : tensors) tensor = tensor.pin_memory();
+  return tensors;
+}
+
+NamedTensors gpu_tensors(float value) {
+  NamedTensors tensors = host_tensors(value);
+  for (auto& [name, tensor] : tensors) tensor = tensor.to(rank_device());
+  return tensors;
+}
 
 /// The host does not wait for it.
 void write_on_stream(const NamedTensors& from, const NamedTensors& to) {
@@ -72,13 +78,7 @@ std::shared_ptr<torch::nn::Module> module_of(const NamedTensors& tensors) {
   return module;
 }
 
-std::shared_ptr<torch::nn::Module> build_empty() {
-  auto module = std::make_shared<torch::nn::Module>();
-  for (const auto& [name, tensor] : make_tensors(0, at::kCPU)) {
-    module->register_parameter(name, torch::zeros(tensor.sizes()));
-  }
-  return module;
-}
+std::shared_ptr<torch::nn::Module> build_empty() { return module_of(host_tensors(0)); }
 
 void expect_right(const NamedTensors& tensors) {
   for (const auto& [name, tensor] : tensors) {

@@ -1,6 +1,8 @@
 """Builds the library with all mutants in it, beside a build folder and without changing it."""
 
+import concurrent.futures
 import json
+import os
 import pathlib
 import re
 import shlex
@@ -41,17 +43,19 @@ class Build:
         folder."""
         for file, text in sources.items():
             write_if_changed(self.sources / file, text)
-        commands = {entry["output"]: entry for entry in
-                    json.loads((self.folder / "compile_commands.json").read_text())
-                    if "output" in entry}
+        commands = self.compile_commands()
         link = self.link_command(self.library)
+        units = {}
         for output in dict.fromkeys(word for word in shlex.split(link) if word in commands):
             dependencies = self.dependencies(output)
             held = [file for file in sources if self.root / file in dependencies]
             if held:
-                self.objects[output] = self.compile(commands[output], held)
-        if not self.objects:
+                units[output] = held
+        if not units:
             raise BuildError("nothing in the library depends on the table's files")
+        with concurrent.futures.ThreadPoolExecutor(os.cpu_count()) as pool:
+            compiled = pool.map(lambda unit: self.compile(commands[unit[0]], unit[1]), units.items())
+            self.objects = dict(zip(units, compiled))
         library = self.link(self.library)
         soname = re.search(r"-soname,(\S+)", link).group(1)
         alias = library.with_name(soname)
@@ -59,6 +63,14 @@ class Build:
             alias.unlink(missing_ok=True)
             alias.symlink_to(library.name)
         return library.parent
+
+    def compile_commands(self):
+        """{object: its entry}: CMake names the object in the command alone."""
+        entries = json.loads((self.folder / "compile_commands.json").read_text())
+        for entry in entries:
+            entry["words"] = shlex.split(entry["command"])
+            entry["output"] = entry["words"][entry["words"].index("-o") + 1]
+        return {entry["output"]: entry for entry in entries}
 
     def program(self, path):
         """The program of the build folder, or where it has the library's objects in it, as tests of
@@ -103,14 +115,12 @@ class Build:
         if is_newer(output, [copy, switch, self.folder / command["output"],
                              *(self.sources / file for file in held)]):
             return output
-        words = shlex.split(command["command"])
+        words = list(command["words"])
         words[words.index("-o") + 1] = str(output)
         words[words.index("-c") + 1] = str(copy)
-        first_option = next(i for i, word in enumerate(words) if word.startswith("-"))
-        # Warnings of what a switch leaves unused are of no interest.
-        first_option = max(first_option, next(i for i, word in enumerate(words)
-                                              if re.search(r"(\+\+|clang|gcc)[^/]*$", word)) + 1)
+        first_option = next(i for i, word in enumerate(words) if word.startswith(("-D", "-I")))
         words[first_option:first_option] = [f"-I{self.sources}/src", f"-I{self.sources}/include"]
+        # Warnings of what a switch leaves unused are of no interest.
         words += ["-w", "-include", str(switch)]
         print(f"compiling {command['output']} with {len(held)} changed files", flush=True)
         done = subprocess.run(words, cwd=command["directory"], capture_output=True, text=True)
