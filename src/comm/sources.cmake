@@ -1,6 +1,7 @@
 fakescore_add_unit(fakescore_objects comm
   comm/communicator.cpp
   comm/controlled_communicator.cpp
+  comm/heartbeat.cpp
   comm/launch_env.cpp
   comm/local_communicator.cpp
   comm/make_communicator.cpp
@@ -9,11 +10,14 @@ fakescore_add_unit(fakescore_objects comm
   comm/staged_communicator.cpp
   comm/step.cpp
   comm/store_communicator.cpp
-  comm/store_frame.cpp)
+  comm/store_frame.cpp
+  comm/store_keys.cpp
+  comm/store_work.cpp)
 if(FAKESCORE_WITH_MPI)
   fakescore_add_unit(fakescore_mpi_objects comm_mpi
     comm/mpi_communicator.cpp
-    comm/mpi_session.cpp)
+    comm/mpi_session.cpp
+    comm/mpi_work.cpp)
 else()
   target_sources(fakescore_objects PRIVATE comm/mpi_stub.cpp)
 endif()

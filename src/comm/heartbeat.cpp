@@ -1,0 +1,45 @@
+#include "comm/heartbeat.hpp"
+
+#include <exception>
+#include <utility>
+
+namespace fakescore::detail {
+namespace {
+
+constexpr std::chrono::milliseconds kLastBeat{1500};
+constexpr std::chrono::milliseconds kShortestInterval{1};
+
+}  // namespace
+
+Heartbeat::Heartbeat(std::chrono::milliseconds interval, std::function<void()> beat)
+    : shared_(std::make_shared<Shared>()) {
+  if (interval < kShortestInterval) interval = kShortestInterval;
+  thread_.start([shared = shared_, interval, beat = std::move(beat)] {
+    std::unique_lock<std::mutex> lock(shared->mutex);
+    while (!shared->changed.wait_for(lock, interval, [&] { return shared->stop; })) {
+      lock.unlock();
+      beat();
+      lock.lock();
+    }
+  });
+}
+
+Heartbeat::~Heartbeat() { stop(); }
+
+bool Heartbeat::stop() noexcept {
+  if (!is_running_) return has_ended_;
+  {
+    const std::lock_guard<std::mutex> lock(shared_->mutex);
+    shared_->stop = true;
+  }
+  shared_->changed.notify_all();
+  is_running_ = false;
+  try {
+    has_ended_ = thread_.ended_within(kLastBeat);
+  } catch (const std::exception&) {
+    has_ended_ = true;  // the next call of the communicator finds out why the beat failed
+  }
+  return has_ended_;
+}
+
+}  // namespace fakescore::detail
