@@ -5,11 +5,13 @@ fakescore_add_unit(fakescore_objects comm
   comm/launch_env.cpp
   comm/local_communicator.cpp
   comm/make_communicator.cpp
+  comm/plain_socket.cpp
   comm/process_group_communicator.cpp
   comm/side_thread.cpp
   comm/staged_communicator.cpp
   comm/step.cpp
   comm/store_communicator.cpp
+  comm/store_door.cpp
   comm/store_frame.cpp
   comm/store_keys.cpp
   comm/store_work.cpp)
