@@ -1,5 +1,6 @@
 #include "comm/heartbeat.hpp"
 
+#include <algorithm>
 #include <exception>
 #include <utility>
 
@@ -8,12 +9,12 @@ namespace {
 
 constexpr std::chrono::milliseconds kLastBeat{1500};
 constexpr std::chrono::milliseconds kShortestInterval{1};
+constexpr int kBeatsATimeout = 4;
 
 }  // namespace
 
 Heartbeat::Heartbeat(std::chrono::milliseconds interval, std::function<void()> beat)
     : shared_(std::make_shared<Shared>()) {
-  if (interval < kShortestInterval) interval = kShortestInterval;
   thread_.start([shared = shared_, interval, beat = std::move(beat)] {
     std::unique_lock<std::mutex> lock(shared->mutex);
     while (!shared->changed.wait_for(lock, interval, [&] { return shared->stop; })) {
@@ -40,6 +41,16 @@ bool Heartbeat::stop() noexcept {
     has_ended_ = true;  // the next call of the communicator finds out why the beat failed
   }
   return has_ended_;
+}
+
+std::unique_ptr<Heartbeat> make_heartbeat(std::chrono::milliseconds timeout,
+                                          std::function<void()> beat) noexcept {
+  try {
+    return std::make_unique<Heartbeat>(std::max(timeout / kBeatsATimeout, kShortestInterval),
+                                       std::move(beat));
+  } catch (const std::exception&) {
+    return nullptr;
+  }
 }
 
 }  // namespace fakescore::detail

@@ -34,9 +34,8 @@ class Heartbeat : public OwnWork {
   bool has_ended_ = false;
 };
 
-/// How often a rank with this timeout says that it is at work.
-inline std::chrono::milliseconds heartbeat_interval(std::chrono::milliseconds timeout) {
-  return timeout / 4;
-}
+/// One for a rank with this timeout; null where no thread can be had.
+std::unique_ptr<Heartbeat> make_heartbeat(std::chrono::milliseconds timeout,
+                                          std::function<void()> beat) noexcept;
 
 }  // namespace fakescore::detail

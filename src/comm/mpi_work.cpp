@@ -46,18 +46,18 @@ class MpiWork : public OwnWork {
  public:
   MpiWork(std::shared_ptr<MpiSigns> signs, std::chrono::milliseconds timeout,
           std::shared_ptr<const std::atomic<bool>> waits)
-      : signs_(signs), heartbeat_(heartbeat_interval(timeout), [signs, waits] {
+      : signs_(signs), heartbeat_(make_heartbeat(timeout, [signs, waits] {
           if (!*waits) signs->send();
-        }) {}
+        })) {}
   ~MpiWork() override {
-    if (heartbeat_.stop() && signs_->are_taken()) return;
+    if (heartbeat_ == nullptr || (heartbeat_->stop() && signs_->are_taken())) return;
     // MPI may still read what it sends.
     static_cast<void>(std::make_unique<decltype(signs_)>(std::move(signs_)).release());
   }
 
  private:
   std::shared_ptr<MpiSigns> signs_;
-  Heartbeat heartbeat_;
+  std::unique_ptr<Heartbeat> heartbeat_;
 };
 
 }  // namespace

@@ -29,14 +29,13 @@ std::unique_ptr<OwnWork> write_work(c10::intrusive_ptr<c10d::Store> store,
                                     std::chrono::milliseconds timeout,
                                     std::shared_ptr<const std::atomic<bool>> waits) {
   const Step step{CallKind::kAllGather, work.rank, work.times_together, work.what};
-  return std::make_unique<Heartbeat>(
-      heartbeat_interval(timeout),
-      [store = std::move(store), prefix, waits = std::move(waits), value = pack(step, nullptr, 0)] {
-        if (*waits) return;
-        // The value first: who sees the count reads it.
-        store->set(work_key(prefix), value);
-        store->add(signs_key(prefix), 1);
-      });
+  return make_heartbeat(timeout, [store = std::move(store), prefix, waits = std::move(waits),
+                                  value = pack(step, nullptr, 0)] {
+    if (*waits) return;
+    // The value first: who sees the count reads it.
+    store->set(work_key(prefix), value);
+    store->add(signs_key(prefix), 1);
+  });
 }
 
 }  // namespace fakescore::detail

@@ -96,7 +96,7 @@ class FAKESCORE_API Communicator {
   /// is at work on `what`, a step of its own that may take longer than their timeout. They hear of
   /// it each quarter of `timeout()`, but not while this rank waits for them. A rank that dies or is
   /// stopped meanwhile is not heard of, and is lost within their timeout. Null where the backend
-  /// cannot: MPI below MPI_THREAD_MULTIPLE, a world of one rank, and by default. Never throws.
+  /// cannot: MPI below MPI_THREAD_MULTIPLE, a world of one rank, and by default.
   virtual std::unique_ptr<OwnWork> begin_work(const std::string& what);
 
   /// How often another rank was heard to be at work, as far as `peer_abandoned` and the waiting
