@@ -18,6 +18,8 @@ namespace {
 using std::chrono::milliseconds;
 using StorePointer = c10::intrusive_ptr<c10d::TCPStore>;
 
+// A probe in less time would say nothing but that.
+constexpr milliseconds kShortestProbe{500};
 constexpr milliseconds kLongestProbe{5000};
 constexpr milliseconds kLongestProbeNap{1000};
 constexpr milliseconds kShortestJoin{1500};
@@ -38,7 +40,7 @@ std::string find_store(const StoreAddress& address, milliseconds timeout) {
   const auto end = Clock::now() + timeout;
   for (Nap nap(kLongestProbeNap);; nap.take()) {
     const auto left = std::chrono::ceil<milliseconds>(end - Clock::now());
-    const milliseconds patience = std::clamp(left, milliseconds(1), kLongestProbe);
+    const milliseconds patience = std::clamp(left, kShortestProbe, kLongestProbe);
     StoreProbe probe = probe_store(address.host, address.port, patience);
     if (!probe.address.empty()) return std::move(probe.address);
     if (Clock::now() >= end) {
