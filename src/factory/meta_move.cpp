@@ -52,6 +52,7 @@ void MetaJob::read_on_every_rank(const std::vector<Transfer>& transfers) {
 PipelineResult MetaJob::read_alone(const std::vector<Transfer>& transfers,
                                    const PipelineOptions& options) {
   PipelineResult result;
+  const auto work = communicator_.begin_work(options.phase);
   try {
     const auto alone = make_local_communicators(1, communicator_.timeout());
     result = broadcast_transfers(*alone.front(), transfers, options);

@@ -72,6 +72,8 @@ class DevicePipeline {
   }
 
   PipelineResult run() {
+    // The root may wait for its disk for long.
+    const auto work = communicator_.begin_work(options_.phase);
     try {
       // Destinations and scratch memory may still be in use by what the caller put on its stream.
       const c10::Event ready = record_on(caller_);

@@ -22,7 +22,8 @@ fakescore_add_test_executable(adopted_fault_rank SOURCES gpu/adopted_fault_rank.
   LIBRARIES fakescore::nccl fakescore::torch_cuda)
 target_include_directories(adopted_fault_rank PRIVATE ${PROJECT_SOURCE_DIR}/tests/emulation)
 target_compile_definitions(adopted_fault_rank PRIVATE USE_C10D_NCCL)
-fakescore_add_fault_test(nccl_fault_test gpu/nccl_fault_test.cpp meta_fault_rank suspended_rank)
+fakescore_add_fault_test(nccl_fault_test gpu/nccl_fault_test.cpp meta_fault_rank suspended_rank
+  busy_rank)
 fakescore_add_fault_test(adopted_fault_test gpu/adopted_fault_test.cpp adopted_fault_rank)
 foreach(test nccl_fault_test adopted_fault_test)
   target_compile_definitions(${test} PRIVATE

@@ -39,6 +39,7 @@ fakescore_add_launcher_tests(UNIT launcher SOURCES
   launcher/plan_test.cpp
   launcher/program_test.cpp
   launcher/progress_test.cpp
+  launcher/store_door_test.cpp
   launcher/ties_test.cpp
   launcher/written_files_test.cpp
   support/shell.cpp)

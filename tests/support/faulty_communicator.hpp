@@ -26,6 +26,10 @@ class FaultyCommunicator : public Communicator {
         fault_(std::move(fault)) {}
 
   bool broken() const noexcept override { return inner_->broken(); }
+  std::unique_ptr<OwnWork> begin_work(const std::string& what) override {
+    return inner_->begin_work(what);
+  }
+  uint64_t times_heard() const noexcept override { return inner_->times_heard(); }
 
   std::vector<std::string> all_gather(const std::string& message,
                                       const std::string& what) override {

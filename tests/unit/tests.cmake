@@ -5,6 +5,7 @@ target_compile_definitions(unit_test PRIVATE FAKESCORE_TORCH_DIR="${FAKESCORE_TO
 
 fakescore_add_tests(unit_test UNIT core LABELS unit SOURCES
   unit/bucket_plan_test.cpp
+  unit/census_test.cpp
   unit/codec_test.cpp
   unit/communicator_faults_test.cpp
   unit/deadline_test.cpp

@@ -25,19 +25,29 @@ class FAKESCORE_API PendingBroadcast {
   virtual void wait() = 0;
 };
 
+/// As long as it exists, the other ranks hear that this one is at work; see
+/// `Communicator::begin_work`. Destroy it before its communicator, on the thread that made it, and
+/// the youngest first.
+class FAKESCORE_API OwnWork {
+ public:
+  virtual ~OwnWork() = default;
+};
+
 /// A fixed group of ranks that exchange small host messages (control) and bulk tensors (data).
 /// Control always goes over the host; data lives on `device()`: the CPU, or this rank's GPU.
 ///
-/// Every wait has a deadline: `timeout()` after the call began. When it passes, or a peer is found
-/// lost, the call throws CommError naming the ranks that did not answer, and the communicator is
-/// broken: later calls throw at once, and buffers of unfinished broadcasts stay alive with it.
-/// The ranks that are still there hear of it within timeout() plus a grace of at most
-/// `kPeerCensus`.
+/// Every wait has a deadline: `timeout()` after the call began, after its last progress, and after
+/// a peer was last heard to be at work (`begin_work`), ten times `timeout()` at most without
+/// progress. When it passes, or a peer is found lost, the call throws CommError naming the ranks
+/// that did not answer, and the communicator is broken: later calls throw at once, and buffers of
+/// unfinished broadcasts stay alive with it. The ranks that are still there hear of it within that
+/// time plus a grace of at most `kPeerCensus`.
 ///
 /// Collective calls must be made by every rank in the same order. One thread at a time may use a
-/// communicator; an MPI one makes its MPI calls on the calling thread. Destruction never throws; it
-/// returns at once, but for what may each take kPeerCensus at most: NCCL's own end, and on the rank
-/// that serves the job's store the others' farewell, so that their last message is not cut off.
+/// communicator; an MPI one makes its MPI calls on the calling thread, but for `begin_work` where
+/// MPI has MPI_THREAD_MULTIPLE. Destruction never throws; it returns at once, but for what may each
+/// take kPeerCensus at most: NCCL's own end, and on the rank that serves the job's store the
+/// others' farewell, so that their last message is not cut off.
 class FAKESCORE_API Communicator {
  public:
   /// How long survivors take at most to find out which ranks are lost.
@@ -81,6 +91,18 @@ class FAKESCORE_API Communicator {
   /// Data: several buffers as one operation if the backend can (NCCL: one launch).
   virtual std::unique_ptr<PendingBroadcast> start_broadcast_group(
       const std::vector<at::Tensor>& buffers, int root, const std::string& what);
+
+  /// Control, by one rank alone: says to the others, until the result is destroyed, that this rank
+  /// is at work on `what`, a step of its own that may take longer than their timeout. They hear of
+  /// it each quarter of `timeout()`, but not while this rank waits for them. A rank that dies or is
+  /// stopped meanwhile is not heard of, and is lost within their timeout. Null where the backend
+  /// cannot: MPI below MPI_THREAD_MULTIPLE, a world of one rank, and by default.
+  virtual std::unique_ptr<OwnWork> begin_work(const std::string& what);
+
+  /// How often another rank was heard to be at work, as far as `peer_abandoned` and the waiting
+  /// calls have listened. Where it grows, who waits for something else than this communicator has
+  /// reason to wait on.
+  virtual uint64_t times_heard() const noexcept { return 0; }
 
   /// Whether a peer was lost; every call but the destructor then throws.
   virtual bool broken() const noexcept = 0;

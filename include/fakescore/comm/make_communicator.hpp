@@ -57,7 +57,7 @@ FAKESCORE_API std::unique_ptr<Communicator> make_store_communicator(
 FAKESCORE_API bool has_mpi() noexcept;
 
 /// Over a duplicate of MPI_COMM_WORLD. Collective; MPI_Init itself has no deadline. MPI is
-/// initialised here only where nobody did, with MPI_THREAD_SERIALIZED, and then finalised at
+/// initialised here only where nobody did, with MPI_THREAD_MULTIPLE, and then finalised at
 /// process exit by this library unless the communicator is broken. Throws ConfigError in a build
 /// without MPI.
 FAKESCORE_API std::unique_ptr<Communicator> make_mpi_communicator(

@@ -67,6 +67,9 @@ class NcclWatch {
   /// The flight's work lies on `stream`. False once the watch has failed.
   bool mark_enqueued(NcclFlight& flight, const c10::Stream& stream);
 
+  /// A peer said that it is at work: there may be no progress for longer.
+  void hear_of_work();
+
   /// NCCL's own error of the work that it does in the background.
   ncclResult_t async_error() const;
   /// Whether a flight has ended well. If so, the watch drops it and all earlier ones. False after a
