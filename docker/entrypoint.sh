@@ -1,6 +1,7 @@
 #!/bin/sh
 # The images' entry point: becomes its arguments (mpirun, torchrun, fakescore, a shell), so that signals
-# reach them. Options and subcommands alone are fakescore's; no arguments print its help.
+# reach them. What begins with no program is fakescore's, which knows its subcommands; no arguments print
+# its help.
 set -eu
 
 # Under `docker run --user` the user may have neither a name, which Python asks for, nor a home.
@@ -19,6 +20,8 @@ fi
 
 case ${1:-} in
   '') set -- fakescore --help ;;
-  -* | run | inspect) set -- fakescore "$@" ;;
+  -*) set -- fakescore "$@" ;;
+  */*) ;;
+  *) which "$1" >/dev/null 2>&1 || set -- fakescore "$@" ;;
 esac
 exec "$@"

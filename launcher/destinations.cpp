@@ -1,15 +1,11 @@
 #include "destinations.hpp"
 
-#include <unistd.h>
-
 #include <algorithm>
 #include <array>
-#include <cerrno>
-#include <cstring>
-#include <fstream>
 #include <string>
 #include <system_error>
 
+#include "core/whole_file.hpp"
 #include "fakescore/core/error.hpp"
 
 namespace fakescore::launcher {
@@ -36,10 +32,12 @@ bool is_folder(const fs::path& path) {
 /// Whether `folder` is the teacher, holds it, or holds the file that it is a link to.
 bool is_folder_of(const fs::path& folder, const fs::path& teacher) {
   std::error_code error;
-  const fs::path real = fs::canonical(teacher, error);
-  if (error) return false;
-  if (is_folder(real)) return is_same(folder, real);
   const auto parent = teacher.has_parent_path() ? teacher.parent_path() : fs::path(".");
+  const fs::path real = fs::canonical(teacher, error);
+  // Numbered shards are named by a pattern.
+  const bool is_pattern = teacher.filename().string().find('*') != std::string::npos;
+  if (error) return is_pattern && is_same(folder, parent);
+  if (is_folder(real)) return is_same(folder, real);
   return is_same(folder, parent) || is_same(folder, real.parent_path());
 }
 
@@ -56,15 +54,24 @@ bool is_checkpoint_file_of(const fs::path& file, const fs::path& teacher) {
   return is_checkpoint_file && is_folder_of(folder, teacher);
 }
 
-/// Opens a file for writing without changing what it holds; one that was not there goes again.
+/// Leaves what the file holds as it is, and makes none that is not there.
 void try_to_write(const fs::path& file, const std::string& remedy) {
+  try {
+    detail::WholeFile probe(file);
+  } catch (const std::system_error& error) {
+    refuse(file, std::string("cannot be written: ") + error.what(), remedy);
+  }
+}
+
+/// Whether write_output() writes `file` into the folder `output`, which need not be there yet.
+bool is_output_file(const fs::path& file, const fs::path& output) {
+  const auto name = file.filename();
+  if (output.empty() || (name != kWeightsFile && name != kConfigFile)) return false;
   std::error_code error;
-  const bool was_there = fs::exists(file, error);
-  errno = 0;
-  std::ofstream probe(file, std::ios::app);
-  if (!probe) refuse(file, std::string("cannot be written: ") + std::strerror(errno), remedy);
-  probe.close();
-  if (!was_there) fs::remove(file, error);
+  const auto absolute = [&](const fs::path& path) {
+    return fs::weakly_canonical(fs::absolute(path, error), error);
+  };
+  return absolute(file) == absolute(output / name);
 }
 
 }  // namespace
@@ -72,18 +79,27 @@ void try_to_write(const fs::path& file, const std::string& remedy) {
 void prepare_output(const fs::path& folder, const fs::path& teacher) {
   constexpr const char* kRemedy = "give a folder that can be written";
   if (is_folder_of(folder, teacher)) {
-    refuse(folder, "is the teacher's own folder, whose weights would be replaced",
+    refuse(folder, "is the teacher's own folder: its weights would be replaced",
            "give another folder");
   }
   std::error_code error;
+  const auto index = folder / "diffusion_pytorch_model.safetensors.index.json";
+  if (fs::exists(index, error)) {
+    refuse(index, "is there, and would be read in place of what this job writes beside it",
+           "give another folder, or remove the index and its shards");
+  }
   fs::create_directories(folder, error);
-  if (error) refuse(folder, "cannot be made: " + error.message(), kRemedy);
-  try_to_write(folder / (".fakescore" + std::to_string(::getpid())), kRemedy);
+  if (error) refuse(folder, "cannot be created: " + error.message(), kRemedy);
+  for (const char* name : {kWeightsFile, kConfigFile}) try_to_write(folder / name, kRemedy);
 }
 
-void check_report_file(const fs::path& file, const fs::path& teacher, const fs::path& config) {
+void check_report_file(const fs::path& file, const fs::path& teacher, const fs::path& config,
+                       const fs::path& output) {
   if (is_same(file, teacher) || is_same(file, config) || is_checkpoint_file_of(file, teacher)) {
     refuse(file, "is a file that the job reads", "give another file");
+  }
+  if (is_output_file(file, output)) {
+    refuse(file, "is a file that --output writes", "give another file");
   }
   constexpr const char* kRemedy = "give a file in a folder that exists and can be written";
   if (is_folder(file)) refuse(file, "is a folder", kRemedy);

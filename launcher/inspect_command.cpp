@@ -1,14 +1,16 @@
 #include "inspect_command.hpp"
 
-#include <fmt/core.h>
 #include <fmt/ranges.h>
 
+#include <limits>
 #include <map>
 #include <string>
 
 #include "fakescore/core/digest.hpp"
 #include "fakescore/core/teacher_source.hpp"
 #include "format_bytes.hpp"
+#include "print.hpp"
+#include "report_parts.hpp"
 
 namespace fakescore::launcher {
 namespace {
@@ -40,9 +42,9 @@ std::multimap<std::string, std::string> tied_names(const Teacher& teacher) {
 
 void print_tensor(const TeacherTensor& tensor, const std::string& bytes, const std::string& name,
                   const std::string& remark) {
-  fmt::print("  {:<14} {:<20} {:>10}  {}{}\n", c10::toString(tensor.dtype),
-             fmt::format("[{}]", fmt::join(tensor.sizes, ", ")), bytes, name,
-             remark.empty() ? "" : "  (" + remark + ")");
+  print("  {:<14} {:<20} {:>10}  {}{}\n", c10::toString(tensor.dtype),
+        fmt::format("[{}]", fmt::join(tensor.sizes, ", ")), bytes, name,
+        remark.empty() ? "" : "  (" + remark + ")");
 }
 
 }  // namespace
@@ -59,7 +61,7 @@ void inspect(const TeacherOptions& options) {
     const TeacherTensor& tensor = teacher->tensors()[i];
     if (tensor.file != file) {
       file = tensor.file;
-      fmt::print("{}\n", file);
+      print("{}\n", file);
     }
     const at::Tensor value = teacher->read(i);
     const std::string same = equal.find_or_add(tensor, value);
@@ -73,9 +75,9 @@ void inspect(const TeacherOptions& options) {
     bytes += value.nbytes();
     by_dtype[c10::toString(tensor.dtype)] += value.nbytes();
   }
-  fmt::print("{} tensors, {} elements, {}\n", teacher->tensors().size(), elements,
-             format_bytes(bytes));
-  for (const auto& [dtype, size] : by_dtype) fmt::print("  {:<14} {}\n", dtype, format_bytes(size));
+  print("{} tensors, {} elements, {}\n", teacher->tensors().size(), elements, format_bytes(bytes));
+  for (const auto& [dtype, size] : by_dtype) print("  {:<14} {}\n", dtype, format_bytes(size));
+  print_choice(teacher->choice(), std::numeric_limits<size_t>::max(), "");
 }
 
 }  // namespace fakescore::launcher

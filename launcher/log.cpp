@@ -5,6 +5,8 @@
 
 #include <cstdlib>
 
+#include "core/printable.hpp"
+
 namespace fakescore::launcher {
 namespace {
 
@@ -26,8 +28,8 @@ spdlog::logger& logger() {
 
 }  // namespace
 
-void log_info(const std::string& message) { logger().info("{}", message); }
-void log_error(const std::string& message) { logger().error("{}", message); }
+void log_info(const std::string& message) { logger().info("{}", detail::printable(message)); }
+void log_error(const std::string& message) { logger().error("{}", detail::printable(message)); }
 void flush_log() { logger().flush(); }
 
 }  // namespace fakescore::launcher

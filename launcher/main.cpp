@@ -3,8 +3,8 @@
 #include <chrono>
 #include <cstdio>
 #include <functional>
-#include <iostream>
 #include <optional>
+#include <sstream>
 #include <string>
 
 #include "exit_codes.hpp"
@@ -13,6 +13,7 @@
 #include "log.hpp"
 #include "options.hpp"
 #include "plan_command.hpp"
+#include "print.hpp"
 #include "run_command.hpp"
 
 namespace fakescore::launcher {
@@ -40,11 +41,20 @@ bool is_first_rank() {
   }
 }
 
+void print_lines(std::FILE* file, const std::string& text) {
+  std::istringstream lines(text);
+  for (std::string line; std::getline(lines, line);) print(file, "{}\n", line);
+}
+
 /// Prints help or what is wrong with the command line: the same on every rank, so on one alone.
 int end_parsing(const CLI::App& app, const CLI::ParseError& error) {
-  std::ostream nowhere(nullptr);
-  const bool prints = is_first_rank();
-  const int code = app.exit(error, prints ? std::cout : nowhere, prints ? std::cerr : nowhere);
+  std::ostringstream help;
+  std::ostringstream complaint;
+  const int code = app.exit(error, help, complaint);
+  if (is_first_rank()) {
+    print_lines(stdout, help.str());
+    print_lines(stderr, complaint.str());
+  }
   return code == 0 ? kSuccess : kBadUsage;
 }
 
@@ -68,7 +78,9 @@ void load_cuda_early() {
 int run_job(const RunOptions& options) {
   std::optional<int> rank;
   try {
-    const LaunchEnv env = detect_launch_env();
+    LaunchOverride override;
+    override.launcher = options.launcher;
+    const LaunchEnv env = detect_launch_env(process_environment(), override);
     rank = env.rank;
     const auto timeout =
         std::chrono::milliseconds(static_cast<int64_t>(options.timeout_seconds * 1000));
@@ -77,7 +89,7 @@ int run_job(const RunOptions& options) {
     const auto communicator = make_communicator(env, timeout, device);
     rank = communicator->rank();
     try {
-      run(options, *communicator);
+      run(options, env, *communicator);
       return kSuccess;
     } catch (const CommError& error) {
       leave_at_once(report_error(error.info(), *rank));

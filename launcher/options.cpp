@@ -2,6 +2,7 @@
 
 #include <map>
 
+#include "fakescore/comm/launch_env.hpp"
 #include "fakescore/core/error.hpp"
 
 namespace fakescore::launcher {
@@ -52,20 +53,21 @@ void check_prefix(const std::string& text) { TeacherSource::path("").strip_prefi
 
 void add_teacher_options(CLI::App& command, TeacherOptions& options) {
   command.add_option("--key", options.which.key,
-                     "where a PyTorch file nests its state dict, such as ema");
+                     "the key under which a PyTorch file nests its state dict, such as ema");
   command.add_option("--variant", options.which.variant,
-                     "of a folder, the variant of its files, such as fp16");
+                     "the variant of a folder's files, such as fp16");
   command.add_option("--subfolder", options.which.subfolder,
-                     "of a folder, the folder in it that holds the weights, such as transformer");
+                     "the folder below the given one that holds the weights, such as transformer");
   command
       .add_option("--strip-prefix", options.prefix,
-                  "what names lose that begin with it, such as model.diffusion_model.")
+                  "remove this from names that begin with it, such as model.diffusion_model.")
       ->check(accepted_by(check_prefix));
   command
-      .add_option("--map", options.key_rules,
-                  "replace what the regular expression FROM finds in names by TO, where $1 is its "
-                  "first group; may be given several times, and is then applied in this order, "
-                  "after --strip-prefix")
+      .add_option(
+          "--map", options.key_rules,
+          "replace what the regular expression FROM matches in names by TO, in which $1 is the "
+          "first group; may be given several times; applied in the order given, after "
+          "--strip-prefix")
       ->type_name("FROM=TO")
       ->allow_extra_args(false)
       ->check(accepted_by(check_key_rule));
@@ -82,8 +84,8 @@ void add_job_options(CLI::App& command, JobOptions& options) {
       ->check(CLI::IsMember(dtypes()));
   command
       .add_option("--dtype-rule", options.dtype_rules,
-                  "exception from --dtype for names in which the regular expression is found; may "
-                  "be given several times, and the first that matches counts")
+                  "another dtype for names in which the regular expression is found; may be given "
+                  "several times, the first match counts")
       ->type_name("REGEX=DTYPE")
       ->allow_extra_args(false)
       ->check(accepted_by(check_dtype_rule));
@@ -99,16 +101,17 @@ void add_job_options(CLI::App& command, JobOptions& options) {
       ->check(CLI::Range(size_t{4096}, size_t{1} << 30));
   command
       .add_option("--pinned-bytes", options.pinned_bytes,
-                  "pinned host memory through which a rank that reads fills its GPU, at most")
+                  "most bytes of pinned host memory that a rank reads through to fill its GPU")
       ->check(CLI::Range(size_t{64} << 10, size_t{1} << 36))
       ->capture_default_str();
   command.add_flag("--strict,!--no-strict", options.strict,
                    "missing or unexpected keys are errors (default); with --no-strict they are "
-                   "reported, and what is missing keeps its own initialisation");
+                   "reported, and missing ones keep the module's own initialisation");
   command
       .add_option("--read", options.read,
-                  "who reads the teacher: root, which broadcasts it; all: every rank, for itself; "
-                  "auto: all where every rank is on one host and sees the same files, else root")
+                  "who reads the teacher: root: rank 0, which broadcasts it; all: every rank, for "
+                  "itself; auto: all if every rank is on one host and sees the same files, else "
+                  "root")
       ->check(CLI::IsMember(readers()))
       ->capture_default_str();
   command.add_option("--json", options.json, "file in which rank 0 writes the report");
@@ -145,6 +148,10 @@ CLI::App* add_run_command(CLI::App& app, RunOptions& options) {
                   "seconds to wait for another rank before it counts as lost")
       ->check(CLI::Range(0.1, 1e6))
       ->capture_default_str();
+  run->add_option("--launcher", options.launcher,
+                  "whose variables say which rank this is: torchrun, mpi, slurm, or none for a "
+                  "single process; default: FAKESCORE_LAUNCHER, else all, which must agree")
+      ->check(CLI::IsMember(launcher_choices()));
   run->add_flag("--verify,!--no-verify", options.verify,
                 "compare a digest of every tensor across ranks (default)");
   run->add_option("--output", options.output,
@@ -156,7 +163,7 @@ CLI::App* add_run_command(CLI::App& app, RunOptions& options) {
 CLI::App* add_plan_command(CLI::App& app, PlanOptions& options) {
   CLI::App* plan = app.add_subcommand(
       "plan",
-      "Say what run would do on that many ranks: one process, which reads names and shapes alone");
+      "Say what run would do on that many ranks; one process, which reads only names and shapes");
   add_job_options(*plan, options);
   plan->add_option("--ranks", options.ranks, "ranks of the job")
       ->required()

@@ -44,6 +44,7 @@ struct JobOptions {
 
 struct RunOptions : JobOptions {
   double timeout_seconds = 300;
+  std::optional<std::string> launcher;  ///< whose variables count; nullopt: every launcher's
   bool verify = true;
   std::filesystem::path output;
   bool quiet = false;

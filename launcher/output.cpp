@@ -1,11 +1,15 @@
 #include "output.hpp"
 
-#include <fstream>
 #include <map>
+#include <optional>
+#include <system_error>
 #include <tuple>
 #include <utility>
 #include <vector>
 
+#include "core/utf8.hpp"
+#include "core/whole_file.hpp"
+#include "destinations.hpp"
 #include "fakescore/core/error.hpp"
 #include "fakescore/core/module_tensors.hpp"
 #include "fakescore/core/teacher_source.hpp"
@@ -13,6 +17,7 @@
 namespace fakescore::launcher {
 namespace {
 
+using NamedTensors = std::vector<std::pair<std::string, at::Tensor>>;
 using View = std::tuple<const void*, int64_t, std::vector<int64_t>, std::vector<int64_t>>;
 
 View view_of(const at::Tensor& tensor) {
@@ -20,21 +25,42 @@ View view_of(const at::Tensor& tensor) {
           tensor.strides().vec()};
 }
 
-void write_config(const std::filesystem::path& path, const std::string& config_json) {
-  std::ofstream file(path);
-  file << config_json;
-  file.close();
-  if (!file) {
-    throw_error({ErrorCode::kConfig, -1, "output", path.string(), "cannot be written",
-                 "give a folder that can be written and has the space"});
-  }
+[[noreturn]] void refuse_tensor(const std::string& name, const std::string& message,
+                                const std::string& remedy) {
+  throw_error({ErrorCode::kConfig, -1, "output", name, message, remedy});
+}
+
+/// Weights and configuration, neither of which is there before both are written.
+void write_files(const std::filesystem::path& folder, const NamedTensors& tensors,
+                 const std::map<std::string, std::string>& metadata,
+                 const std::string& config_json) {
+  std::optional<detail::WholeFile> config;
+  if (!config_json.empty()) config.emplace(folder / kConfigFile).write(config_json);
+  save_safetensors(folder / kWeightsFile, tensors, metadata);
+  if (config) config->commit();
 }
 
 }  // namespace
 
+void check_can_be_output(const torch::nn::Module& module) {
+  for (const ModuleTensor& entry : module_tensors(module)) {
+    if (entry.kind == TensorKind::kNonPersistentBuffer) continue;
+    const at::ScalarType dtype = entry.tensor.scalar_type();
+    if (!detail::is_valid_utf8(entry.name)) {
+      refuse_tensor(entry.name, "the tensor's name is not UTF-8, which safetensors cannot hold",
+                    "rename it with --map, or leave --output out");
+    }
+    // Floating-point tensors may still be cast.
+    if (at::isComplexType(dtype) && dtype != at::kComplexFloat) {
+      refuse_tensor(entry.name, std::string("safetensors has no dtype for ") + c10::toString(dtype),
+                    "leave --output out");
+    }
+  }
+}
+
 void write_output(const std::filesystem::path& folder, const torch::nn::Module& module,
                   const std::string& config_json) {
-  std::vector<std::pair<std::string, at::Tensor>> tensors;
+  NamedTensors tensors;
   std::map<std::string, std::string> metadata{{"format", "pt"}};
   std::map<View, std::string> written;
   for (const ModuleTensor& entry : module_tensors(module)) {
@@ -46,14 +72,18 @@ void write_output(const std::filesystem::path& folder, const torch::nn::Module& 
       metadata.emplace(entry.name, first->second);
     }
   }
-  const auto weights = folder / "diffusion_pytorch_model.safetensors";
   try {
-    save_safetensors(weights, tensors, metadata);
+    write_files(folder, tensors, metadata, config_json);
   } catch (const TeacherError& error) {
-    throw_error({ErrorCode::kConfig, -1, "output", error.info().subject, error.info().message,
-                 "give a folder that can be written and has the space"});
+    ErrorInfo info = error.info();
+    info.code = ErrorCode::kConfig;
+    info.phase = "output";
+    throw_error(std::move(info));
+  } catch (const std::system_error& error) {
+    throw_error({ErrorCode::kConfig, -1, "output", (folder / kConfigFile).string(),
+                 std::string("cannot be written: ") + error.what(),
+                 "check the folder, its permissions and the free space"});
   }
-  if (!config_json.empty()) write_config(folder / "config.json", config_json);
 }
 
 }  // namespace fakescore::launcher

@@ -12,7 +12,7 @@ namespace fakescore::launcher {
 
 void plan(const PlanOptions& options) {
   if (!options.json.empty()) {
-    check_report_file(options.json, options.teacher.weights(), find_config(options));
+    check_report_file(options.json, options.teacher.weights(), find_config(options), "");
   }
   const auto alone = make_local_communicators(1);
   const auto teacher = options.teacher.source();

@@ -1,11 +1,12 @@
 #include "plan_report.hpp"
 
-#include <fmt/core.h>
 #include <fmt/ranges.h>
 
 #include <limits>
 
 #include "format_bytes.hpp"
+#include "json_file.hpp"
+#include "print.hpp"
 #include "report_parts.hpp"
 
 namespace fakescore::launcher {
@@ -18,26 +19,26 @@ std::string reason(TensorKind kind) {
 
 std::string reader_text(const FakeScorePlan& plan, const PlanOptions& options) {
   if (plan.world_size == 1) return "the one rank";
-  const std::string saved = " for itself: nothing but what is replayed travels";
+  const std::string saved = " for itself: only what is replayed travels";
   if (plan.read == TeacherRead::kEveryRank) return "every rank," + saved;
   if (options.read != "auto" || options.device != "cpu") return "the root, which broadcasts it";
-  return "the root; on one host that sees the files every rank reads" + saved;
+  return "the root; if all ranks are on one host and see the files, every rank" + saved;
 }
 
 void print_memory(const FakeScorePlan& plan) {
   const PlannedMemory& memory = plan.memory;
   const uint64_t rank = memory.storage + memory.buckets;
-  fmt::print("memory      each rank  {}: the module {}, buckets {}\n", format_bytes(rank),
-             format_bytes(memory.storage), format_bytes(memory.buckets));
+  print("memory      each rank  {}: the module {}, buckets {}\n", format_bytes(rank),
+        format_bytes(memory.storage), format_bytes(memory.buckets));
   if (plan.world_size > 1) {
-    fmt::print("            all ranks  {}\n",
-               format_bytes(rank * static_cast<uint64_t>(plan.world_size)));
+    print("            all ranks  {}\n",
+          format_bytes(rank * static_cast<uint64_t>(plan.world_size)));
   }
   const bool all_read = plan.read == TeacherRead::kEveryRank;
-  fmt::print("            {} besides  mapped files {} (page cache), one copy of at most {}{}\n",
-             all_read ? "each rank" : "rank 0", format_bytes(memory.mapped_files),
-             format_bytes(memory.largest_copy),
-             memory.pinned == 0 ? "" : ", pinned " + format_bytes(memory.pinned));
+  print("            {} besides  mapped files {} (page cache), one copy of at most {}{}\n",
+        all_read ? "each rank" : "rank 0", format_bytes(memory.mapped_files),
+        format_bytes(memory.largest_copy),
+        memory.pinned == 0 ? "" : ", pinned " + format_bytes(memory.pinned));
 }
 
 nlohmann::ordered_json memory_json(const PlannedMemory& memory) {
@@ -52,36 +53,39 @@ nlohmann::ordered_json memory_json(const PlannedMemory& memory) {
 
 void print_plan(const FakeScorePlan& plan, const RunDescription& run, const PlanOptions& options) {
   const size_t most = options.all ? std::numeric_limits<size_t>::max() : kKeysShown;
-  const auto print = [&](const char* title, const std::vector<std::string>& keys) {
+  const auto list = [&](const char* title, const std::vector<std::string>& keys) {
     print_keys(title, keys, most, " (--all)");
   };
   print_subject("dry run, fake score", run);
-  fmt::print("ranks       {} ({})\n", plan.world_size, options.device);
-  fmt::print("read by     {}\n", reader_text(plan, options));
-  fmt::print("on the wire {}, {} of it replayed; broadcasts {}\n", format_bytes(plan.wire_bytes),
-             format_bytes(plan.replayed_bytes), plan.broadcasts);
+  print("ranks       {} ({})\n", plan.world_size, options.device);
+  print("read by     {}\n", reader_text(plan, options));
+  print_choice(plan.choice, most, " (--all)");
+  print("on the wire {}, {} of it replayed; broadcasts {}\n", format_bytes(plan.wire_bytes),
+        format_bytes(plan.replayed_bytes), plan.broadcasts);
   print_memory(plan);
-  fmt::print("\n");
+  print("\n");
   // These are most of a model's keys, and need no attention.
   print_keys("in place", plan.in_place, options.all ? most : 0, "");
-  print("cast", texts(plan.cast, cast_text));
-  print("assembled", plan.assembled);
-  print("replayed", texts(plan.replayed, [](const ReplayedTensor& tensor) {
-          return fmt::format("{} ({})", tensor.name, reason(tensor.kind));
-        }));
-  print("missing", plan.missing);
-  print("unexpected", plan.unexpected);
-  print("renamed", texts(plan.renamed, [](const RenamedKey& key) {
-          return fmt::format("{} to {}", key.stored, key.name);
-        }));
-  print("shared", texts(plan.shared, [](const std::vector<std::string>& names) {
-          return fmt::format("{}", fmt::join(names, " = "));
-        }));
+  list("cast", texts(plan.cast, cast_text));
+  list("assembled", plan.assembled);
+  list("replayed", texts(plan.replayed, [](const ReplayedTensor& tensor) {
+         return fmt::format("{} ({})", tensor.name, reason(tensor.kind));
+       }));
+  list("missing", plan.missing);
+  list("unexpected", plan.unexpected);
+  list("renamed", texts(plan.renamed, [](const RenamedKey& key) {
+         return fmt::format("{} to {}", key.stored, key.name);
+       }));
+  list("shared", texts(plan.shared, [](const std::vector<std::string>& names) {
+         return fmt::format("{}", fmt::join(names, " = "));
+       }));
 }
 
 void write_plan(const std::filesystem::path& path, const FakeScorePlan& plan,
                 const RunDescription& run) {
   nlohmann::ordered_json json{{"teacher", run.teacher},
+                              {"file", plan.choice.taken},
+                              {"passed_over", plan.choice.passed_over},
                               {"class", run.class_name},
                               {"has_forward", run.has_forward},
                               {"world_size", plan.world_size},
@@ -107,7 +111,7 @@ void write_plan(const std::filesystem::path& path, const FakeScorePlan& plan,
   json["shared"] = plan.shared;
   json["strict_failure"] = nullptr;
   if (plan.strict_failure) json["strict_failure"] = Error(*plan.strict_failure).what();
-  write_json(path, json);
+  write_json(path, std::move(json));
 }
 
 }  // namespace fakescore::launcher

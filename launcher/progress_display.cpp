@@ -1,12 +1,12 @@
 #include "progress_display.hpp"
 
-#include <fmt/core.h>
 #include <unistd.h>
 
 #include <cstdio>
 #include <cstdlib>
 
 #include "format_bytes.hpp"
+#include "print.hpp"
 
 namespace fakescore::launcher {
 namespace {
@@ -40,17 +40,17 @@ void ProgressDisplay::show(const Progress& progress) {
   if (is_terminal_) {
     draw_bar(progress, percent);
   } else {
-    fmt::print(stderr, "{}: {} of {} ({} %)\n", progress.phase, format_bytes(progress.done_bytes),
-               format_bytes(progress.total_bytes), percent);
+    print(stderr, "{}: {} of {} ({} %)\n", progress.phase, format_bytes(progress.done_bytes),
+          format_bytes(progress.total_bytes), percent);
   }
 }
 
 void ProgressDisplay::draw_bar(const Progress& progress, int percent) {
-  constexpr const char* kClearToEndOfLine = "\033[K";
+  // Its last characters clear the rest of the line.
   const int filled = percent * kBarWidth / 100;
-  fmt::print(stderr, "\r{:<7} [{:=<{}}{:<{}}] {:>3} %  {} of {}{}", progress.phase, "", filled, "",
-             kBarWidth - filled, percent, format_bytes(progress.done_bytes),
-             format_bytes(progress.total_bytes), kClearToEndOfLine);
+  print(stderr, "\r{:<7} [{:=<{}}{:<{}}] {:>3} %  {} of {}\033[K", progress.phase, "", filled, "",
+        kBarWidth - filled, percent, format_bytes(progress.done_bytes),
+        format_bytes(progress.total_bytes));
   std::fflush(stderr);
   bar_is_open_ = true;
   if (percent == 100) end_bar();

@@ -1,9 +1,10 @@
 #include "report.hpp"
 
-#include <fmt/core.h>
 #include <fmt/ranges.h>
 
 #include "format_bytes.hpp"
+#include "json_file.hpp"
+#include "print.hpp"
 #include "report_parts.hpp"
 
 namespace fakescore::launcher {
@@ -20,41 +21,48 @@ std::string reader_text(const MetaReport& report) {
 
 void print_report(const MetaReport& report, const RunDescription& run) {
   print_subject("fake score", run);
-  fmt::print("ranks       {} ({})\n", report.world_size, report.backend);
-  fmt::print("read by     {}\n\n", reader_text(report));
-  fmt::print("{:<10} {:>10} {:>12}\n", "phase", "seconds", "bytes");
+  print("ranks       {} ({})\n", report.world_size, report.backend);
+  print("launched by {}\n", run.launcher);
+  for (const std::string& note : run.launch_notes) print("  {}\n", note);
+  print("read by     {}\n", reader_text(report));
+  print_choice(report.choice, kKeysShown, "");
+  print("\n");
+  print("{:<10} {:>10} {:>12}\n", "phase", "seconds", "bytes");
   for (const PhaseReport& phase : report.phases) {
-    fmt::print("{:<10} {:>10.3f} {:>12}\n", phase.name, phase.seconds,
-               phase.bytes == 0 ? "-" : format_bytes(phase.bytes));
+    print("{:<10} {:>10.3f} {:>12}\n", phase.name, phase.seconds,
+          phase.bytes == 0 ? "-" : format_bytes(phase.bytes));
   }
-  fmt::print("{:<10} {:>10.3f} {:>12}\n\n", "total", report.seconds, format_bytes(report.bytes));
+  print("{:<10} {:>10.3f} {:>12}\n\n", "total", report.seconds, format_bytes(report.bytes));
   for (size_t rank = 0; rank < report.peak_host_bytes.size(); ++rank) {
-    fmt::print("peak host memory, rank {:<4} {:>12}\n", rank,
-               format_bytes(report.peak_host_bytes[rank]));
+    print("peak host memory, rank {:<4} {:>12}\n", rank,
+          format_bytes(report.peak_host_bytes[rank]));
   }
   for (size_t rank = 0; rank < report.peak_device_bytes.size(); ++rank) {
-    fmt::print("peak GPU memory, rank {:<5} {:>12}\n", rank,
-               format_bytes(report.peak_device_bytes[rank]));
+    print("peak GPU memory, rank {:<5} {:>12}\n", rank,
+          format_bytes(report.peak_device_bytes[rank]));
   }
-  fmt::print("digest      {}\n", report.digest
-                                     ? to_string(*report.digest) + ", the same on every rank"
-                                     : "not computed (--no-verify)");
-  const auto print = [](const char* title, const std::vector<std::string>& keys) {
+  print("digest      {}\n", report.digest ? to_string(*report.digest) + ", the same on every rank"
+                                          : "not computed (--no-verify)");
+  const auto list = [](const char* title, const std::vector<std::string>& keys) {
     print_keys(title, keys, kKeysShown, "");
   };
-  print("missing", report.missing);
-  print("unexpected", report.unexpected);
-  print("replayed", report.replayed);
-  print("cast", texts(report.cast, cast_text));
+  list("missing", report.missing);
+  list("unexpected", report.unexpected);
+  list("replayed", report.replayed);
+  list("cast", texts(report.cast, cast_text));
 }
 
 void write_report(const std::filesystem::path& path, const MetaReport& report,
                   const RunDescription& run) {
   nlohmann::ordered_json json{{"teacher", run.teacher},
+                              {"file", report.choice.taken},
+                              {"passed_over", report.choice.passed_over},
                               {"class", run.class_name},
                               {"has_forward", run.has_forward},
                               {"world_size", report.world_size},
                               {"backend", report.backend},
+                              {"launcher", run.launcher},
+                              {"launch_notes", run.launch_notes},
                               {"read", reader_name(report.read)},
                               {"read_reason", report.read_reason},
                               {"seconds", report.seconds},
@@ -75,7 +83,7 @@ void write_report(const std::filesystem::path& path, const MetaReport& report,
   json["unexpected"] = report.unexpected;
   json["replayed"] = report.replayed;
   json["cast"] = cast_json(report.cast);
-  write_json(path, json);
+  write_json(path, std::move(json));
 }
 
 }  // namespace fakescore::launcher

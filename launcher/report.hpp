@@ -2,6 +2,7 @@
 
 #include <filesystem>
 #include <string>
+#include <vector>
 
 #include "fakescore/factory/fake_score_meta.hpp"
 
@@ -12,6 +13,8 @@ struct RunDescription {
   std::string teacher;
   std::string class_name;
   bool has_forward = true;
+  std::string launcher = {};                   ///< of a run: what the ranks were found from
+  std::vector<std::string> launch_notes = {};  ///< as LaunchEnv::notes
 };
 
 /// Prints the report as a table on standard output.

@@ -1,7 +1,6 @@
 #pragma once
 
 #include <cstddef>
-#include <filesystem>
 #include <nlohmann/json.hpp>
 #include <string>
 #include <vector>
@@ -14,6 +13,9 @@ inline constexpr size_t kKeysShown = 12;
 
 /// What the reports of `run` and `plan` have in common.
 void print_subject(const char* what, const RunDescription& run);
+/// Which file was read, and what else its folder holds that could have been meant; nothing for a
+/// teacher in memory.
+void print_choice(const TeacherChoice& choice, size_t most, const char* hint);
 /// As --read has them.
 const char* reader_name(TeacherRead read);
 std::string cast_text(const CastKey& key);
@@ -28,7 +30,5 @@ std::vector<std::string> texts(const std::vector<Item>& items, const Text& text)
 /// How many there are, and up to `most` of them; `hint` says where to find the rest.
 void print_keys(const char* title, const std::vector<std::string>& keys, size_t most,
                 const char* hint);
-/// Throws ConfigError naming the file.
-void write_json(const std::filesystem::path& path, const nlohmann::ordered_json& json);
 
 }  // namespace fakescore::launcher

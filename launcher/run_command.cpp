@@ -28,9 +28,19 @@ void check_destinations(const RunOptions& options, Communicator& communicator) {
       prepare_output(options.output, options.teacher.weights());
     }
     if (!options.json.empty() && communicator.rank() == kRoot) {
-      check_report_file(options.json, options.teacher.weights(), find_config(options));
+      check_report_file(options.json, options.teacher.weights(), find_config(options),
+                        options.output);
     }
   });
+}
+
+/// A builder whose module can be written: what cannot is found while nothing is read yet.
+ModuleBuilder checked_for_output(const ModuleBuilder& build) {
+  return [build] {
+    auto module = build();
+    check_can_be_output(*module);
+    return module;
+  };
 }
 
 MetaOptions make_meta_options(const RunOptions& options, const Communicator& communicator) {
@@ -47,11 +57,17 @@ MetaOptions make_meta_options(const RunOptions& options, const Communicator& com
 
 }  // namespace
 
-void run(const RunOptions& options, Communicator& communicator) {
+void run(const RunOptions& options, const LaunchEnv& env, Communicator& communicator) {
   const bool is_root = communicator.rank() == kRoot;
+  if (is_root && !options.quiet) {
+    for (const std::string& note : env.notes) log_info(note);
+  }
   check_destinations(options, communicator);
   const auto teacher = options.teacher.source();
-  const Structure structure = choose_structure(options, teacher, communicator);
+  Structure structure = choose_structure(options, teacher, communicator);
+  if (!options.output.empty()) structure.build = checked_for_output(structure.build);
+  structure.description.launcher = to_string(env.launcher);
+  structure.description.launch_notes = env.notes;
   const MetaResult result = create_fake_score_meta(structure.build, teacher, communicator,
                                                    make_meta_options(options, communicator));
   // First of all, so that a disk that fills up does not take the result of the job with it.

@@ -83,16 +83,34 @@ fakescore_setup() {
   fi
 }
 
-# fakescore_build PRESET [TARGET...]: configures and builds; quiet unless it fails.
+# fakescore_progress LOG: writes what a build prints into LOG, and tells how far it is: on a terminal in
+# one line, elsewhere in a line for each tenth of the steps.
+fakescore_progress() {
+  local terminal=0
+  [ -t 2 ] && terminal=1
+  awk -v log_file="$1" -v terminal="$terminal" '
+    { print >log_file; fflush(log_file) }
+    match($0, /^\[[0-9]+\/[0-9]+\]/) {
+      split(substr($0, 2, RLENGTH - 2), step, "/")
+      tenth = int(10 * step[1] / step[2])
+      if (terminal) printf "\r== built %d of %d files", step[1], step[2] >"/dev/stderr"
+      else if (tenth > last) printf "== built %d of %d files\n", step[1], step[2] >"/dev/stderr"
+      last = tenth
+      any = 1
+    }
+    END { if (terminal && any) printf "\n" >"/dev/stderr" }'
+}
+
+# fakescore_build PRESET [TARGET...]: configures and builds.
 fakescore_build() {
   local preset=$1 folder log
   folder=$(fakescore_build_folder "$preset")
   log=$folder.log
   shift
   mkdir -p "$root/build"
-  say "building preset $preset (the first time takes minutes; log: $log)"
+  say "building preset $preset (log: $log)"
   (cd "$root" &&
     cmake --preset "$preset" -B "$folder" -DFAKESCORE_PYTHON="$venv/bin/python3" &&
-    cmake --build "$folder" -j2 ${1:+--target "$@"}) >"$log" 2>&1 ||
+    cmake --build "$folder" -j2 ${1:+--target "$@"}) 2>&1 | fakescore_progress "$log" ||
     { tail -n 40 "$log" >&2; fail "the build failed; the whole log is in $log"; }
 }

@@ -39,9 +39,13 @@ void write_contact_sheet(const std::filesystem::path& path, const torch::Tensor&
   png.height = static_cast<png_uint_32>(sheet.size(0));
   png.width = static_cast<png_uint_32>(sheet.size(1));
   png.format = PNG_FORMAT_GRAY;
-  if (png_image_write_to_file(&png, path.c_str(), 0, sheet.const_data_ptr(), 0, nullptr) == 0) {
+  // The picture appears whole or not at all.
+  std::filesystem::path partial = path;
+  partial += ".partial";
+  if (png_image_write_to_file(&png, partial.c_str(), 0, sheet.const_data_ptr(), 0, nullptr) == 0) {
     throw std::runtime_error(path.string() + ": cannot be written: " + png.message);
   }
+  std::filesystem::rename(partial, path);
 }
 
 }  // namespace fakescore::digits

@@ -10,6 +10,7 @@ ControlledCommunicator::ControlledCommunicator(std::shared_ptr<Communicator> con
     : BaseCommunicator(control->rank(), control->world_size(), control->timeout(),
                        std::move(backend), device),
       control_(std::move(control)),
+      host_(dynamic_cast<const BaseCommunicator*>(control_.get())),
       data_plane_(std::move(data_plane)) {}
 
 std::vector<std::string> ControlledCommunicator::all_gather(const std::string& message,
@@ -45,6 +46,13 @@ ErrorInfo ControlledCommunicator::abandon(const std::string& reason) {
 
 bool ControlledCommunicator::peer_abandoned() {
   return on_control([](Communicator& control) { return control.peer_abandoned(); });
+}
+
+std::unique_ptr<OwnWork> ControlledCommunicator::begin_work(const std::string& what) {
+  // It must be told when this rank waits, which a stranger's cannot be.
+  if (host_ == nullptr || broken()) return nullptr;
+  control_->set_timeout(timeout());
+  return control_->begin_work(what);
 }
 
 void ControlledCommunicator::lose(const std::string& what, const std::string& reason) {

@@ -22,9 +22,11 @@ class ControlledCommunicator : public BaseCommunicator {
   bool broken() const noexcept override { return BaseCommunicator::broken() || control_->broken(); }
   ErrorInfo abandon(const std::string& reason) override;
   bool peer_abandoned() override;
+  std::unique_ptr<OwnWork> begin_work(const std::string& what) override;
+  uint64_t times_heard() const noexcept override { return control_->times_heard(); }
 
  protected:
-  /// `backend` is as `Communicator::backend` has it, `data_plane` as errors have it.
+  /// `backend` is the name for reports, `data_plane` the one for errors.
   ControlledCommunicator(std::shared_ptr<Communicator> control, std::string backend,
                          at::Device device, std::string data_plane);
 
@@ -35,6 +37,8 @@ class ControlledCommunicator : public BaseCommunicator {
   virtual void break_data_plane(const std::string& reason) noexcept = 0;
 
   Communicator& control() noexcept { return *control_; }
+  /// Whose waiting it is when this one waits: that of whoever says that this rank is at work.
+  const BaseCommunicator& who_waits() const noexcept { return host_ != nullptr ? *host_ : *this; }
 
   /// For a data plane that failed while it moved `what`; without a reason where a peer gave up.
   [[noreturn]] void lose(const std::string& what, const std::string& reason);
@@ -44,6 +48,7 @@ class ControlledCommunicator : public BaseCommunicator {
   void poll_until(Done done, const std::string& what) {
     constexpr std::chrono::microseconds kNap{50};
     Periodic control_look;
+    const Waiting waiting(who_waits());
     while (!done()) {
       if (control_look.is_due() && peer_abandoned()) lose(what, "");
       std::this_thread::sleep_for(kNap);
@@ -64,6 +69,7 @@ class ControlledCommunicator : public BaseCommunicator {
   }
 
   std::shared_ptr<Communicator> control_;
+  const BaseCommunicator* host_;  ///< the control plane, where it is one of ours
   std::string data_plane_;
 };
 

@@ -1,4 +1,5 @@
 // Threads of one process as ranks. They meet in slots, one per call number, under one mutex.
+#include <atomic>
 #include <condition_variable>
 #include <cstring>
 #include <map>
@@ -32,6 +33,12 @@ struct Slot {
   int left = 0;    // ranks that need the slot no longer
 };
 
+/// A rank at work on a step of its own.
+struct OngoingWork {
+  std::string what;
+  std::shared_ptr<const std::atomic<bool>> waits;  ///< for others, within that step
+};
+
 /// Shared by the ranks; every member is guarded by the mutex.
 struct LocalWorld {
   explicit LocalWorld(int world_size) : answers(static_cast<size_t>(world_size)) {}
@@ -39,6 +46,7 @@ struct LocalWorld {
   std::condition_variable changed;
   std::map<uint64_t, Slot> slots;
   Answers answers;
+  std::map<int, OngoingWork> working;
   bool census = false;
   std::optional<ErrorInfo> verdict;
 };
@@ -56,6 +64,7 @@ class LocalCommunicator : public detail::BaseCommunicator {
                                                     const std::string& what) override;
   ErrorInfo abandon(const std::string& reason) override;
   bool peer_abandoned() override;
+  std::unique_ptr<OwnWork> begin_work(const std::string& what) override;
   void finish_broadcast(uint64_t number, int root, const Step& step, at::Tensor& buffer);
 
  private:
@@ -64,14 +73,19 @@ class LocalCommunicator : public detail::BaseCommunicator {
   uint64_t enter(Lock& lock, Call call);
   void leave(uint64_t number);
   [[noreturn]] void take_census(Lock& lock, const Step& step);
+  bool hears_of_work();
 
   /// Waits for `done` on the call's slot; a verdict, a census or the deadline end it with a throw.
   template <typename Done>
   Slot& await(Lock& lock, uint64_t number, const Step& step, Done done) {
     Slot& slot = world_->slots.at(number);
     const auto over = [&] { return done(slot) || world_->census || world_->verdict; };
+    const Waiting waiting(*this);
     Deadline deadline(timeout());
-    while (!over() && !deadline.passed()) world_->changed.wait_for(lock, kLook);
+    while (!over() && !deadline.passed()) {
+      world_->changed.wait_for(lock, kLook);
+      if (hears_of_work()) deadline.hear_of_work();
+    }
     if (done(slot)) return slot;
     take_census(lock, step);
   }
@@ -130,14 +144,57 @@ ErrorInfo LocalCommunicator::abandon(const std::string& reason) {
   return failure_of([&] { take_census(lock, {CallKind::kFailure, -1, -1, reason}); });
 }
 
+/// A thread does not end without its stack being unwound: whatever is at work is alive.
+class LocalWork : public OwnWork {
+ public:
+  LocalWork(std::shared_ptr<LocalWorld> world, int rank, OngoingWork work)
+      : world_(std::move(world)), rank_(rank) {
+    const std::lock_guard<std::mutex> lock(world_->mutex);
+    const auto found = world_->working.find(rank_);
+    if (found != world_->working.end()) outer_ = found->second;
+    world_->working[rank_] = std::move(work);
+  }
+  ~LocalWork() override {
+    const std::lock_guard<std::mutex> lock(world_->mutex);
+    if (outer_) {
+      world_->working[rank_] = *outer_;
+    } else {
+      world_->working.erase(rank_);
+    }
+  }
+
+ private:
+  std::shared_ptr<LocalWorld> world_;
+  int rank_;
+  std::optional<OngoingWork> outer_;
+};
+
+std::unique_ptr<OwnWork> LocalCommunicator::begin_work(const std::string& what) {
+  if (world_size() == 1) return nullptr;
+  return std::make_unique<LocalWork>(world_, rank(), OngoingWork{what, waits()});
+}
+
+/// With the world's mutex held.
+bool LocalCommunicator::hears_of_work() {
+  bool heard = false;
+  for (const auto& [peer, work] : world_->working) {
+    if (peer == rank() || *work.waits) continue;
+    hear_of_work(peer, work.what, times_together());
+    heard = true;
+  }
+  return heard;
+}
+
 bool LocalCommunicator::peer_abandoned() {
   const Lock lock(world_->mutex);
+  hears_of_work();
   return world_->census || world_->verdict;
 }
 
 void LocalCommunicator::take_census(Lock& lock, const Step& step) {
   world_->census = true;
-  world_->answers[static_cast<size_t>(rank())] = step;
+  hears_of_work();
+  world_->answers[static_cast<size_t>(rank())] = answer_with(step);
   world_->changed.notify_all();
   const auto everybody = [&] {
     for (const auto& answer : world_->answers) {
@@ -168,6 +225,7 @@ std::vector<std::string> LocalCommunicator::all_gather(const std::string& messag
   std::vector<std::string> messages;
   for (const auto& call : slot.calls) messages.push_back(call->message);
   leave(number);
+  hear_of_all(what);
   return messages;
 }
 
@@ -226,7 +284,8 @@ std::vector<std::unique_ptr<Communicator>> make_local_communicators(
     int world_size, std::chrono::milliseconds timeout) {
   if (world_size < 1) {
     throw ConfigError({ErrorCode::kConfig, -1, "", "world_size",
-                       "is " + std::to_string(world_size) + ", a world has at least one rank", ""});
+                       std::to_string(world_size) + " is not a valid number of ranks",
+                       "give 1 or more"});
   }
   auto world = std::make_shared<LocalWorld>(world_size);
   std::vector<std::unique_ptr<Communicator>> ranks;

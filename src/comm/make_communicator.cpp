@@ -1,9 +1,10 @@
 #include "fakescore/comm/make_communicator.hpp"
 
-#include <torch/csrc/distributed/c10d/TCPStore.hpp>
+#include <algorithm>
 
+#include "comm/launch/job_port.hpp"
 #include "comm/store_communicator.hpp"
-#include "core/torch_error.hpp"
+#include "comm/store_door.hpp"
 #include "fakescore/core/cuda.hpp"
 #include "fakescore/core/error.hpp"
 
@@ -11,22 +12,11 @@ namespace fakescore {
 namespace {
 
 std::unique_ptr<Communicator> join_store(const LaunchEnv& env, std::chrono::milliseconds timeout) {
-  c10d::TCPStoreOptions options;
-  options.port = static_cast<uint16_t>(env.master_port);
-  options.isServer = !env.agent_hosts_store && env.rank == 0;
-  options.waitWorkers = false;
-  // A process may make one communicator after the other on the same port.
-  options.multiTenant = true;
-  options.timeout = std::min(timeout, Communicator::kLongestTimeout);
-  c10::intrusive_ptr<c10d::Store> store;
   const std::string where = env.master_addr + ":" + std::to_string(env.master_port);
-  try {
-    store = c10::make_intrusive<c10d::TCPStore>(env.master_addr, options);
-  } catch (const std::exception& error) {
-    throw CommError({ErrorCode::kPeerLost, env.agent_hosts_store ? -1 : 0, "", "store at " + where,
-                     "cannot be joined: " + detail::describe(error),
-                     "check that the address is reachable from every host and the port is free"});
-  }
+  const bool serves = !env.agent_hosts_store && env.rank == 0;
+  auto store = detail::join_tcp_store({env.master_addr, env.master_port, serves,
+                                       env.agent_hosts_store ? -1 : 0, detail::store_remedy(env)},
+                                      std::min(timeout, Communicator::kLongestTimeout));
   detail::StoreServer server;
   if (env.agent_hosts_store) {
     server.name = "torchrun's store at " + where;

@@ -11,58 +11,43 @@
 
 #include "comm/base_communicator.hpp"
 #include "comm/mpi_check.hpp"
+#include "comm/mpi_messages.hpp"
 #include "comm/mpi_session.hpp"
+#include "comm/mpi_work.hpp"
 #include "fakescore/comm/make_communicator.hpp"
 
 namespace fakescore {
 namespace {
 
+using detail::Answer;
 using detail::Answers;
 using detail::CallKind;
+using detail::Census;
 using detail::check_mpi;
 using detail::Clock;
 using detail::Deadline;
+using detail::Head;
+using detail::kCensusTag;
+using detail::kWorkTag;
+using detail::make_census;
+using detail::make_head;
 using detail::MpiGroup;
+using detail::read_census;
+using detail::read_step;
 using detail::Step;
 
 constexpr int64_t kPiece = int64_t{1} << 30;  // below what an int counts
-constexpr int kCensusTag = 1;
 constexpr auto kNap = std::chrono::microseconds(20);
 constexpr int kPollsBetweenCensusLooks = 64;
 constexpr int kShortSpin = 64;
 constexpr int kLongSpin = 20000;
-
-/// A fixed-length summary that goes ahead of every control message.
-struct Head {
-  int64_t bytes = 0;
-  int64_t step_bytes = 0;
-  char step[240] = {};
-};
-
-// An encoded step is its name and at most 22 bytes.
-constexpr size_t kLongestName = 200;
-
-/// Every rank cuts a long name alike, so that the same step stays the same.
-Head make_head(Step step, size_t bytes) {
-  if (step.what.size() > kLongestName) step.what.resize(kLongestName);
-  const std::string encoded = detail::encode_step(step);
-  Head head;
-  head.bytes = static_cast<int64_t>(bytes);
-  head.step_bytes = static_cast<int64_t>(std::min(encoded.size(), sizeof head.step));
-  std::memcpy(head.step, encoded.data(), static_cast<size_t>(head.step_bytes));
-  return head;
-}
-
-Step read_step(const Head& head) {
-  const auto bytes = std::clamp<int64_t>(head.step_bytes, 0, sizeof head.step);
-  return detail::decode_step(std::string(head.step, static_cast<size_t>(bytes))).value_or(Step{});
-}
 
 /// Requests and the memory that MPI uses until they end.
 struct Flight {
   std::vector<MPI_Request> requests;
   at::Tensor buffer;
   std::vector<Head> heads;
+  Census census;
   std::vector<char> bytes;
   std::vector<char> received;
   std::vector<int> counts;
@@ -83,6 +68,7 @@ class MpiCommunicator : public detail::BaseCommunicator {
                                                     const std::string& what) override;
   ErrorInfo abandon(const std::string& reason) override;
   bool peer_abandoned() override;
+  std::unique_ptr<OwnWork> begin_work(const std::string& what) override;
   /// Collective, once. Not in the constructor: where it throws, the destructor has to run, for MPI
   /// may still write to what was in flight.
   void count_ranks_of_host();
@@ -120,6 +106,7 @@ class MpiBroadcast : public PendingBroadcast {
 
 MpiCommunicator::~MpiCommunicator() {
   if (flights_.empty() && !broken()) {
+    if (!group_->closed) peer_abandoned();  // takes what nobody listened to
     detail::close_group(group_);
     return;
   }
@@ -168,6 +155,8 @@ std::shared_ptr<Flight> MpiCommunicator::take_off() {
 void MpiCommunicator::finish(const std::shared_ptr<Flight>& flight, const Step& step,
                              Deadline& deadline) {
   require_usable(step.what);
+  const Waiting waiting(*this);
+  uint64_t heard = times_heard();
   for (int polls = 1;; ++polls) {
     int done = 0;
     require_success(MPI_Testall(static_cast<int>(flight->requests.size()), flight->requests.data(),
@@ -175,7 +164,10 @@ void MpiCommunicator::finish(const std::shared_ptr<Flight>& flight, const Step& 
                     step.what);
     if (done) break;
     if (polls % kPollsBetweenCensusLooks == 0) {
-      if (peer_abandoned() || deadline.passed()) take_census(step);
+      const bool abandoned = peer_abandoned();
+      if (times_heard() != heard) deadline.hear_of_work();
+      heard = times_heard();
+      if (abandoned || deadline.passed()) take_census(step);
     }
     if (polls > spins_) std::this_thread::sleep_for(kNap);
   }
@@ -192,9 +184,29 @@ ErrorInfo MpiCommunicator::abandon(const std::string& reason) {
 }
 
 bool MpiCommunicator::peer_abandoned() {
-  int called = 0;
-  MPI_Iprobe(MPI_ANY_SOURCE, kCensusTag, group_->census, &called, MPI_STATUS_IGNORE);
-  return called != 0;
+  for (;;) {
+    int called = 0;
+    MPI_Status status;
+    MPI_Iprobe(MPI_ANY_SOURCE, MPI_ANY_TAG, group_->census, &called, &status);
+    if (!called) return false;
+    if (status.MPI_TAG == kCensusTag) return true;
+    Head head;
+    MPI_Recv(&head, sizeof head, MPI_BYTE, status.MPI_SOURCE, kWorkTag, group_->census,
+             MPI_STATUS_IGNORE);
+    hear_of_work(status.MPI_SOURCE, read_step(head).what, head.bytes);
+  }
+}
+
+std::unique_ptr<OwnWork> MpiCommunicator::begin_work(const std::string& what) {
+  int level = MPI_THREAD_SINGLE;
+  if (world_size() == 1 || broken() || group_->closed || MPI_Query_thread(&level) != MPI_SUCCESS ||
+      level < MPI_THREAD_MULTIPLE) {
+    return nullptr;
+  }
+  // How often the ranks were together travels in place of a length.
+  const auto message =
+      make_head({CallKind::kAllGather, -1, -1, what}, static_cast<size_t>(times_together()));
+  return detail::send_work(group_->census, message, timeout(), waits());
 }
 
 void MpiCommunicator::listen(Answers& answers) {
@@ -202,22 +214,22 @@ void MpiCommunicator::listen(Answers& answers) {
     MPI_Status status;
     MPI_Iprobe(MPI_ANY_SOURCE, kCensusTag, group_->census, &waiting, &status);
     if (!waiting) return;
-    Head head;
-    MPI_Recv(&head, sizeof head, MPI_BYTE, status.MPI_SOURCE, kCensusTag, group_->census,
+    Census census;
+    MPI_Recv(&census, sizeof census, MPI_BYTE, status.MPI_SOURCE, kCensusTag, group_->census,
              MPI_STATUS_IGNORE);
-    answers[static_cast<size_t>(status.MPI_SOURCE)] = read_step(head);
+    answers[static_cast<size_t>(status.MPI_SOURCE)] = read_census(census);
   }
 }
 
 void MpiCommunicator::take_census(const Step& step) {
   const auto flight = take_off();
-  flight->heads.push_back(make_head(step, 0));
+  const Answer own = detail::cut_names(answer_with(step));
+  flight->census = make_census(own);
   Answers answers(static_cast<size_t>(world_size()));
-  // As the others read it, so that a long name is cut alike on every rank.
-  answers[static_cast<size_t>(rank())] = read_step(flight->heads.front());
+  answers[static_cast<size_t>(rank())] = own;
   for (int peer = 0; peer < world_size(); ++peer) {
     if (peer == rank()) continue;
-    MPI_Isend(flight->heads.data(), sizeof(Head), MPI_BYTE, peer, kCensusTag, group_->census,
+    MPI_Isend(&flight->census, sizeof flight->census, MPI_BYTE, peer, kCensusTag, group_->census,
               &flight->requests.emplace_back(MPI_REQUEST_NULL));
   }
   const auto deadline = Clock::now() + detail::kCensusListens;
@@ -287,6 +299,7 @@ std::vector<std::string> MpiCommunicator::all_gather(const std::string& message,
                             static_cast<size_t>(flight->counts[peer]));
     }
   }
+  hear_of_all(what);
   return messages;
 }
 

@@ -6,6 +6,7 @@
 
 #include "comm/deadline.hpp"
 #include "comm/mpi_check.hpp"
+#include "comm/mpi_start.hpp"
 
 namespace fakescore::detail {
 namespace {
@@ -32,8 +33,10 @@ void ensure_initialised() {
   int flag = 0;
   MPI_Initialized(&flag);
   if (flag) return;
+  check_that_srun_started_mpi();
+  // With less a rank that is at work on a long step of its own cannot say so.
   int provided = 0;
-  check_mpi(MPI_Init_thread(nullptr, nullptr, MPI_THREAD_SERIALIZED, &provided), "MPI_Init_thread");
+  check_mpi(MPI_Init_thread(nullptr, nullptr, MPI_THREAD_MULTIPLE, &provided), "MPI_Init_thread");
   std::atexit(finalise_at_exit);
 }
 

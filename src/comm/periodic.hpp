@@ -4,8 +4,8 @@
 
 namespace fakescore::detail {
 
-/// Tells a polling loop when to do what is too dear for every poll: over a store each look at the
-/// control plane is a message.
+/// Tells a polling loop when to do work that is too expensive for every poll: over a store each
+/// look at the control plane is a message.
 class Periodic {
  public:
   explicit Periodic(std::chrono::milliseconds interval = std::chrono::milliseconds(100))

@@ -103,9 +103,12 @@ void ProcessGroupCommunicator::begin(const std::shared_ptr<GroupBulk>& bulk, int
 void ProcessGroupCommunicator::poll_in_time(const std::string& what,
                                             const std::function<bool()>& is_done) {
   Deadline deadline(timeout());
+  uint64_t heard = times_heard();
   poll_until(
       [&] {
         if (is_done()) return true;
+        if (heard != times_heard()) deadline.hear_of_work();
+        heard = times_heard();
         if (deadline.passed()) lose(what, "no progress in time");
         return false;
       },

@@ -16,10 +16,11 @@ at::Tensor allocate_staging() {
   try {
     return at::empty({kStagingBytes}, at::TensorOptions().dtype(at::kByte).pinned_memory(true));
   } catch (const c10::Error& error) {
-    throw_error({ErrorCode::kMemory, -1, "", "pinned memory",
-                 std::to_string(kStagingBytes) +
-                     " bytes to stage broadcasts in cannot be had: " + describe(error),
-                 "raise the limit of locked memory, or use NCCL, which needs none"});
+    throw_error(
+        {ErrorCode::kMemory, -1, "", "pinned memory",
+         std::to_string(kStagingBytes) +
+             " bytes for staging broadcasts cannot be allocated: " + describe(error),
+         "raise the limit of locked memory (ulimit -l), or use NCCL, which stages nothing"});
   }
 }
 

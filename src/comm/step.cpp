@@ -10,8 +10,7 @@ namespace {
 using nlohmann::json;
 
 constexpr const char* kLostRemedy =
-    "look at the logs of the ranks named and start the job again; where a rank was only slow, "
-    "raise "
+    "look at the logs of the ranks named and start the job again; if a rank was only slow, raise "
     "the timeout";
 constexpr const char* kStepsRemedy =
     "make the same calls in the same order with the same options on every rank";
@@ -22,13 +21,82 @@ std::string name_difference(const Answers& answers) {
   size_t first = 0;
   while (first < answers.size() && !answers[first]) ++first;
   for (size_t rank = first + 1; rank < answers.size(); ++rank) {
-    if (!answers[rank] || *answers[rank] == *answers[first]) continue;
+    if (!answers[rank] || answers[rank]->step == answers[first]->step) continue;
     std::ostringstream text;
-    text << ": rank " << first << " waits in " << describe(*answers[first]) << ", rank " << rank
-         << " in " << describe(*answers[rank]);
+    text << ": rank " << first << " waits in " << describe(answers[first]->step) << ", rank "
+         << rank << " in " << describe(answers[rank]->step);
     return text.str();
   }
   return "";
+}
+
+json to_json(const Step& step) {
+  return json::array({static_cast<int>(step.kind), step.root, step.bytes, step.what});
+}
+
+std::optional<Step> step_from(const json& fields) {
+  const int kind = fields.at(0).get<int>();
+  if (kind < 0 || kind > static_cast<int>(CallKind::kFailure)) return std::nullopt;
+  return Step{static_cast<CallKind>(kind), fields.at(1).get<int>(), fields.at(2).get<int64_t>(),
+              fields.at(3).get<std::string>()};
+}
+
+/// The ranks that did not answer and said, to any rank that did, what they are at work on.
+std::map<int, std::string> find_working(const Answers& answers) {
+  std::map<int, std::string> working;
+  for (const auto& answer : answers) {
+    if (!answer) continue;
+    for (const auto& [rank, what] : answer->working) {
+      if (rank < 0 || static_cast<size_t>(rank) >= answers.size()) continue;
+      if (!answers[static_cast<size_t>(rank)]) working.emplace(rank, what);
+    }
+  }
+  return working;
+}
+
+std::vector<int> find_silent(const Answers& answers) {
+  std::vector<int> silent;
+  for (size_t rank = 0; rank < answers.size(); ++rank) {
+    if (!answers[rank]) silent.push_back(static_cast<int>(rank));
+  }
+  return silent;
+}
+
+/// What was last heard of the lost ranks: of what each was at work on, or of all ranks together.
+std::string describe_last_seen(const std::vector<int>& lost, const Answers& answers,
+                               const std::map<int, std::string>& working) {
+  std::string text;
+  for (const int rank : lost) {
+    if (const auto found = working.find(rank); found != working.end()) {
+      text += "; rank " + std::to_string(rank) + " was last known to be at work on \"" +
+              found->second + "\"";
+    }
+  }
+  if (!text.empty()) return text;
+  for (const auto& answer : answers) {
+    if (answer && !answer->last.empty()) return "; last heard of in \"" + answer->last + "\"";
+  }
+  return "";
+}
+
+ErrorInfo name_lost(std::vector<int> silent, const Answers& answers, const std::string& what,
+                    const std::string& backend, std::chrono::milliseconds timeout) {
+  auto working = find_working(answers);
+  std::vector<int> lost;
+  for (const int rank : silent) {
+    if (!working.contains(rank)) lost.push_back(rank);
+  }
+  if (lost.empty()) lost = std::move(silent);
+  std::ostringstream message;
+  message << name_ranks(lost) << " of " << answers.size() << " did not answer within "
+          << in_seconds(timeout) << " over " << backend
+          << ": dead, stopped, or no longer in the job"
+          << describe_last_seen(lost, answers, working);
+  for (const int rank : lost) working.erase(rank);
+  for (const auto& [rank, step] : working) {
+    message << "; rank " << rank << " is still at work on \"" << step << '"';
+  }
+  return {ErrorCode::kPeerLost, lost.front(), "", what, message.str(), kLostRemedy};
 }
 
 }  // namespace
@@ -55,18 +123,36 @@ std::string describe(const Step& step) {
 
 std::string encode_step(const Step& step) {
   std::string bytes;
-  json::to_msgpack(json::array({static_cast<int>(step.kind), step.root, step.bytes, step.what}),
-                   bytes);
+  json::to_msgpack(to_json(step), bytes);
   return bytes;
 }
 
 std::optional<Step> decode_step(const std::string& bytes) {
   try {
+    return step_from(json::from_msgpack(bytes));
+  } catch (const json::exception&) {
+    return std::nullopt;
+  }
+}
+
+std::string encode_answer(const Answer& answer) {
+  json working = json::array();
+  for (const auto& [rank, what] : answer.working) working.push_back({rank, what});
+  std::string bytes;
+  json::to_msgpack(json::array({to_json(answer.step), answer.last, working}), bytes);
+  return bytes;
+}
+
+std::optional<Answer> decode_answer(const std::string& bytes) {
+  try {
     const json fields = json::from_msgpack(bytes);
-    const int kind = fields.at(0).get<int>();
-    if (kind < 0 || kind > static_cast<int>(CallKind::kFailure)) return std::nullopt;
-    return Step{static_cast<CallKind>(kind), fields.at(1).get<int>(), fields.at(2).get<int64_t>(),
-                fields.at(3).get<std::string>()};
+    const auto step = step_from(fields.at(0));
+    if (!step) return std::nullopt;
+    Answer answer{*step, fields.at(1).get<std::string>(), {}};
+    for (const json& entry : fields.at(2)) {
+      answer.working.emplace(entry.at(0).get<int>(), entry.at(1).get<std::string>());
+    }
+    return answer;
   } catch (const json::exception&) {
     return std::nullopt;
   }
@@ -90,23 +176,23 @@ std::string name_ranks(const std::vector<int>& ranks) {
 
 ErrorInfo judge_census(const Answers& answers, const std::string& backend,
                        std::chrono::milliseconds timeout) {
-  std::vector<int> lost;
   std::optional<int> failed;
   std::string what;
   for (size_t rank = 0; rank < answers.size(); ++rank) {
-    if (!answers[rank]) {
-      lost.push_back(static_cast<int>(rank));
-    } else if (answers[rank]->what.empty()) {
-      continue;  // it follows another rank
-    } else if (answers[rank]->kind == CallKind::kFailure && !failed) {
+    // One without a name follows another rank.
+    if (!answers[rank] || answers[rank]->step.what.empty()) continue;
+    const Step& step = answers[rank]->step;
+    if (step.kind == CallKind::kFailure && !failed) {
       failed = static_cast<int>(rank);
-      what = answers[rank]->what;
+      what = step.what;
     } else if (what.empty()) {
-      what = answers[rank]->what;
+      what = step.what;
     }
   }
+  std::vector<int> silent = find_silent(answers);
+  if (!silent.empty()) return name_lost(std::move(silent), answers, what, backend, timeout);
   std::ostringstream message;
-  if (lost.empty() && failed) {
+  if (failed) {
     message << "rank " << *failed << " cannot go on; every rank still answers over " << backend;
     return {ErrorCode::kPeerLost,
             *failed,
@@ -115,22 +201,16 @@ ErrorInfo judge_census(const Answers& answers, const std::string& backend,
             message.str(),
             "look at the logs of every rank and start the job again"};
   }
-  if (lost.empty()) {
-    message << "no progress within " << in_seconds(timeout) << " over " << backend
-            << ", yet every rank answered: a rank is slower than the timeout or ranks called "
-               "different steps"
-            << name_difference(answers);
-    return {ErrorCode::kPeerLost,
-            -1,
-            "",
-            what,
-            message.str(),
-            "raise the timeout, or " + std::string(kStepsRemedy)};
-  }
-  message << name_ranks(lost) << " of " << answers.size() << " did not answer within "
-          << in_seconds(timeout) << " over " << backend
-          << ": dead, stopped, or no longer in the job";
-  return {ErrorCode::kPeerLost, lost.front(), "", what, message.str(), kLostRemedy};
+  message << "no progress within " << in_seconds(timeout) << " over " << backend
+          << ", yet every rank answered: a rank is slower than the timeout or ranks called "
+             "different steps"
+          << name_difference(answers);
+  return {ErrorCode::kPeerLost,
+          -1,
+          "",
+          what,
+          message.str(),
+          "raise the timeout, or " + std::string(kStepsRemedy)};
 }
 
 ErrorInfo different_steps(int first_rank, const Step& first, int second_rank, const Step& second,

@@ -7,9 +7,13 @@
 #include <deque>
 
 #include "comm/base_communicator.hpp"
+#include "comm/nap.hpp"
+#include "comm/periodic.hpp"
 #include "comm/side_thread.hpp"
 #include "comm/store_bulk.hpp"
 #include "comm/store_frame.hpp"
+#include "comm/store_keys.hpp"
+#include "comm/store_work.hpp"
 #include "core/error_codec.hpp"
 #include "fakescore/comm/make_communicator.hpp"
 
@@ -22,18 +26,22 @@ using detail::CallKind;
 using detail::Clock;
 using detail::Deadline;
 using detail::Frame;
+using detail::keys_of_ranks;
+using detail::Nap;
 using detail::pack;
+using detail::Periodic;
 using detail::Step;
 using detail::StoreServer;
 using detail::unpack;
+using detail::with_prefix;
 using std::chrono::milliseconds;
 using Bytes = std::vector<uint8_t>;
 
 constexpr int64_t kUnread = 4;
 // A TCPStore server drops the connection of a client that sends more.
 constexpr size_t kMaxValue = size_t{8} << 20;
-// A wait is cut into slices so that a rank hears of a census that another one began.
-constexpr milliseconds kSlice{200};
+// How often a rank that waits looks whether another one began a census or is at work.
+constexpr milliseconds kLookInterval{200};
 // What an operation may take beyond its own timeout before the store itself counts as lost.
 constexpr milliseconds kStoreGrace{1500};
 constexpr milliseconds kGoodbye{2000};
@@ -62,7 +70,8 @@ class StoreCommunicator : public detail::BaseCommunicator {
   std::unique_ptr<PendingBroadcast> start_broadcast(const at::Tensor& buffer, int root,
                                                     const std::string& what) override;
   ErrorInfo abandon(const std::string& reason) override;
-  bool peer_abandoned() override { return has("census") || has("verdict"); }
+  bool peer_abandoned() override;
+  std::unique_ptr<OwnWork> begin_work(const std::string& what) override;
   /// Brings every broadcast up to and including `last` to its end on this rank.
   void finish(const std::shared_ptr<Bulk>& last);
 
@@ -79,6 +88,7 @@ class StoreCommunicator : public detail::BaseCommunicator {
   }
   void set(const std::string& key, Bytes value);
   bool has(const std::string& key);
+  bool has_all(const std::vector<std::string>& keys);
   std::vector<Bytes> await(const std::vector<std::string>& keys, const Step& step,
                            Deadline& deadline);
   void release(const std::vector<std::string>& keys, int readers, const std::string& then_set);
@@ -95,7 +105,8 @@ class StoreCommunicator : public detail::BaseCommunicator {
   std::string prefix_;
   detail::SideThread worker_;
   uint64_t next_ = 0;
-  int64_t sent_ = 0;  // chunks this rank has sent as a root
+  int64_t sent_ = 0;   // chunks this rank has sent as a root
+  int64_t signs_ = 0;  // signs of work that this rank has seen
   std::deque<std::shared_ptr<Bulk>> pending_;
 };
 
@@ -142,37 +153,55 @@ void StoreCommunicator::set(const std::string& key, Bytes value) {
   operate([key = prefix_ + key, value = std::move(value)](c10d::Store& s) { s.set(key, value); });
 }
 
-bool StoreCommunicator::has(const std::string& key) {
-  return compute<bool>([key = prefix_ + key](c10d::Store& s) { return s.check({key}); });
+bool StoreCommunicator::has(const std::string& key) { return has_all({key}); }
+
+bool StoreCommunicator::has_all(const std::vector<std::string>& keys) {
+  return compute<bool>(
+      [full = with_prefix(prefix_, keys)](c10d::Store& s) { return s.check(full); });
 }
 
 std::vector<Bytes> StoreCommunicator::await(const std::vector<std::string>& keys, const Step& step,
                                             Deadline& deadline) {
-  std::vector<std::string> full;
-  for (const std::string& key : keys) full.push_back(prefix_ + key);
+  const std::vector<std::string> full = with_prefix(prefix_, keys);
   auto values = std::make_shared<std::vector<Bytes>>();
-  for (;;) {
-    const milliseconds left = deadline.left();
-    const milliseconds slice = std::clamp(left, milliseconds(1), kSlice);
+  const Waiting waiting(*this);
+  Periodic look(kLookInterval);
+  // By questions: c10d prints a line and its stack for each wait of its own whose time passes.
+  for (Nap nap;; nap.take()) {
     operate(
-        [full, values, slice](c10d::Store& s) {
-          try {
-            s.wait(full, slice);
-          } catch (const c10::DistStoreError&) {
-            return;  // not there yet; a lost connection raises something else
-          }
-          *values = s.multiGet(full);
+        [full, values](c10d::Store& s) {
+          if (s.check(full)) *values = s.multiGet(full);
         },
-        std::max(left, slice) + kStoreGrace, &deadline);
+        std::max(deadline.left(), milliseconds(0)) + kStoreGrace, &deadline);
     if (!values->empty()) return std::move(*values);
-    if (deadline.passed() || peer_abandoned()) take_census(step);
+    const uint64_t heard = times_heard();
+    if (look.is_due() && peer_abandoned()) take_census(step);
+    if (times_heard() != heard) deadline.hear_of_work();
+    if (deadline.passed()) take_census(step);
   }
+}
+
+bool StoreCommunicator::peer_abandoned() {
+  if (has("census") || has("verdict")) return true;
+  const auto look = compute<detail::WorkLook>([seen = signs_, prefix = prefix_](c10d::Store& s) {
+    return detail::look_for_work(s, prefix, seen);
+  });
+  signs_ = look.signs;
+  if (look.rank >= 0 && look.rank != rank()) {
+    hear_of_work(look.rank, look.what, look.times_together);
+  }
+  return false;
+}
+
+std::unique_ptr<OwnWork> StoreCommunicator::begin_work(const std::string& what) {
+  if (world_size() == 1 || broken()) return nullptr;
+  return detail::write_work(store_, prefix_, {0, rank(), times_together(), what}, timeout(),
+                            waits());
 }
 
 void StoreCommunicator::release(const std::vector<std::string>& keys, int readers,
                                 const std::string& then_set) {
-  std::vector<std::string> full;
-  for (const std::string& key : keys) full.push_back(prefix_ + key);
+  const std::vector<std::string> full = with_prefix(prefix_, keys);
   const std::string after = then_set.empty() ? "" : prefix_ + then_set;
   operate([full, readers, after](c10d::Store& s) {
     const std::string counter = full.front() + "#";
@@ -206,28 +235,13 @@ ErrorInfo StoreCommunicator::abandon(const std::string& reason) {
 }
 
 void StoreCommunicator::take_census(const Step& step) {
-  set("alive/" + std::to_string(rank()), to_bytes(detail::encode_step(step)));
+  set("alive/" + std::to_string(rank()), to_bytes(detail::encode_answer(answer_with(step))));
   set("census", Bytes{1});
-  std::vector<std::string> keys;
-  for (int peer = 0; peer < world_size(); ++peer) {
-    keys.push_back(prefix_ + "alive/" + std::to_string(peer));
-  }
+  const std::vector<std::string> keys = keys_of_ranks("alive/", world_size());
   const auto deadline = Clock::now() + detail::kCensusListens;
-  const auto all_alive = [&] {
-    return compute<bool>([keys](c10d::Store& s) { return s.check(keys); });
-  };
-  while (!has("verdict") && !all_alive() && Clock::now() < deadline) {
-    std::this_thread::sleep_for(milliseconds(20));
-  }
-  const auto answers = compute<Answers>([keys](c10d::Store& s) {
-    Answers found;
-    for (const std::string& key : keys) {
-      found.emplace_back();
-      if (!s.check({key})) continue;
-      const Bytes value = s.get(key);
-      found.back() = detail::decode_step(std::string(value.begin(), value.end()));
-    }
-    return found;
+  for (Nap nap; !has("verdict") && !has_all(keys) && Clock::now() < deadline;) nap.take();
+  const auto answers = compute<Answers>([full = with_prefix(prefix_, keys)](c10d::Store& s) {
+    return detail::read_answers(s, full);
   });
   publish(detail::judge_census(answers, backend(), timeout()));
 }
@@ -239,8 +253,7 @@ std::vector<std::string> StoreCommunicator::all_gather(const std::string& messag
   const Step step{CallKind::kAllGather, -1, -1, what};
   const std::string call = std::to_string(next_++) + "/";
   set(call + std::to_string(rank()), pack(step, message.data(), message.size()));
-  std::vector<std::string> keys;
-  for (int peer = 0; peer < world_size(); ++peer) keys.push_back(call + std::to_string(peer));
+  const std::vector<std::string> keys = keys_of_ranks(call, world_size());
   const std::vector<Bytes> values = await(keys, step, deadline);
   std::vector<std::string> messages;
   for (int peer = 0; peer < world_size(); ++peer) {
@@ -249,6 +262,7 @@ std::vector<std::string> StoreCommunicator::all_gather(const std::string& messag
     messages.emplace_back(frame.payload.begin(), frame.payload.end());
   }
   release(keys, world_size(), "");
+  hear_of_all(what);
   return messages;
 }
 
@@ -348,13 +362,10 @@ void StoreCommunicator::say_goodbye() noexcept {
               kGoodbye);
       return;
     }
-    std::vector<std::string> keys;
-    for (int peer = 0; peer < world_size(); ++peer) {
-      if (peer != rank()) keys.push_back(prefix_ + "goodbye/" + std::to_string(peer));
-    }
-    if (keys.empty()) return;
-    // Longer than the wait itself: a worker that is left in it would outlive the store's server.
-    operate([keys](c10d::Store& s) { s.wait(keys, kGoodbye); }, kGoodbye + kStoreGrace);
+    std::vector<std::string> keys = keys_of_ranks("goodbye/", world_size());
+    keys.erase(keys.begin() + rank());
+    const auto end = Clock::now() + kGoodbye;
+    for (Nap nap; !keys.empty() && !has_all(keys) && Clock::now() < end;) nap.take();
   } catch (...) {
     return;  // a peer that says no goodbye in time is not waited for
   }

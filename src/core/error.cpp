@@ -3,6 +3,7 @@
 #include <new>
 #include <utility>
 
+#include "core/printable.hpp"
 #include "core/torch_error.hpp"
 
 namespace fakescore {
@@ -15,7 +16,8 @@ std::string compose(const ErrorInfo& info) {
   if (!info.subject.empty()) text += ": " + info.subject;
   text += ": " + info.message;
   if (!info.remedy.empty()) text += " (" + info.remedy + ")";
-  return text;
+  // Names of files and tensors may be hostile, and what() ends at a NUL.
+  return detail::printable(text);
 }
 
 }  // namespace

@@ -60,7 +60,7 @@ void Manifest::add(TensorSpec spec) {
   if (spec.alias_group < 0 || spec.alias_group > alias_groups()) {
     throw_error({ErrorCode::kMismatch, -1, "", "manifest",
                  "entry " + spec.name + " has alias group " + std::to_string(spec.alias_group) +
-                     " where the next new one is " + std::to_string(alias_groups()),
+                     ", but the next new one is " + std::to_string(alias_groups()),
                  "run the same build of fakescore on every rank"});
   }
   if (spec.alias_group == alias_groups()) first_of_group_.push_back(specs_.size());

@@ -7,8 +7,8 @@ std::regex compile(const std::string& pattern, const std::string& subject) {
   constexpr const char* kRemedy = "give an ECMAScript regular expression, such as ^blocks\\.0\\.";
   if (pattern.empty() || pattern.size() > NamePattern::kLongest) {
     throw_error({ErrorCode::kConfig, -1, "", subject,
-                 "its pattern has " + std::to_string(pattern.size()) + " bytes, not 1 to " +
-                     std::to_string(NamePattern::kLongest),
+                 "its pattern has " + std::to_string(pattern.size()) +
+                     " bytes, and must have 1 to " + std::to_string(NamePattern::kLongest),
                  kRemedy});
   }
   try {
@@ -23,9 +23,9 @@ void check_length(const std::string& name, ErrorCode code) {
   if (name.size() <= NamePattern::kLongest) return;
   throw_error({code, -1, "", "tensor " + name.substr(0, 200) + "...",
                "its name has " + std::to_string(name.size()) +
-                   " bytes; regular expressions are looked for in names of at most " +
-                   std::to_string(NamePattern::kLongest),
-               "go without rules, or rename the tensor"});
+                   " bytes; regular expressions are matched against names of at most " +
+                   std::to_string(NamePattern::kLongest) + " bytes",
+               "leave the rules out, or rename the tensor in the checkpoint"});
 }
 
 }  // namespace

@@ -19,19 +19,28 @@ fakescore_add_unit(fakescore_objects core_teacher
   core/teacher/checkpoint_folder.cpp
   core/teacher/checkpoint_index.cpp
   core/teacher/checkpoint_teacher.cpp
+  core/teacher/choose_checkpoint.cpp
+  core/teacher/file_numbers.cpp
   core/teacher/file_text.cpp
+  core/teacher/folder_config.cpp
+  core/teacher/folder_listing.cpp
+  core/teacher/foreign_file.cpp
+  core/teacher/json_events.cpp
   core/teacher/key_rule.cpp
   core/teacher/mapped_file.cpp
   core/teacher/memory_teacher.cpp
+  core/teacher/numbered_shards.cpp
   core/teacher/open_teacher.cpp
   core/teacher/renamed_teacher.cpp
   core/teacher/safetensors_dtype.cpp
   core/teacher/safetensors_file.cpp
   core/teacher/safetensors_header.cpp
   core/teacher/safetensors_writer.cpp
-  core/teacher/teacher_source.cpp)
+  core/teacher/teacher_source.cpp
+  core/teacher/weight_names.cpp)
 fakescore_add_unit(fakescore_objects core_teacher_dcp
   core/teacher/dcp/chunk_files.cpp
+  core/teacher/dcp/dcp_fields.cpp
   core/teacher/dcp/dcp_metadata.cpp
   core/teacher/dcp/key_choice.cpp
   core/teacher/dcp/open_distributed.cpp
@@ -42,13 +51,21 @@ fakescore_add_unit(fakescore_objects core_teacher_dcp
 fakescore_add_unit(fakescore_objects core_teacher_torch_file
   core/teacher/pickle/pickle_arena.cpp
   core/teacher/pickle/pickle_machine.cpp
+  core/teacher/pickle/pickle_nesting.cpp
+  core/teacher/pickle/pickle_objects.cpp
   core/teacher/pickle/read_pickle.cpp
+  core/teacher/torch_file/foreign_search.cpp
   core/teacher/torch_file/state_dict.cpp
+  core/teacher/torch_file/state_dict_keys.cpp
   core/teacher/torch_file/torch_archive.cpp
+  core/teacher/torch_file/torch_classes.cpp
+  core/teacher/torch_file/torch_dicts.cpp
   core/teacher/torch_file/torch_file.cpp
   core/teacher/torch_file/torch_globals.cpp
   core/teacher/torch_file/torch_records.cpp
+  core/teacher/torch_file/torch_storages.cpp
   core/teacher/torch_file/torch_tensor.cpp
+  core/teacher/torch_file/torch_tensors.cpp
   core/teacher/torch_file/zip_directory.cpp)
 if(FAKESCORE_HAVE_CUDA)
   fakescore_add_unit(fakescore_cuda_objects core_cuda

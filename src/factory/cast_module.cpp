@@ -63,8 +63,8 @@ struct CastGroup {
 void check_same_dtype(const CastGroup& group, const std::string& name, at::ScalarType dtype) {
   if (dtype == group.dtype) return;
   throw_error({ErrorCode::kConfig, -1, "", name,
-               std::string("is to be ") + c10::toString(dtype) + ", but shares storage with " +
-                   group.first_name + ", which is to be " + c10::toString(group.dtype),
+               std::string("would become ") + c10::toString(dtype) + ", but shares storage with " +
+                   group.first_name + ", which would become " + c10::toString(group.dtype),
                "write dtype rules that match both names"});
 }
 

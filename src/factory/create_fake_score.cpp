@@ -79,7 +79,7 @@ void check_same_names(const std::vector<ModuleTensor>& from, const std::vector<M
   for (size_t i = 0; equal && i < from.size(); ++i) equal = from[i].name == to[i].name;
   if (equal) return;
   throw_error({ErrorCode::kBuild, -1, kCopyPhase, type,
-               "its copy has other parameters or buffers than the teacher",
+               "its copy does not have the same parameters and buffers as the teacher",
                "let reset(), or FakeScoreOptions::build, register what the teacher registers"});
 }
 

@@ -11,8 +11,8 @@ namespace {
 
 using nlohmann::json;
 
-/// Sets a communicator's timeout for the length of a call. One that cannot work is refused later,
-/// by all ranks together, which takes a timeout that works.
+/// Sets a communicator's timeout for the length of a call. An invalid one is ignored here: the job
+/// rejects it on all ranks together, and needs a valid timeout to do so.
 class TimeoutScope {
  public:
   TimeoutScope(Communicator& communicator, std::optional<std::chrono::milliseconds> timeout)
@@ -61,7 +61,7 @@ MetaResult create_fake_score_meta(const std::shared_ptr<torch::nn::Module>& teac
   if (communicator.world_size() > 1) {
     throw_error({ErrorCode::kConfig, -1, "create_fake_score_meta", "build",
                  "no builder was given in a job of " + std::to_string(communicator.world_size()) +
-                     " ranks, where a live teacher alone is not enough",
+                     " ranks; a live teacher alone is enough for one rank only",
                  "pass a callable that builds the module on every rank, and the teacher as "
                  "TeacherSource::module, TeacherSource::state_dict or TeacherSource::path"});
   }

@@ -24,8 +24,8 @@ void DtypeChoice::check_all_matched() const {
   for (const Rule& rule : rules_) {
     if (rule.has_matched) continue;
     throw_error({ErrorCode::kConfig, -1, "", rule.subject,
-                 "is found in no name of a floating-point parameter or buffer of the module",
-                 "mend the pattern, or leave the rule out"});
+                 "matches no floating-point parameter or buffer of the module",
+                 "correct the pattern, or leave the rule out"});
   }
 }
 

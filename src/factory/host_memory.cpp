@@ -9,7 +9,7 @@ namespace {
 
 namespace fs = std::filesystem;
 
-/// The number that follows a word in a file of words and numbers.
+/// The number after `field` in a file of names and numbers, such as those of /proc.
 std::optional<uint64_t> read_field(const fs::path& path, const std::string& field) {
   std::ifstream file(path);
   std::string word;

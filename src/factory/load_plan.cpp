@@ -43,9 +43,25 @@ bool loses_the_number(at::ScalarType from, at::ScalarType to) {
   return at::isIntegralType(to, /*includeBool=*/true) && !integers_fit(from, to);
 }
 
+/// What a save leaves in the place of a parameter that other ranks hold.
+void check_is_no_placeholder(const TensorSpec& spec, const TeacherTensor& tensor,
+                             const std::string& subject) {
+  const auto& sizes = tensor.sizes;
+  const bool is_empty = std::find(sizes.begin(), sizes.end(), 0) != sizes.end();
+  if (!is_empty || element_count(spec) == 0) return;
+  std::ostringstream text;
+  text << "has no elements in the teacher (shape " << c10::IntArrayRef(sizes) << "), "
+       << c10::IntArrayRef(spec.sizes) << " in the module: a placeholder, as saving one rank's "
+       << "share of a model leaves it (DeepSpeed ZeRO-3, FSDP)";
+  throw_error({ErrorCode::kTeacher, -1, kPhase, subject, text.str(),
+               "gather the weights before saving: DeepSpeed's zero_to_fp32.py or "
+               "stage3_gather_16bit_weights_on_model_save, FSDP's full state dict"});
+}
+
 void check_fits(const TensorSpec& spec, const TeacherTensor& tensor) {
   std::string subject = tensor.file.empty() ? spec.name : tensor.file + ", tensor " + spec.name;
   if (!tensor.stored_name.empty()) subject += " (stored as " + tensor.stored_name + ")";
+  check_is_no_placeholder(spec, tensor, subject);
   if (tensor.sizes != spec.sizes) {
     std::ostringstream text;
     text << "has shape " << c10::IntArrayRef(tensor.sizes) << " in the teacher, "
@@ -56,7 +72,7 @@ void check_fits(const TensorSpec& spec, const TeacherTensor& tensor) {
   if (loses_the_number(tensor.dtype, spec.dtype)) {
     throw_error({ErrorCode::kTeacher, -1, kPhase, subject,
                  std::string("is ") + c10::toString(tensor.dtype) + " in the teacher, " +
-                     c10::toString(spec.dtype) + " in the module: the cast would lose the number",
+                     c10::toString(spec.dtype) + " in the module: the cast would change values",
                  "build the module with a dtype that can hold it"});
   }
 }
@@ -187,6 +203,10 @@ bool same_view(const TensorSpec& a, const TensorSpec& b) {
 
 LoadPlan make_load_plan(const Manifest& manifest, const std::vector<TeacherTensor>& teacher,
                         const std::string& teacher_description, bool strict) {
+  if (teacher.empty()) {
+    throw_error({ErrorCode::kTeacher, -1, kPhase, teacher_description, "holds no tensor",
+                 "give the weights; of a module that FSDP or ZeRO-3 has split, a full state dict"});
+  }
   LoadPlan plan = Planner(manifest, teacher).plan();
   if (strict) {
     if (auto failure = strict_failure(plan, teacher_description)) throw_error(std::move(*failure));
@@ -198,19 +218,21 @@ std::optional<ErrorInfo> strict_failure(const LoadPlan& plan,
                                         const std::string& teacher_description) {
   if (plan.missing.empty() && plan.unexpected.empty()) return std::nullopt;
   std::ostringstream text;
-  text << "its keys are not the module's:";
+  text << "its keys do not match the module's:";
   if (!plan.missing.empty()) {
     text << ' ' << plan.missing.size() << " missing (" << join(plan.missing) << ')';
   }
   if (!plan.unexpected.empty()) {
     text << ' ' << plan.unexpected.size() << " unexpected (" << join(plan.unexpected) << ')';
   }
-  return ErrorInfo{ErrorCode::kTeacher,
-                   -1,
-                   kPhase,
-                   teacher_description,
-                   text.str(),
-                   "use the teacher's own configuration, or strict = false to go on without them"};
+  return ErrorInfo{
+      ErrorCode::kTeacher,
+      -1,
+      kPhase,
+      teacher_description,
+      text.str(),
+      "use the teacher's own configuration, or set strict = false (--no-strict) to go on "
+      "without them"};
 }
 
 TransferLayout transfer_layout(const GroupPlan& group, const Manifest& manifest,

@@ -16,7 +16,7 @@ namespace fakescore::detail {
 enum class FillMode : int {
   kInPlace = 0,   ///< the teacher's bytes are the storage's bytes
   kCast = 1,      ///< the teacher's elements, narrower than the module's, are cast on arrival
-  kAssemble = 2,  ///< who reads copies one or more teacher tensors into its storage first
+  kAssemble = 2,  ///< the reading rank first copies teacher tensors into its storage
   kReplay = 3,    ///< some bytes come from no teacher tensor: replayed on the root first
 };
 
@@ -39,16 +39,17 @@ struct LoadPlan {
   std::vector<std::string> unexpected;
   std::vector<std::string> replayed;
   std::vector<CastKey> cast;
+  TeacherChoice choice;  ///< of whoever opened the teacher
 
   /// For the other ranks.
   std::string serialize() const;
   static LoadPlan deserialize(const std::string& bytes);
 };
 
-/// Matches a teacher's tensors with a module's. Pure. Throws TeacherError naming the tensor for a
-/// shape that differs, a cast that would lose the number (complex to real, floating to integer, an
-/// integer to one that cannot hold all its values),
-/// and, where `strict`, for missing and unexpected keys. `teacher_description` names the teacher in
+/// Matches a teacher's tensors with a module's. Pure. Throws TeacherError for a teacher without
+/// tensors, and naming the tensor for a shape that differs, a cast that would lose the number
+/// (complex to real, floating to integer, an integer to one that cannot hold all its values), and,
+/// where `strict`, for missing and unexpected keys. `teacher_description` names the teacher in
 /// messages.
 LoadPlan make_load_plan(const Manifest& manifest, const std::vector<TeacherTensor>& teacher,
                         const std::string& teacher_description, bool strict);

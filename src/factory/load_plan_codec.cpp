@@ -19,7 +19,8 @@ std::string LoadPlan::serialize() const {
     casts.push_back({key.name, static_cast<int>(key.from), static_cast<int>(key.to)});
   }
   std::string bytes;
-  json::to_msgpack(json::array({std::move(moves), missing, unexpected, replayed, std::move(casts)}),
+  json::to_msgpack(json::array({std::move(moves), missing, unexpected, replayed, std::move(casts),
+                                choice.taken, choice.passed_over}),
                    bytes);
   return bytes;
 }
@@ -45,6 +46,8 @@ LoadPlan LoadPlan::deserialize(const std::string& bytes) {
                          static_cast<at::ScalarType>(key.at(1).get<int>()),
                          static_cast<at::ScalarType>(key.at(2).get<int>())});
   }
+  plan.choice.taken = content.at(5).get<std::string>();
+  plan.choice.passed_over = content.at(6).get<std::vector<std::string>>();
   return plan;
 }
 

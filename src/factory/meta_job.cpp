@@ -52,7 +52,7 @@ void check_trainable_dtype(at::ScalarType dtype, const std::string& subject) {
   if (at::isFloatingType(dtype)) return;
   throw_error({ErrorCode::kConfig, -1, "", subject,
                std::string(c10::toString(dtype)) + " is not a floating-point dtype",
-               "give one that parameters can be trained in, or none"});
+               "give a dtype in which parameters can be trained, or leave it out"});
 }
 
 /// How many ranks share each limit, this one included.
@@ -75,8 +75,9 @@ std::vector<size_t> count_sharers(Communicator& communicator,
 void check_reader(const MetaOptions& options, at::Device device) {
   if (options.read != TeacherRead::kEveryRank || device.is_cpu()) return;
   throw_error({ErrorCode::kConfig, -1, "", "option read",
-               "is every rank, which is for fake scores on CPUs; this one is on " + device.str(),
-               "let the root read and broadcast, or ask for nothing"});
+               "every rank can read for itself only if the fake score is on CPUs; this one is on " +
+                   device.str(),
+               "use TeacherRead::kRoot or kAuto (--read root or auto)"});
 }
 
 void check_meta_options(int world_size, const MetaOptions& options) {
@@ -88,7 +89,8 @@ void check_meta_options(int world_size, const MetaOptions& options) {
   }
   if (options.timeout && options.timeout->count() <= 0) {
     throw_error({ErrorCode::kConfig, -1, "", "option timeout",
-                 std::to_string(options.timeout->count()) + " ms is not a time to wait for",
+                 std::to_string(options.timeout->count()) +
+                     " ms is not a valid timeout: it must be more than 0",
                  "give more than the slowest step of any rank takes"});
   }
 }
@@ -171,6 +173,7 @@ void MetaJob::plan() {
 void MetaJob::plan_on_root() {
   teacher_ = source_.open();
   plan_ = make_load_plan(manifest_, teacher_->tensors(), source_.description(), options_.strict);
+  plan_.choice = teacher_->choice();
   check_tied_values(plan_);
 }
 
@@ -186,8 +189,8 @@ void MetaJob::check_tied_values(const LoadPlan& plan) {
       if (first && *first != digest) {
         throw_error({ErrorCode::kTeacher, -1, "", manifest_.specs()[fill.spec].name,
                      "is tied to " + reference.name +
-                         " in the module, but the teacher holds other values for it",
-                     "build a module that does not tie them, or mend the teacher"});
+                         " in the module, but the teacher has different values for the two",
+                     "build a module that does not tie them, or correct the teacher"});
       }
       first = digest;
     }
@@ -248,6 +251,7 @@ void MetaJob::verify() {
 
 void MetaJob::finish() {
   run_agreed(communicator_, "finish", ErrorCode::kInternal, [this] { fill_module(); });
+  report_.choice = std::move(plan_.choice);
   report_.missing = std::move(plan_.missing);
   report_.unexpected = std::move(plan_.unexpected);
   report_.replayed = std::move(plan_.replayed);

@@ -52,6 +52,7 @@ void MetaJob::read_on_every_rank(const std::vector<Transfer>& transfers) {
 PipelineResult MetaJob::read_alone(const std::vector<Transfer>& transfers,
                                    const PipelineOptions& options) {
   PipelineResult result;
+  const auto work = communicator_.begin_work(options.phase);
   try {
     const auto alone = make_local_communicators(1, communicator_.timeout());
     result = broadcast_transfers(*alone.front(), transfers, options);
@@ -146,7 +147,7 @@ void MetaJob::check_overlaps(const GroupPlan& group) {
     throw_error({ErrorCode::kTeacher, -1, "", spec.name,
                  "shares memory, within itself or with other tensors of the module, for which the "
                  "teacher holds contradictory values",
-                 "build a module that shares no such memory, or mend the teacher"});
+                 "build a module that does not share this memory, or correct the teacher"});
   }
 }
 

@@ -19,9 +19,10 @@ void Placement::allocate(int64_t group, at::Device device) {
     storages_[static_cast<size_t>(group)] =
         at::empty({static_cast<int64_t>(bytes)}, at::dtype(at::kByte).device(device));
   } catch (const c10::Error& error) {
-    throw_error({ErrorCode::kMemory, -1, "place", manifest_.first_of_group(group).name,
-                 std::to_string(bytes) + " bytes cannot be allocated: " + describe(error),
-                 "run with more memory a rank, fewer ranks a host, or a smaller dtype"});
+    throw_error(
+        {ErrorCode::kMemory, -1, "place", manifest_.first_of_group(group).name,
+         std::to_string(bytes) + " bytes cannot be allocated: " + describe(error),
+         "give each rank more memory, start fewer ranks on each host, or use a smaller dtype"});
   }
 }
 
@@ -39,7 +40,7 @@ void Placement::check_fits(const std::vector<MemoryLimit>& limits,
          << manifest_.first_of_group(largest - storage_bytes_.begin()).name << ", needs "
          << *largest;
     throw_error({ErrorCode::kMemory, -1, "place", "memory", text.str(),
-                 "run on hosts with more memory, fewer ranks a host, or a smaller dtype"});
+                 "use hosts with more memory, start fewer ranks on each, or use a smaller dtype"});
   }
 }
 

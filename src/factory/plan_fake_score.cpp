@@ -1,5 +1,4 @@
 #include <algorithm>
-#include <filesystem>
 #include <set>
 
 #include "factory/load_plan.hpp"
@@ -36,6 +35,7 @@ class DryRun {
   }
 
   FakeScorePlan plan() {
+    plan_.choice = teacher_.choice();
     plan_.cast = load_.cast;
     plan_.missing = load_.missing;
     plan_.unexpected = load_.unexpected;
@@ -117,7 +117,6 @@ class DryRun {
   void add_memory() {
     for (const size_t bytes : structure_.manifest.storage_bytes()) plan_.memory.storage += bytes;
     bool reads_host_memory = false;
-    std::set<std::string> files;
     for (const GroupPlan& group : load_.groups) {
       for (const auto& fill : group.fills) {
         const TeacherTensor& tensor = teacher_.tensors()[fill.teacher];
@@ -127,11 +126,8 @@ class DryRun {
         reads_host_memory = reads_host_memory || tensor.device.is_cpu();
       }
     }
-    for (const TeacherTensor& tensor : teacher_.tensors()) files.insert(tensor.file);
-    for (const std::string& file : files) {
-      std::error_code error;
-      const auto bytes = std::filesystem::file_size(file, error);
-      if (!error) plan_.memory.mapped_files += bytes;
+    for (const TeacherFile& file : teacher_.files()) {
+      if (!file.is_index) plan_.memory.mapped_files += file.bytes;
     }
     if (!device_.is_cpu() && reads_host_memory) plan_.memory.pinned = options_.pinned_bytes;
   }
@@ -148,7 +144,7 @@ class DryRun {
 void check_world_size(int world_size) {
   if (world_size > 0) return;
   throw_error({ErrorCode::kConfig, -1, "", "world size",
-               std::to_string(world_size) + " is no number of ranks", "give 1 or more"});
+               std::to_string(world_size) + " is not a valid number of ranks", "give 1 or more"});
 }
 
 }  // namespace

@@ -57,7 +57,7 @@ std::string first_difference(const Teacher& teacher, const std::string& describe
   const json& root_files = root.at(1);
   const auto files = teacher.files();
   if (files.size() != root_files.size()) {
-    return "sees " + std::to_string(files.size()) + " files, the root " +
+    return "sees " + std::to_string(files.size()) + " files, but the root sees " +
            std::to_string(root_files.size());
   }
   for (size_t i = 0; i < files.size(); ++i) {
@@ -65,7 +65,8 @@ std::string first_difference(const Teacher& teacher, const std::string& describe
     if (!difference.empty()) return difference;
   }
   if (to_string(digest_of_names(teacher)) == root.at(0).get<std::string>()) return "";
-  return "gives the tensors of the same files other names, sizes or dtypes than the root does";
+  return "sees the same files, but finds other names, sizes or dtypes of tensors in them than the "
+         "root";
 }
 
 /// Whether all ranks run on one machine; where the kernel does not say, they do not.
@@ -114,7 +115,8 @@ ReadDecision ReadAgreement::decide(const TeacherSource& source, std::unique_ptr<
     if (options_.read == TeacherRead::kAuto) return {TeacherRead::kRoot, reason};
     throw_error({ErrorCode::kTeacher, static_cast<int>(rank), kAgreementPhase, source.description(),
                  "cannot be read by every rank: " + reason,
-                 "put the same files where every rank sees them, or let the root read alone"});
+                 "put the same files where every rank sees them, or let the root read alone "
+                 "(--read root)"});
   }
   return {TeacherRead::kEveryRank, ""};
 }

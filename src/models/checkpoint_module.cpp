@@ -1,5 +1,6 @@
 #include <torch/torch.h>
 
+#include <algorithm>
 #include <map>
 #include <set>
 
@@ -14,8 +15,9 @@ constexpr size_t kDeepest = 100;
 
 [[noreturn]] void throw_bad_name(const TeacherTensor& tensor, const std::string& message) {
   std::string where = tensor.file.empty() ? "" : " in " + tensor.file;
-  throw_error(ErrorInfo{ErrorCode::kTeacher, -1, "build", "\"" + tensor.name + "\"",
-                        message + where, "no module can have such a tensor name"});
+  throw_error(ErrorInfo{ErrorCode::kTeacher, -1, "build", "tensor name \"" + tensor.name + "\"",
+                        message + where,
+                        "rename the tensor with TeacherSource::rename_keys (--map)"});
 }
 
 std::vector<std::string> split_name(const TeacherTensor& tensor) {
@@ -28,9 +30,11 @@ std::vector<std::string> split_name(const TeacherTensor& tensor) {
     }
   }
   for (const std::string& part : parts) {
-    if (part.empty()) throw_bad_name(tensor, "the tensor's name has an empty part");
+    if (part.empty())
+      throw_bad_name(tensor, "has an empty part between dots, which no module's name can have");
   }
-  if (parts.size() > kDeepest) throw_bad_name(tensor, "the tensor's name has too many parts");
+  if (parts.size() > kDeepest)
+    throw_bad_name(tensor, "has more than " + std::to_string(kDeepest) + " parts between dots");
   return parts;
 }
 
@@ -40,7 +44,7 @@ class Tree {
   explicit Tree(const std::vector<TeacherTensor>& tensors) {
     for (const TeacherTensor& tensor : tensors) {
       if (!tensor_names_.insert(tensor.name).second) {
-        throw_bad_name(tensor, "the tensor is there twice");
+        throw_bad_name(tensor, "is the name of two tensors");
       }
     }
   }
@@ -66,7 +70,8 @@ class Tree {
     for (size_t i = 0; i + 1 < parts.size(); ++i) {
       prefix += (i == 0 ? "" : ".") + parts[i];
       if (tensor_names_.count(prefix) > 0) {
-        throw_bad_name(tensor, "its prefix \"" + prefix + "\" is the name of another tensor");
+        throw_bad_name(tensor,
+                       "begins with \"" + prefix + ".\", but \"" + prefix + "\" is another tensor");
       }
       std::shared_ptr<torch::nn::Module>& child = modules_[prefix];
       if (child == nullptr) {
@@ -82,10 +87,37 @@ class Tree {
   std::set<std::string> tensor_names_;
 };
 
+bool has_elements(const TeacherTensor& tensor) {
+  return std::find(tensor.sizes.begin(), tensor.sizes.end(), 0) == tensor.sizes.end();
+}
+
+/// Here no module says which shapes are right. A save of one rank's share leaves a tensor without
+/// elements for each parameter, and buffers as they are.
+void refuse_placeholders(const std::vector<TeacherTensor>& tensors) {
+  size_t parameters = 0;
+  std::vector<const TeacherTensor*> empty;
+  for (const TeacherTensor& tensor : tensors) {
+    if (!at::isFloatingType(tensor.dtype)) continue;
+    ++parameters;
+    if (!has_elements(tensor)) empty.push_back(&tensor);
+  }
+  if (2 * empty.size() <= parameters) return;
+  const std::string& file = empty.front()->file;
+  throw_error({ErrorCode::kTeacher, -1, "build",
+               (file.empty() ? "" : file + ", ") + "tensor " + empty.front()->name,
+               "has no elements, as " + std::to_string(empty.size()) + " of " +
+                   std::to_string(parameters) +
+                   " floating-point tensors: placeholders, as saving one rank's share of a model "
+                   "leaves them (DeepSpeed ZeRO-3, FSDP)",
+               "gather the weights before saving: DeepSpeed's zero_to_fp32.py or "
+               "stage3_gather_16bit_weights_on_model_save, FSDP's full state dict"});
+}
+
 }  // namespace
 
 std::shared_ptr<torch::nn::Module> build_checkpoint_module(
     const std::vector<TeacherTensor>& tensors) {
+  refuse_placeholders(tensors);
   Tree tree(tensors);
   for (const TeacherTensor& tensor : tensors) tree.add(tensor);
   return tree.root();

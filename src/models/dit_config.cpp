@@ -13,8 +13,8 @@ constexpr int64_t kLargestSize = int64_t{1} << 18;
 
 void check_size(const char* key, int64_t value) {
   if (value >= 1 && value <= kLargestSize) return;
-  detail::throw_config_error(
-      key, "is " + std::to_string(value) + ", must be from 1 to " + std::to_string(kLargestSize));
+  detail::throw_config_error(key, "is " + std::to_string(value) + ", but must be from 1 to " +
+                                      std::to_string(kLargestSize));
 }
 
 void check_string(const detail::JsonObject& json, const char* key, const std::string& supported) {
@@ -38,11 +38,11 @@ void detail::check_dit_config(const DiTConfig& config) {
   if (config.inner_dim() % 4 != 0) {
     throw_config_error("attention_head_dim", "num_attention_heads * attention_head_dim is " +
                                                  std::to_string(config.inner_dim()) +
-                                                 ", must be a multiple of 4");
+                                                 ", but must be a multiple of 4");
   }
   if (config.patch_size > config.sample_size) {
     throw_config_error("patch_size", "is " + std::to_string(config.patch_size) +
-                                         ", larger than sample_size, " +
+                                         ", which is more than sample_size, " +
                                          std::to_string(config.sample_size));
   }
   if (!(config.dropout >= 0.0 && config.dropout <= 1.0)) {

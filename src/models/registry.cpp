@@ -20,9 +20,10 @@ std::shared_ptr<torch::nn::Module> make_dit(const std::string& json) {
 /// Transformer2DModel was several models in one; its norm_type tells which.
 std::shared_ptr<torch::nn::Module> make_legacy_dit(const std::string& json) {
   if (!detail::JsonObject(json).has("norm_type")) {
-    detail::throw_config_error("norm_type", "is missing",
-                               "a Transformer2DModel is read as DiTTransformer2DModel where this "
-                               "key is \"ada_norm_zero\"");
+    detail::throw_config_error(
+        "norm_type", "is missing",
+        "a Transformer2DModel is built as DiTTransformer2DModel only if this "
+        "key is \"ada_norm_zero\"");
   }
   return make_dit(json);
 }

@@ -48,7 +48,7 @@ std::optional<Difference> decode_difference(const std::string& bytes) {
   throw_error({ErrorCode::kMismatch, ranks.front(), "agree",
                "entry " + std::to_string(first->index) + " of the module",
                name_ranks(ranks) + (ranks.size() == 1 ? " has " : " have ") + first->here +
-                   ", root rank " + std::to_string(root) + " has " +
+                   ", but root rank " + std::to_string(root) + " has " +
                    root_manifest.describe(first->index),
                "build the same module on every rank: same configuration, same order, same dtype"});
 }
@@ -70,7 +70,7 @@ void agree_on_value(Communicator& communicator, const std::string& phase, const 
     if (values[rank] == values[0]) continue;
     throw_error(
         {ErrorCode::kMismatch, static_cast<int>(rank), phase, name,
-         "rank " + std::to_string(rank) + " has " + values[rank] + ", rank 0 has " + values[0],
+         "rank " + std::to_string(rank) + " has " + values[rank] + ", but rank 0 has " + values[0],
          "call with the same options on every rank"});
   }
 }

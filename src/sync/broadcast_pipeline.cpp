@@ -42,6 +42,8 @@ class Pipeline {
   }
 
   PipelineResult run() {
+    // The root may wait for its disk for long.
+    const auto work = communicator_.begin_work(options_.phase);
     for (const Bucket& bucket : buckets_) total_bytes_ += bucket.bytes;
     for (size_t i = 0; i < buckets_.size() + kBucketsInFlight; ++i) {
       if (i >= kBucketsInFlight) finish(i - kBucketsInFlight);
@@ -69,7 +71,7 @@ class Pipeline {
     }
   }
 
-  /// Of an in-place bucket.
+  /// The file that an in-place bucket is read from; null if it is read from memory.
   const FileBytes* file_bytes(const Bucket& bucket) const {
     return transfers_[bucket.pieces.front().transfer].file_bytes.get();
   }

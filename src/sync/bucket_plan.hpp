@@ -23,7 +23,7 @@ struct TransferLayout {
   std::optional<Cast> cast;
 };
 
-/// What moves of a layout, without the gaps that alignment leaves.
+/// Bytes of a layout on the wire, without alignment gaps.
 size_t wire_bytes(const TransferLayout& layout);
 
 /// A stretch of one storage within a bucket.
@@ -51,7 +51,7 @@ std::vector<Bucket> plan_buckets(const std::vector<TransferLayout>& transfers, s
 /// Bytes of the largest bucket that needs memory of its own.
 size_t largest_packed_bytes(const std::vector<Bucket>& buckets);
 
-/// Of the host's pipeline.
+/// Used by the host pipeline.
 inline constexpr size_t kBucketsInFlight = 4;
 inline constexpr size_t kInPlaceBytes = size_t{128} << 10;
 /// Pieces that are cast begin at multiples of this in a packed bucket, so that elements are

@@ -23,8 +23,8 @@ class DataPlane {
     }
     if (!job.device().is_cpu()) {
       throw_error({ErrorCode::kConfig, -1, "", "device " + device.str(),
-                   "is not the communicator's, which is " + job.device().str(),
-                   "make the communicator for the GPU that the module lies on"});
+                   "is not the communicator's device, which is " + job.device().str(),
+                   "make the communicator for the GPU that the module is on"});
     }
     staged_ = stage_through_host(job, device);
   }

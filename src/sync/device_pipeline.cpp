@@ -72,6 +72,8 @@ class DevicePipeline {
   }
 
   PipelineResult run() {
+    // The root may wait for its disk for long.
+    const auto work = communicator_.begin_work(options_.phase);
     try {
       // Destinations and scratch memory may still be in use by what the caller put on its stream.
       const c10::Event ready = record_on(caller_);
@@ -171,7 +173,7 @@ class DevicePipeline {
     if (!comes_from_host(bucket)) return;
     if (!reader_) {
       throw_error({ErrorCode::kInternal, -1, "", name_of(bucket),
-                   "lies in host memory, which its transfer does not say", "report it"});
+                   "is in host memory, but its transfer says that it is not", "report it"});
     }
     for (size_t begin = 0; begin < bucket.bytes; begin += reader_->slot_bytes()) {
       const size_t end = std::min(begin + reader_->slot_bytes(), bucket.bytes);

@@ -23,7 +23,7 @@ std::vector<FlightPlan> plan_flights(const std::vector<Bucket>& buckets, size_t 
 /// Bytes of the scratch memory that any of them fits.
 size_t largest_packed_bytes(const std::vector<FlightPlan>& flights);
 
-/// Of the device's pipeline.
+/// Used by the device pipeline.
 inline constexpr size_t kFlightsInFlight = 3;
 
 }  // namespace fakescore::detail

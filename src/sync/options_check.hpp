@@ -20,7 +20,8 @@ inline size_t bucket_bytes_for(at::Device device, std::optional<size_t> chosen) 
 inline void check_options(int world_size, int root, std::optional<size_t> bucket_bytes) {
   if (root < 0 || root >= world_size) {
     throw_error({ErrorCode::kConfig, -1, "", "option root",
-                 std::to_string(root) + " is not a rank of " + std::to_string(world_size),
+                 std::to_string(root) + " is not a rank of a job of " + std::to_string(world_size) +
+                     " ranks",
                  "give a rank from 0 to the world size less one"});
   }
   if (bucket_bytes && *bucket_bytes < kMinBucketBytes) {

@@ -10,6 +10,7 @@ void run_agreed(Communicator& communicator, const std::string& phase, ErrorCode 
                 const std::function<void()>& step) {
   std::optional<ErrorInfo> failure;
   try {
+    const auto work = communicator.begin_work(phase);
     step();
   } catch (const CommError&) {
     throw;

@@ -35,8 +35,8 @@ void require_memory(const std::vector<ModuleTensor>& tensors) {
     if (!entry.tensor.defined() || !entry.tensor.has_storage()) continue;
     if (lies_in_its_storage(entry.tensor)) continue;
     throw_error({ErrorCode::kConfig, -1, "", entry.name,
-                 "needs more memory than its storage of " +
-                     std::to_string(entry.tensor.storage().nbytes()) + " bytes has",
+                 "needs more memory than the " + std::to_string(entry.tensor.storage().nbytes()) +
+                     " bytes of its storage",
                  "gather the module's full tensors first"});
   }
 }
@@ -54,7 +54,7 @@ std::optional<at::Device> find_gpu(const std::vector<ModuleTensor>& tensors) {
     }
     if (gpu && *gpu != device) {
       throw_error({ErrorCode::kConfig, -1, "", entry.name,
-                   "is on " + device.str() + ", another tensor on " + gpu->str(),
+                   "is on " + device.str() + ", but another tensor is on " + gpu->str(),
                    "keep a rank's module on one GPU"});
     }
     gpu = device;

@@ -32,10 +32,11 @@ constexpr const char* kPhase = "verify";
   const auto reports = communicator.all_gather(first, kPhase);
   size_t rank = 0;
   while (rank + 1 < reports.size() && reports[rank].empty()) ++rank;
-  throw_error({ErrorCode::kMismatch, static_cast<int>(rank), kPhase, reports[rank],
-               "its bytes differ from those of root rank " + std::to_string(root),
-               "check that nothing writes to the module meanwhile; otherwise check the memory and "
-               "the transport of this rank"});
+  throw_error(
+      {ErrorCode::kMismatch, static_cast<int>(rank), kPhase, reports[rank],
+       "its bytes differ from those of root rank " + std::to_string(root),
+       "check that nothing else writes to the module during the job; if nothing does, check "
+       "the memory and the network of this rank"});
 }
 
 }  // namespace

@@ -4,9 +4,9 @@
 //
 //   meta_fault_rank PHASE STRIKE VICTIM TIMEOUT_MS
 //
-// STRIKE is the number of a signal, or "gpu": its emulated GPU breaks.
-// FAKESCORE_TEST_DEVICE says where the fake score lies: cpu unless set. FAKESCORE_TEST_ABORT_MS
-// makes emulated NCCL take that long to abort.
+// STRIKE is the number of a signal; "gpu": its emulated GPU breaks; or "step": it calls another
+// step than the others. FAKESCORE_TEST_DEVICE says where the fake score lies: cpu unless set.
+// FAKESCORE_TEST_ABORT_MS makes emulated NCCL take that long to abort.
 
 #include <signal.h>
 #include <unistd.h>
@@ -24,9 +24,11 @@ namespace {
 
 constexpr int kLostPeer = 5;
 
-void be_struck(const std::string& strike) {
+void be_struck(const std::string& strike, fakescore::Communicator& communicator) {
   if (strike == "gpu") {
     fakescore::emulation::attached()->break_device();
+  } else if (strike == "step") {
+    communicator.all_gather("", "another step");
   } else {
     ::raise(std::stoi(strike));
   }
@@ -72,8 +74,10 @@ int main(int argc, char** argv) {
   communicator->all_gather("", "ready");
   communicator->set_timeout(timeout);
   if (communicator->rank() == victim) {
+    const std::shared_ptr<fakescore::Communicator> inner = std::move(communicator);
     communicator = std::make_unique<fakescore::testing::FaultyCommunicator>(
-        std::move(communicator), fakescore::testing::Fault{phase, [&] { be_struck(strike); }});
+        inner,
+        fakescore::testing::Fault{phase, [&strike, &real = *inner] { be_struck(strike, real); }});
   }
   return run(std::move(communicator));
 }

@@ -93,6 +93,18 @@ TEST_P(MetaFaultUnderMpirun, TheJobEndsWithAFailure) {
                    kPatience);
 }
 
+TEST(DifferentSteps, AreToldApartUnderMpirun) {
+  ProcessGroup group(FAKESCORE_TEST_MPIEXEC,
+                     {"--oversubscribe", "-n", "3", META_FAULT_RANK, "plan", "step", "2", "60000"},
+                     {{}});
+  const auto job = group.wait(kPatience).front();
+  ASSERT_TRUE(job.ended) << job.output;
+  EXPECT_NE(job.exit_code, 0) << job.output;
+  EXPECT_THAT(job.output,
+              AllOf(HasSubstr("different steps"), HasSubstr("rank 2 called all_gather \"another"),
+                    ::testing::Not(HasSubstr("NO ERROR"))));
+}
+
 INSTANTIATE_TEST_SUITE_P(EveryPhase, MetaFaultUnderMpirun,
                          ::testing::Combine(::testing::ValuesIn(kPhases),
                                             ::testing::Values(SIGKILL, SIGSTOP),

@@ -7,6 +7,7 @@
 #include "fakescore/comm/adopt_nccl.hpp"
 #include "fakescore/factory/fake_score_meta.hpp"
 #include "fakescore/sync/sync_module_states.hpp"
+#include "gpu/busy_stream.hpp"
 #include "gpu/gpu_environment.hpp"
 #include "gpu/host_job.hpp"
 #include "gpu/mixed_module.hpp"
@@ -41,6 +42,22 @@ void expect_fake_score_over(Communicator& adopted) {
   testing::expect_values(*teacher, *result.module);
 }
 
+/// Both ways: the broadcast comes after what the caller's stream was given before, and before what
+/// it is given afterwards.
+void expect_in_order_with_callers_stream(Communicator& adopted) {
+  constexpr int64_t kBytes = 1 << 20;
+  const uint8_t own = adopted.rank() == 0 ? 1 : 2;
+  const auto late = torch::full({kBytes}, own, torch::kUInt8).pin_memory();
+  const auto buffer = torch::zeros({kBytes}, torch::dtype(torch::kUInt8).device(rank_device()));
+  testing::BusyStream busy(adopted);
+  buffer.copy_(late, /*non_blocking=*/true);
+  const auto pending = busy.communicator().start_broadcast(buffer, 0, "buffer");
+  const auto seen = buffer.clone();
+  pending->wait();
+  EXPECT_TRUE((seen.cpu() == 1).all().item<bool>()) << "afterwards";
+  EXPECT_TRUE((buffer.cpu() == 1).all().item<bool>()) << "before";
+}
+
 TEST(AdoptNccl, MovesTheBytesAndLeavesTheHostJobsCommunicatorAlone) {
   run_on_every_rank([](Communicator& communicator) {
     const ncclComm_t comm = make_host_nccl(communicator, rank_device());
@@ -70,6 +87,7 @@ TEST(AdoptNccl, OrdersItsStreamWithTheCallers) {
         pending->wait();
         EXPECT_TRUE((seen.cpu() == i).all().item<bool>()) << i;
       }
+      expect_in_order_with_callers_stream(*adopted);
     }
     EXPECT_EQ(ncclCommDestroy(comm), ncclSuccess);
   });
@@ -99,6 +117,18 @@ TEST(AdoptProcessGroup, MovesTheBytesOverProcessGroupNccl) {
     {
       const auto adopted = adopt_process_group(group, rank_device(), nullptr, kTimeout);
       expect_fake_score_over(*adopted);
+      adopted->all_gather("", "every rank is done with the store");
+    }
+    communicator.all_gather("", "before the group goes");
+  });
+}
+
+TEST(AdoptProcessGroup, OrdersItsStreamWithTheCallers) {
+  run_on_every_rank([](Communicator& communicator) {
+    const auto group = testing::make_host_process_group(communicator);
+    {
+      const auto adopted = adopt_process_group(group, rank_device(), nullptr, kTimeout);
+      expect_in_order_with_callers_stream(*adopted);
       adopted->all_gather("", "every rank is done with the store");
     }
     communicator.all_gather("", "before the group goes");

@@ -186,8 +186,9 @@ TEST(GpuMemory, AModelBeyondTheGpuIsTheSameErrorEverywhere) {
     };
     MetaOptions options;
     options.strict = false;
-    const auto source = communicator.rank() == 0 ? TeacherSource::state_dict({})
-                                                 : TeacherSource::path("/nonexistent");
+    const auto source = communicator.rank() == 0
+                            ? TeacherSource::state_dict({{"other", torch::ones(1)}})
+                            : TeacherSource::path("/nonexistent");
     const std::string text = testing::error_of<MemoryError>(
         [&] { create_fake_score_meta(build, source, communicator, options); });
     EXPECT_THAT(text, HasSubstr("huge"));

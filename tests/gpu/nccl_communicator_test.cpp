@@ -8,6 +8,7 @@
 #include "gpu/gpu_environment.hpp"
 #include "gpu/host_job.hpp"
 #include "support/error_of.hpp"
+#include "support/faulty_communicator.hpp"
 #include "support/rank_environment.hpp"
 
 namespace fakescore {
@@ -81,7 +82,7 @@ TEST(NcclCommunicator, RefusesRanksThatShareAGpu) {
                   make_communicator(detect_launch_env(), std::chrono::seconds(30),
                                     at::Device(at::kCUDA, 0));
                 }),
-                AllOf(HasSubstr("ranks 0 and 1 have the same GPU"), HasSubstr("rank 1")));
+                AllOf(HasSubstr("ranks 0 and 1 use the same GPU"), HasSubstr("rank 1")));
   });
 }
 
@@ -110,6 +111,50 @@ TEST(NcclCommunicator, CreatingAndDestroyingLeavesNothing) {
     const auto after = emulation->counters();
     EXPECT_EQ(after.live_communicators, before.live_communicators);
     EXPECT_EQ(after.live_events, before.live_events);
+  });
+}
+
+/// Makes a second communicator in a job whose last rank is struck before the id is shared. Only
+/// NCCL's own setup has `timeout`.
+std::string error_of_setup(Communicator& communicator, std::chrono::milliseconds timeout,
+                           const std::function<void(Communicator&)>& strike) {
+  const auto store = testing::make_host_store(communicator);
+  const int last = communicator.world_size() - 1;
+  const std::shared_ptr<Communicator> messages = make_store_communicator(
+      store, communicator.rank(), communicator.world_size(), "setup", communicator.timeout());
+  auto control = std::make_unique<testing::FaultyCommunicator>(
+      messages, testing::Fault{"nccl id", [&] {
+                                 if (communicator.rank() == last) strike(*messages);
+                               }});
+  control->set_timeout(timeout);
+  const std::string text = error_of<CommError>(
+      [&] { make_nccl_communicator(std::move(control), communicator.device()); });
+  communicator.all_gather("", "every rank is done with the store");
+  return text;
+}
+
+TEST(NcclCommunicator, ARankThatGivesUpInTheSetupIsHeardOfLongBeforeTheDeadline) {
+  run_on_every_rank([](Communicator& communicator) {
+    if (communicator.world_size() == 1) GTEST_SKIP() << "needs a second rank";
+    const std::string text = error_of_setup(
+        communicator, std::chrono::hours(1),
+        [](Communicator& control) { throw CommError(control.abandon("the driver is too old")); });
+    EXPECT_THAT(text, HasSubstr("the driver is too old"));
+    for (const auto& other : communicator.all_gather(text, "test")) EXPECT_EQ(other, text);
+  });
+}
+
+TEST(NcclCommunicator, ASetupThatARankDoesNotComeToHasADeadline) {
+  run_on_every_rank([](Communicator& communicator) {
+    if (communicator.world_size() == 1) GTEST_SKIP() << "needs a second rank";
+    const std::string text =
+        error_of_setup(communicator, std::chrono::seconds(2), [](Communicator&) {
+          throw CommError({ErrorCode::kPeerLost, -1, "", "", "gone without a word", ""});
+        });
+    const int last = communicator.world_size() - 1;
+    EXPECT_THAT(text,
+                HasSubstr(communicator.rank() == last ? "gone without a word"
+                                                      : "rank " + std::to_string(last) + " of"));
   });
 }
 

@@ -128,6 +128,16 @@ TEST(NcclFault, ABrokenGpuIsTheSameErrorOnEveryRank) {
   }
 }
 
+TEST(NcclFault, ARootThatIsAtWorkIsWaitedForInABroadcast) {
+  const auto store = testing::serve_store();
+  auto ranks =
+      testing::start_on_gpus(BUSY_RANK, {"broadcasts", "2000"}, gpu_environments(store->getPort()));
+  for (const auto& outcome : ranks.wait(kPatience)) {
+    EXPECT_TRUE(outcome.ended) << outcome.output;
+    EXPECT_EQ(outcome.exit_code, 0) << outcome.output;
+  }
+}
+
 TEST(NcclFault, AJobThatIsSuspendedAsAWholeGoesOn) {
   const auto store = testing::serve_store();
   auto ranks =

@@ -46,6 +46,23 @@ TEST(SyncOnGpu, TakesModulesThatAreInBothMemories) {
   });
 }
 
+TEST(SyncOnGpu, AFailureInHostMemoryIsTheSameErrorOnEveryRankBeforeTheGpuBegins) {
+  run_on_every_rank([](Communicator& communicator) {
+    const auto module = testing::make_mixed_module(rank_device(), communicator.rank() + 1);
+    SyncOptions options;
+    options.progress = [&](const Progress&) {
+      if (communicator.rank() == 0) throw std::runtime_error("the display is gone");
+    };
+    const std::string text =
+        testing::error_of<Error>([&] { sync_module_states(*module, communicator, options); });
+    EXPECT_THAT(text, HasSubstr("the display is gone"));
+    for (const auto& other : communicator.all_gather(text, "test")) EXPECT_EQ(other, text);
+    const auto untouched = testing::make_mixed_module(rank_device(), communicator.rank() + 1);
+    EXPECT_TRUE(torch::equal(module->named_parameters()["gpu"].cpu(),
+                             untouched->named_parameters()["gpu"].cpu()));
+  });
+}
+
 TEST(SyncOnGpu, StagesThroughHostMemoryWhereTheJobInsists) {
   run_on_every_rank([](Communicator& communicator) {
     const auto host = make_communicator(detect_launch_env(), std::chrono::seconds(60));

@@ -7,6 +7,7 @@ target_link_libraries(fakescore_emulated_kernels PRIVATE ${CMAKE_DL_LIBS})
 
 fakescore_add_gpu_tests(gpu_test UNIT gpu LIBRARIES fakescore::fakescore SOURCES
   gpu/adopt_test.cpp
+  gpu/callers_stream_test.cpp
   gpu/digest_gpu_test.cpp
   gpu/fake_score_gpu_test.cpp
   gpu/memory_bound_test.cpp
@@ -21,7 +22,8 @@ fakescore_add_test_executable(adopted_fault_rank SOURCES gpu/adopted_fault_rank.
   LIBRARIES fakescore::nccl fakescore::torch_cuda)
 target_include_directories(adopted_fault_rank PRIVATE ${PROJECT_SOURCE_DIR}/tests/emulation)
 target_compile_definitions(adopted_fault_rank PRIVATE USE_C10D_NCCL)
-fakescore_add_fault_test(nccl_fault_test gpu/nccl_fault_test.cpp meta_fault_rank suspended_rank)
+fakescore_add_fault_test(nccl_fault_test gpu/nccl_fault_test.cpp meta_fault_rank suspended_rank
+  busy_rank)
 fakescore_add_fault_test(adopted_fault_test gpu/adopted_fault_test.cpp adopted_fault_rank)
 foreach(test nccl_fault_test adopted_fault_test)
   target_compile_definitions(${test} PRIVATE

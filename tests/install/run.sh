@@ -1,6 +1,7 @@
 #!/usr/bin/env bash
 # run.sh BUILD_DIR SOURCE_DIR VERSION: installs the build into an empty prefix, builds the consumer
-# outside the tree against it, runs it, and runs the installed program.
+# outside the tree against it, runs it, and runs the installed program. The library's name says which
+# versions are one ABI, as the package does.
 set -euo pipefail
 build=$1 source=$2 version=$3
 work=$(mktemp -d)
@@ -14,5 +15,18 @@ cmake --build "$work/build"
 "$work/build/consumer" | tee "$work/output"
 grep -q 'weights equal: true' "$work/output"
 grep -q 'caught: teacher error: /nonexistent' "$work/output"
+# Who is refused by the package must not be served by the dynamic linker.
+abi=${version%.*}
+library=$(find "$work/prefix" -name libfakescore.so)
+soname=$(LC_ALL=C readelf -d "$library" | sed -n 's/.*Library soname: \[\(.*\)\]/\1/p')
+[ "$soname" = "libfakescore.so.$abi" ] || { echo "unexpected soname: $soname"; exit 1; }
+readelf -d "$work/build/consumer" | grep -q "NEEDED.*\[$soname\]"
+other=${abi%.*}.$((${abi#*.} + 1))
+if cmake -S "$work" -B "$work/other" -G Ninja -DCMAKE_PREFIX_PATH="$work/prefix" \
+  -DFAKESCORE_VERSION="$other" >"$work/other.log" 2>&1; then
+  echo "the package takes itself for version $other"
+  exit 1
+fi
+grep -q "compatible with requested version \"$other\"" "$work/other.log"
 printed=$("$work/prefix/bin/fakescore" --version)
 [ "$printed" = "fakescore $version" ] || { echo "unexpected version: $printed"; exit 1; }

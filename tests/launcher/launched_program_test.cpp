@@ -2,6 +2,9 @@
 
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
+#include <netinet/in.h>
+#include <sys/socket.h>
+#include <unistd.h>
 
 #include <future>
 
@@ -11,6 +14,7 @@
 namespace fakescore {
 namespace {
 
+using ::testing::AllOf;
 using testing::expect_same_tensors;
 using ::testing::HasSubstr;
 using testing::kDigits;
@@ -62,6 +66,29 @@ TEST(ProgramUnderMpirun, ATorchFileIsATeacher) {
   EXPECT_THAT(inspected.output, HasSubstr("1.num_batches_tracked"));
 }
 
+TEST(ProgramUnderMpirun, OneRankAroundItInTheVariablesDoesNotCount) {
+  const TempFolder folder;
+  const auto result = run_shell("env RANK=0 WORLD_SIZE=1 " + testing::mpirun(4) + run_into(folder));
+  expect_job_output(result, folder, 4);
+  EXPECT_EQ(count_of("launched by Open MPI\n", result.output), 1U) << result.output;
+  // In a line at the start and in the report.
+  EXPECT_EQ(count_of("torchrun (RANK=\"0\", WORLD_SIZE=\"1\") does not count", result.output), 2U)
+      << result.output;
+}
+
+TEST(ProgramUnderMpirun, OtherRankVariablesAreAnErrorThatNamesBoth) {
+  const TempFolder folder;
+  const std::string variables = "env RANK=0 WORLD_SIZE=3 MASTER_ADDR=127.0.0.1 MASTER_PORT=29500 ";
+  const auto result = run_shell(variables + testing::mpirun(2) + run_into(folder));
+  EXPECT_EQ(result.exit_code, 2);
+  EXPECT_THAT(result.output,
+              AllOf(HasSubstr("launchers torchrun and Open MPI"), HasSubstr("WORLD_SIZE=\"3\""),
+                    HasSubstr("OMPI_COMM_WORLD_SIZE=\"2\""), HasSubstr("FAKESCORE_LAUNCHER=mpi")));
+  const auto chosen =
+      run_shell(variables + testing::mpirun(2) + run_into(folder) + " --launcher mpi");
+  expect_job_output(chosen, folder, 2);
+}
+
 TEST(ProgramUnderMpirun, AnErrorIsPrintedOnceAndIsTheJobsExitCode) {
   const auto result = run_shell(testing::mpirun(3) + program_command(run_of("/nonexistent")));
   EXPECT_EQ(result.exit_code, 3);
@@ -104,6 +131,45 @@ TEST(ProgramUnderSlurm, RanksMeetAtTheStoreOfRankZero) {
   const auto first = rank(0);
   EXPECT_EQ(other.get().exit_code, 0);
   expect_job_output(first, folder, 2);
+}
+
+TEST(ProgramUnderSlurm, ABatchScriptIsOneProcessAndIsToldSo) {
+  const TempFolder folder;
+  const auto result =
+      run_shell("env SLURM_PROCID=0 SLURM_NTASKS=2 SLURM_LOCALID=0 SLURM_NODEID=0 SLURM_JOB_ID=4 " +
+                run_into(folder));
+  expect_job_output(result, folder, 1);
+  EXPECT_THAT(result.output, HasSubstr("start its 2 tasks with srun or mpirun"));
+}
+
+/// Takes the port that Slurm's job `job` would have; -1 where another program has it.
+int take_port_of_job(int job) {
+  const int holder = ::socket(AF_INET, SOCK_STREAM, 0);
+  sockaddr_in address{};
+  address.sin_family = AF_INET;
+  address.sin_port = htons(static_cast<uint16_t>(20000 + job % 8000));
+  if (::bind(holder, reinterpret_cast<sockaddr*>(&address), sizeof(address)) == 0 &&
+      ::listen(holder, 1) == 0) {
+    return holder;
+  }
+  ::close(holder);
+  return -1;
+}
+
+TEST(ProgramUnderSlurm, ATakenPortIsNamedWithTheWayToSetAnother) {
+  int job = ::getpid();
+  int holder = -1;
+  while (holder < 0) holder = take_port_of_job(++job);
+  const TempFolder folder;
+  const auto result =
+      run_shell("env SLURM_PROCID=0 SLURM_NTASKS=2 SLURM_JOB_NODELIST=127.0.0.1 " +
+                ("SLURM_JOB_ID=" + std::to_string(job) + " ") + run_into(folder) + " --timeout 5");
+  ::close(holder);
+  EXPECT_EQ(result.exit_code, 5) << result.output;
+  EXPECT_THAT(result.output,
+              AllOf(HasSubstr("port " + std::to_string(20000 + job % 8000)),
+                    HasSubstr("follows from SLURM_JOB_ID"),
+                    HasSubstr("set MASTER_PORT on every rank"), HasSubstr("outgoing connections")));
 }
 
 }  // namespace

@@ -156,7 +156,7 @@ TEST(Plan, SaysWhoReads) {
     EXPECT_EQ(result.exit_code, 0) << result.output;
     return result.output;
   };
-  EXPECT_THAT(plan(""), AllOf(HasSubstr("read by     the root; on one host"),
+  EXPECT_THAT(plan(""), AllOf(HasSubstr("read by     the root; if all ranks are on one host"),
                               HasSubstr("rank 0 besides  mapped files")));
   const auto sent = read_json(json);
   EXPECT_THAT(plan(" --read root"), HasSubstr("read by     the root, which broadcasts it\n"));

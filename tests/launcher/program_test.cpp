@@ -70,6 +70,79 @@ TEST(Program, AloneItWritesWhatItReceived) {
   EXPECT_EQ(program("run --quiet --teacher " + shell_quoted(folder / "o")).output, "");
 }
 
+/// Shards of `digits` with their index, and beside them a file of other values.
+void write_with_stray_file(const TempFolder& folder) {
+  const auto tensors = testing::read_tensors(kDigits);
+  std::vector<std::pair<std::string, at::Tensor>> halves[2];
+  std::vector<std::pair<std::string, at::Tensor>> stray;
+  nlohmann::json weight_map = nlohmann::json::object();
+  const std::string names[] = {"diffusion_pytorch_model-00001-of-00002.safetensors",
+                               "diffusion_pytorch_model-00002-of-00002.safetensors"};
+  for (const auto& [name, tensor] : tensors) {
+    const size_t half = stray.size() % 2;
+    halves[half].emplace_back(name, tensor);
+    weight_map[name] = names[half];
+    stray.emplace_back(name, torch::zeros_like(tensor));
+  }
+  for (size_t i = 0; i < 2; ++i) save_safetensors(folder / names[i], halves[i]);
+  save_safetensors(folder / "diffusion_pytorch_model.safetensors", stray);
+  std::ofstream(folder / "diffusion_pytorch_model.safetensors.index.json")
+      << nlohmann::json{{"metadata", nlohmann::json::object()}, {"weight_map", weight_map}};
+  std::filesystem::copy(kDigits / "config.json", folder / "config.json");
+}
+
+TEST(Program, SaysWhichFileItTookAndWhatItPassedOver) {
+  const TempFolder folder;
+  write_with_stray_file(folder);
+  const std::string index = (folder / "diffusion_pytorch_model.safetensors.index.json").string();
+  const std::string stray = (folder / "diffusion_pytorch_model.safetensors").string();
+  const auto said = AllOf(HasSubstr("file        " + index + "\n"),
+                          HasSubstr("passed over 1\n  " + stray + "\n"));
+  const auto run = program(run_of(folder.path()) + " --output " + shell_quoted(folder / "o") +
+                           " --json " + shell_quoted(folder / "r.json"));
+  ASSERT_EQ(run.exit_code, 0) << run.output;
+  EXPECT_THAT(run.output, said);
+  expect_same_tensors(kDigits, folder / "o");
+  const auto plan = program("plan --ranks 2 --teacher " + shell_quoted(folder.path()) + " --json " +
+                            shell_quoted(folder / "p.json"));
+  EXPECT_EQ(plan.exit_code, 0);
+  EXPECT_THAT(plan.output, said);
+  for (const char* report : {"r.json", "p.json"}) {
+    const auto json = nlohmann::json::parse(read_text(folder / report));
+    EXPECT_EQ(json["file"], index) << report;
+    EXPECT_EQ(json["passed_over"], nlohmann::json::array({stray})) << report;
+  }
+  const auto inspected = program("inspect " + shell_quoted(folder.path()));
+  EXPECT_EQ(inspected.exit_code, 0);
+  EXPECT_THAT(inspected.output, said);
+}
+
+TEST(Program, DoesNotWriteBesideAnIndexThatWouldBeReadInstead) {
+  const TempFolder folder;
+  write_with_stray_file(folder);
+  const auto result = program(run_of(kDigits) + " --output " + shell_quoted(folder.path()));
+  EXPECT_EQ(result.exit_code, 2);
+  EXPECT_THAT(result.output,
+              AllOf(HasSubstr("safetensors.index.json"), HasSubstr("would be read in place of")));
+}
+
+TEST(Program, ATeacherOfNothingIsNoSuccess) {
+  const TempFolder folder;
+  save_safetensors(folder / "none.safetensors", {});
+  save_safetensors(folder / "zero3.safetensors", {{"a.weight", torch::empty({0})}});
+  for (const char* command : {"run", "plan --ranks 2", "inspect"}) {
+    const bool inspects = std::string(command) == "inspect";
+    const std::string begin = std::string(command) + (inspects ? " " : " --no-strict --teacher ");
+    const auto none = program(begin + shell_quoted(folder / "none.safetensors"));
+    EXPECT_EQ(none.exit_code, 3) << none.output;
+    EXPECT_THAT(none.output, HasSubstr("holds no tensor"));
+    if (inspects) continue;  // which says that there are no elements
+    const auto placeholders = program(begin + shell_quoted(folder / "zero3.safetensors"));
+    EXPECT_EQ(placeholders.exit_code, 3) << placeholders.output;
+    EXPECT_THAT(placeholders.output, HasSubstr("placeholders"));
+  }
+}
+
 TEST(Program, SaysWhatIsMissingForAGpu) {
   const auto result =
       testing::run_shell("env CUDA_VISIBLE_DEVICES= " + shell_quoted(FAKESCORE_PROGRAM) + " " +

@@ -52,6 +52,12 @@ install_torch 9.8.7 2>/dev/null
 install_torch "$pin"
 check "two versions live side by side" [ "$(pip_calls)" = 3 ]
 
+progress_of() (source "$root/launcher/setup.sh" && fakescore_progress "$work/build.log" 2>&1)
+told=$(printf '%s\n' 'configuring' '[1/20] a' '[2/20] b' '[3/20] c' 'warning' '[20/20] d' | progress_of)
+check "progress is told by tenths" [ "$told" = "== built 2 of 20 files
+== built 20 of 20 files" ]
+check "the log has every line" [ "$(wc -l <"$work/build.log")" = 6 ]
+
 expect_usage() {
   local code=$1 output status=0
   shift

@@ -4,6 +4,9 @@ fakescore_test_properties(setup_test launcher 60)
 if(NOT FAKESCORE_BUILD_TOOLS)
   return()
 endif()
+add_test(NAME entrypoint_test COMMAND ${PROJECT_SOURCE_DIR}/tests/launcher/entrypoint_test.sh
+         ${PROJECT_SOURCE_DIR}/docker/entrypoint.sh $<TARGET_FILE:fakescore_program>)
+fakescore_test_properties(entrypoint_test launcher 60)
 
 # Tests of the program, the examples and the benchmarks, which they start, and of the program's parts.
 fakescore_add_test_program(launcher_test LIBRARIES fakescore_program_objects)
@@ -36,7 +39,9 @@ fakescore_add_launcher_tests(UNIT launcher SOURCES
   launcher/plan_test.cpp
   launcher/program_test.cpp
   launcher/progress_test.cpp
+  launcher/store_door_test.cpp
   launcher/ties_test.cpp
+  launcher/written_files_test.cpp
   support/shell.cpp)
 
 if(FAKESCORE_BUILD_EXAMPLES)

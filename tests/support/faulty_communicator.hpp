@@ -10,22 +10,26 @@
 
 namespace fakescore::testing {
 
-/// Where a rank is struck: at its first control message or bulk broadcast of a phase.
+/// Where a rank is struck: at its control messages or bulk broadcasts of a phase.
 struct Fault {
   std::string phase;  ///< the `what` of a control message, or "bulk"
   std::function<void()> strike;
 };
 
-/// Passes every call on to a real communicator, but for the one at which this process is struck.
+/// Passes every call on to a real communicator, and strikes before those of the fault's phase.
 class FaultyCommunicator : public Communicator {
  public:
-  FaultyCommunicator(std::unique_ptr<Communicator> inner, Fault fault)
+  FaultyCommunicator(std::shared_ptr<Communicator> inner, Fault fault)
       : Communicator(inner->rank(), inner->world_size(), inner->timeout(), inner->backend(),
                      inner->device()),
         inner_(std::move(inner)),
         fault_(std::move(fault)) {}
 
   bool broken() const noexcept override { return inner_->broken(); }
+  std::unique_ptr<OwnWork> begin_work(const std::string& what) override {
+    return inner_->begin_work(what);
+  }
+  uint64_t times_heard() const noexcept override { return inner_->times_heard(); }
 
   std::vector<std::string> all_gather(const std::string& message,
                                       const std::string& what) override {
@@ -56,7 +60,7 @@ class FaultyCommunicator : public Communicator {
     if (phase == fault_.phase) fault_.strike();
   }
 
-  std::unique_ptr<Communicator> inner_;
+  std::shared_ptr<Communicator> inner_;
   Fault fault_;
 };
 

@@ -8,52 +8,40 @@
 
 #include "fakescore/core/error.hpp"
 #include "fakescore/core/teacher_source.hpp"
+#include "support/checkpoint_files.hpp"
 #include "support/error_of.hpp"
-#include "support/temp_folder.hpp"
 
 namespace fakescore {
 namespace {
 
 using ::testing::AllOf;
+using testing::CheckpointFolderFixture;
+using ::testing::ElementsAre;
 using ::testing::HasSubstr;
-using testing::TempFolder;
+using ::testing::IsEmpty;
 namespace fs = std::filesystem;
 
 const fs::path kFolders = fs::path(FAKESCORE_TEST_DATA) / "torch";
 
-class CheckpointFolder : public ::testing::Test {
- protected:
-  /// A file whose one tensor is named as the file.
-  void put(const std::string& name) {
-    fs::create_directories((folder_ / name).parent_path());
-    save_safetensors(folder_ / name, {{name, torch::ones(1)}});
-  }
-  void put_index(const std::string& name, const std::string& shard) {
-    std::ofstream(folder_ / name) << R"({"weight_map":{")" << shard << R"(":")" << shard << "\"}}";
-  }
-  /// The name of the one tensor that is found, or the error.
-  std::string found(const std::string& variant = "", const std::string& subfolder = "") {
-    std::string name;
-    const std::string error = testing::error_of<TeacherError>([&] {
-      const auto teacher = TeacherSource::path(folder_.path(), {"", variant, subfolder}).open();
-      name = teacher->tensors().at(0).name;
-    });
-    return error == "no error" ? name : error;
-  }
-  TempFolder folder_;
-};
+class CheckpointFolder : public CheckpointFolderFixture {};
 
-TEST_F(CheckpointFolder, UsualNamesComeInTheirOrder) {
+TEST_F(CheckpointFolder, EachLibrarysNamesComeInItsOrder) {
   // From the last to the first: each hides those before it.
-  for (const std::string name :
-       {"any.pt", "any.safetensors", "pytorch_model.bin", "diffusion_pytorch_model.bin",
-        "model.safetensors", "diffusion_pytorch_model.safetensors"}) {
+  put("any.pt");
+  EXPECT_EQ(found(), "any.pt");
+  for (const std::string name : {"pytorch_model.bin", "model.safetensors"}) {
     put(name);
     EXPECT_EQ(found(), name);
   }
+  const testing::TempFolder folder;
+  for (const std::string name :
+       {"diffusion_pytorch_model.bin", "diffusion_pytorch_model.safetensors"}) {
+    save_safetensors(folder / name, {{name, torch::ones(1)}});
+    EXPECT_EQ(TeacherSource::path(folder.path()).open()->tensors().at(0).name, name);
+  }
 }
 
-TEST_F(CheckpointFolder, AnIndexComesAfterTheWholeFile) {
+TEST_F(CheckpointFolder, TransformersTakesTheWholeFileBeforeItsIndex) {
   put("shard");
   put_index("pytorch_model.bin.index.json", "shard");
   EXPECT_EQ(found(), "shard");
@@ -62,6 +50,8 @@ TEST_F(CheckpointFolder, AnIndexComesAfterTheWholeFile) {
   put("other");
   put_index("model.safetensors.index.json", "other");
   EXPECT_EQ(found(), "other");
+  put("model.safetensors");
+  EXPECT_EQ(found(), "model.safetensors");
 }
 
 TEST_F(CheckpointFolder, AVariantIsTakenWhereItIsAskedFor) {
@@ -70,15 +60,18 @@ TEST_F(CheckpointFolder, AVariantIsTakenWhereItIsAskedFor) {
   put("pytorch_model.ema.bin");
   put("a-shard");
   put("b-shard");
+  put("c-shard");
   put_index("diffusion_pytorch_model.safetensors.index.bf16.json", "a-shard");
   put_index("diffusion_pytorch_model.fp8.safetensors.index.json", "b-shard");
+  put_index("diffusion_pytorch_model.safetensors.old.index.json", "c-shard");
   EXPECT_EQ(found(), "model.safetensors");
   EXPECT_EQ(found("fp16"), "model.fp16.safetensors");
   EXPECT_EQ(found("ema"), "pytorch_model.ema.bin");
   EXPECT_EQ(found("bf16"), "a-shard");
   EXPECT_EQ(found("fp8"), "b-shard");
+  EXPECT_EQ(found("old"), "c-shard");
   EXPECT_THAT(found("int4"), AllOf(HasSubstr("no checkpoint of the variant int4"),
-                                   HasSubstr("bf16, ema, fp16, fp8")));
+                                   HasSubstr("bf16, ema, fp16, fp8, old")));
 }
 
 TEST_F(CheckpointFolder, SeveralOfOtherNamesAreNamed) {
@@ -131,6 +124,41 @@ TEST_F(CheckpointFolder, ShardsOfTorchAreReadThroughTheirIndex) {
   EXPECT_EQ(found(), "a");
   put_index("pytorch_model.bin.index.json", "pytorch_model-00001-of-00002.bin");
   EXPECT_THAT(found(), HasSubstr("does not say so"));
+}
+
+TEST_F(CheckpointFolder, WhatCannotBeLookedAtIsNotInTheWay) {
+  put("model.safetensors");
+  fs::create_symlink("loop", folder_ / "loop");
+  fs::create_symlink("loop", folder_ / "config.json");
+  fs::create_symlink("nowhere", folder_ / "README.md");
+  fs::create_directory(folder_ / "old.safetensors");
+  EXPECT_EQ(found(), "model.safetensors");
+  EXPECT_THAT(passed_over(), IsEmpty());
+}
+
+TEST_F(CheckpointFolder, APathOfItsOwnPassesNothingOver) {
+  put("model.safetensors");
+  put("other.safetensors");
+  EXPECT_THAT(passed_over(), ElementsAre("other.safetensors"));
+  const auto choice = TeacherSource::path(folder_ / "other.safetensors").open()->choice();
+  EXPECT_EQ(choice.taken, (folder_ / "other.safetensors").string());
+  EXPECT_THAT(choice.passed_over, IsEmpty());
+}
+
+TEST_F(CheckpointFolder, ARenamedTeacherKeepsItsChoice) {
+  put("model.safetensors");
+  put("other.safetensors");
+  const auto teacher = TeacherSource::path(folder_.path()).rename_keys({"model=net"}).open();
+  EXPECT_EQ(teacher->choice().taken, (folder_ / "model.safetensors").string());
+  EXPECT_EQ(teacher->choice().passed_over.size(), 1U);
+}
+
+TEST_F(CheckpointFolder, WithoutWeightsItSaysWhatItHolds) {
+  std::ofstream(folder_ / "model.onnx") << "x";
+  std::ofstream(folder_ / "model.safetensors.incomplete") << "x";
+  EXPECT_THAT(found(), HasSubstr("its files: model.onnx, model.safetensors.incomplete"));
+  std::ofstream(folder_ / "__0_0.distcp") << "x";
+  EXPECT_THAT(found(), AllOf(HasSubstr("no .metadata"), HasSubstr("the save did not end")));
 }
 
 }  // namespace

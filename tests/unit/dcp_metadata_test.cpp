@@ -3,10 +3,13 @@
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
 
+#include <algorithm>
 #include <random>
+#include <set>
 
 #include "core/teacher/dcp/key_choice.hpp"
 #include "core/teacher/dcp/shard_boxes.hpp"
+#include "core/teacher/pickle/pickle_arena.hpp"
 #include "fakescore/core/error.hpp"
 #include "support/error_of.hpp"
 
@@ -15,46 +18,76 @@ namespace {
 
 using fakescore::testing::error_of;
 using ::testing::AllOf;
+using ::testing::ElementsAre;
 using ::testing::HasSubstr;
 using ::testing::IsEmpty;
 using Sizes = std::vector<int64_t>;
+using Items = std::vector<PickleValue>;
+using Pairs = std::vector<std::pair<PickleValue, PickleValue>>;
 using Fields = std::vector<std::pair<std::string, PickleValue>>;
 
 constexpr const char* kModule = "torch.distributed.checkpoint.metadata.";
 
-PickleValue number(int64_t value) { return {value}; }
-PickleValue text(std::string value) { return {std::move(value)}; }
-
-PickleValue tuple(PickleItems items) {
-  return {PickleTuple{std::make_shared<PickleItems>(std::move(items))}};
+/// Keeps what the tests make of values, as a pickle's arena does.
+PickleArena& arena() {
+  static ReadBudget budget("made by a test", size_t{1} << 30);
+  static PickleArena arena(budget);
+  return arena;
 }
 
-PickleValue list(PickleItems items) {
-  return {PickleList{std::make_shared<PickleItems>(std::move(items))}};
+std::string_view kept(const std::string& value) {
+  char* copy = arena().make_text(value.size());
+  std::copy(value.begin(), value.end(), copy);
+  return {copy, value.size()};
 }
 
-PickleValue dict(PicklePairs pairs) {
-  return {PickleDict{std::make_shared<PicklePairs>(std::move(pairs))}};
+PickleItems array(const Items& items) {
+  PickleItems array;
+  for (const PickleValue& item : items) arena().append(array, item);
+  return array;
 }
 
-PickleValue object(const std::string& callable, PickleItems arguments, PickleValue state = {}) {
-  PickleObject result;
-  result.callable = callable;
-  result.arguments = std::move(arguments);
-  result.state = std::move(state);
-  return {PickleReduced{std::make_shared<PickleObject>(std::move(result))}};
+PickleSequence& sequence(const Items& items) {
+  auto& node = arena().make_node<PickleSequence>();
+  node.items = array(items);
+  return node;
+}
+
+PickleValue number(int64_t value) { return PickleValue(value); }
+PickleValue text(const std::string& value) { return PickleValue::text(kept(value)); }
+PickleValue tuple(const Items& items) { return PickleValue::tuple(sequence(items)); }
+PickleValue list(const Items& items) { return PickleValue::list(sequence(items)); }
+
+PickleValue dict(const Pairs& pairs) {
+  auto& node = arena().make_node<PickleDict>();
+  for (const auto& [key, value] : pairs) arena().append(node.pairs, PicklePair{key, value});
+  return PickleValue(node);
+}
+
+PickleValue global(const std::string& name) {
+  auto& node = arena().make<PickleGlobal>();
+  node.name = kept(name);
+  return PickleValue(node);
+}
+
+PickleValue object(const std::string& callable, const Items& arguments, PickleValue state = {}) {
+  auto& node = arena().make_node<PickleObject>();
+  node.callable = kept(callable);
+  node.arguments = array(arguments);
+  node.state = state;
+  return PickleValue(node);
 }
 
 PickleValue dataclass(const std::string& name, const Fields& fields) {
-  PicklePairs pairs;
+  Pairs pairs;
   for (const auto& [field, value] : fields) pairs.emplace_back(text(field), value);
-  return object(name, {}, dict(std::move(pairs)));
+  return object(name, {}, dict(pairs));
 }
 
 PickleValue size(const Sizes& sizes) {
-  PickleItems items;
+  Items items;
   for (const int64_t value : sizes) items.push_back(number(value));
-  return object("torch.Size", {tuple(std::move(items))});
+  return object("torch.Size", {tuple(items)});
 }
 
 PickleValue chunk(const Box& box) {
@@ -75,18 +108,21 @@ PickleValue place(const Fields& fields) {
 struct Parts {
   Sizes sizes{4, 6};
   std::vector<Box> boxes{{{0, 0}, {4, 3}}, {{0, 3}, {4, 3}}};
-  PickleValue dtype{PickleGlobal{"torch.float32"}};
+  PickleValue dtype = global("torch.float32");
   Fields place_fields{
       {"relative_path", text("__0_0.distcp")}, {"offset", number(0)}, {"length", number(1000)}};
   size_t tensors = 1;
-  size_t budget = 1000;
+  bool repeats_places = false;
+  size_t pickle_bytes = 1000;
 };
 
 PickleValue metadata(const Parts& parts) {
-  PickleItems chunks;
-  PicklePairs places;
+  Items chunks;
+  Pairs places;
+  std::set<Sizes> placed;
   for (const Box& box : parts.boxes) {
     chunks.push_back(chunk(box));
+    if (!placed.insert(box.offsets).second && !parts.repeats_places) continue;
     places.emplace_back(index("w", box.offsets), place(parts.place_fields));
   }
   const PickleValue properties =
@@ -94,30 +130,34 @@ PickleValue metadata(const Parts& parts) {
   const PickleValue tensor = dataclass(
       std::string(kModule) + "TensorStorageMetadata",
       {{"properties", properties}, {"size", size(parts.sizes)}, {"chunks", list(chunks)}});
-  PicklePairs tensors;
+  Pairs tensors;
   for (size_t i = 0; i < parts.tensors; ++i) tensors.emplace_back(text("w"), tensor);
-  return dataclass(
-      std::string(kModule) + "Metadata",
-      {{"state_dict_metadata", dict(std::move(tensors))}, {"storage_data", dict(places)}});
+  return dataclass(std::string(kModule) + "Metadata",
+                   {{"state_dict_metadata", dict(tensors)}, {"storage_data", dict(places)}});
 }
 
-std::vector<ShardedTensor> read(const Parts& parts) {
-  return read_dcp_metadata(metadata(parts), "", parts.budget, "folder/.metadata");
+ShardedCheckpoint read(const PickleValue& value, size_t pickle_bytes) {
+  ReadBudget budget("folder/.metadata", pickle_bytes);
+  return read_dcp_metadata(value, "", budget);
 }
+
+ShardedCheckpoint read(const Parts& parts) { return read(metadata(parts), parts.pickle_bytes); }
 
 std::string refusal(const Parts& parts) {
   return error_of<TeacherError>([&] { read(parts); });
 }
 
 TEST(DcpMetadata, SaysTensorsChunksAndPlaces) {
-  const auto tensors = read({});
+  const ShardedCheckpoint checkpoint = read({});
+  EXPECT_THAT(checkpoint.files, ElementsAre("folder/__0_0.distcp"));
+  const auto& tensors = checkpoint.tensors;
   ASSERT_EQ(tensors.size(), 1U);
   EXPECT_EQ(tensors[0].name, "w");
   EXPECT_EQ(tensors[0].dtype, at::kFloat);
   EXPECT_EQ(tensors[0].sizes, Sizes({4, 6}));
   ASSERT_EQ(tensors[0].chunks.size(), 2U);
   EXPECT_EQ(tensors[0].chunks[1].box, (Box{{0, 3}, {4, 3}}));
-  EXPECT_EQ(tensors[0].chunks[1].place.file, "folder/__0_0.distcp");
+  EXPECT_EQ(tensors[0].chunks[1].place.file, 0U);
   EXPECT_EQ(tensors[0].chunks[1].place.length, 1000U);
 }
 
@@ -125,13 +165,13 @@ TEST(DcpMetadata, ReplicatedAndEmptyChunksAreLeftOut) {
   Parts parts;
   parts.boxes.push_back(parts.boxes[0]);
   parts.boxes.push_back({{4, 0}, {0, 6}});
-  EXPECT_EQ(read(parts)[0].chunks.size(), 2U);
+  EXPECT_EQ(read(parts).tensors[0].chunks.size(), 2U);
 }
 
 struct Spoiled {
   const char* name;
   void (*spoil)(Parts&);
-  const char* message;
+  std::string message;
 };
 
 class DcpMetadataRefusal : public ::testing::TestWithParam<Spoiled> {};
@@ -192,13 +232,13 @@ INSTANTIATE_TEST_SUITE_P(
         Spoiled{"TooManyDimensions", [](Parts& parts) { parts.sizes = Sizes(65, 1); },
                 "at most 64 numbers"},
         Spoiled{"NoDtype", [](Parts& parts) { parts.dtype = number(3); }, "has no dtype"},
-        Spoiled{"NotADtype", [](Parts& parts) { parts.dtype = {PickleGlobal{"torch.Size"}}; },
+        Spoiled{"NotADtype", [](Parts& parts) { parts.dtype = global("torch.Size"); },
                 "has no dtype"},
-        Spoiled{"Quantized", [](Parts& parts) { parts.dtype = {PickleGlobal{"torch.qint8"}}; },
+        Spoiled{"Quantized", [](Parts& parts) { parts.dtype = global("torch.qint8"); },
                 "has the dtype torch.qint8"},
-        Spoiled{"Bits", [](Parts& parts) { parts.dtype = {PickleGlobal{"torch.bits8"}}; },
+        Spoiled{"Bits", [](Parts& parts) { parts.dtype = global("torch.bits8"); },
                 "has the dtype torch.bits8"},
-        Spoiled{"HalfBytes", [](Parts& parts) { parts.dtype = {PickleGlobal{"torch.uint4"}}; },
+        Spoiled{"HalfBytes", [](Parts& parts) { parts.dtype = global("torch.uint4"); },
                 "has the dtype torch.uint4"},
         Spoiled{"ShorterThanItsElements",
                 [](Parts& parts) { parts.place_fields[2].second = number(47); },
@@ -216,28 +256,38 @@ INSTANTIATE_TEST_SUITE_P(
                 },
                 "stream.zstd/1"},
         Spoiled{"Twice", [](Parts& parts) { parts.tensors = 2; }, "is in the file twice"},
-        Spoiled{"OneChunkManyTimes",
+        Spoiled{"TwoPlacesForOneChunk",
                 [](Parts& parts) {
-                  parts.boxes.assign(200, parts.boxes[0]);
-                  parts.budget = 100;
+                  parts.boxes.push_back(parts.boxes[0]);
+                  parts.repeats_places = true;
                 },
-                "more chunks than its bytes can hold"}),
+                "has two places for one chunk"},
+        Spoiled{"NameLongerThanAnyFiles",
+                [](Parts& parts) { parts.place_fields[0].second = text(std::string(256, 'a')); },
+                "lies in " + std::string(200, 'a') + ", which is not a file name"},
+        Spoiled{"NameWithNul",
+                [](Parts& parts) {
+                  parts.place_fields[0].second = text(std::string("__0_0.distcp\0a", 14));
+                },
+                "lies in __0_0.distcp?a, which is not a file name"}),
     [](const auto& spoiled) { return spoiled.param.name; });
 
 TEST(DcpMetadata, WhatHasAnotherFormIsRefused) {
   const auto refused = [](const PickleValue& value) {
-    return error_of<TeacherError>([&] { read_dcp_metadata(value, "", 1000, "folder/.metadata"); });
+    return error_of<TeacherError>([&] { read(value, 1000); });
   };
   EXPECT_THAT(refused({}), HasSubstr("where a torch.distributed.checkpoint.metadata.Metadata"));
   const std::string name = std::string(kModule) + "Metadata";
   EXPECT_THAT(refused(dataclass(name, {})), HasSubstr("has no field storage_data"));
   EXPECT_THAT(refused(dataclass(name, {{"storage_data", number(1)}})), HasSubstr("is not a dict"));
-  EXPECT_THAT(refused(dataclass(name, {{"storage_data", dict({})},
-                                       {"state_dict_metadata", dict({{number(1), {}}})}})),
-              HasSubstr("something else than a text"));
-  EXPECT_THAT(refused(dataclass(name, {{"storage_data", dict({})},
-                                       {"state_dict_metadata", dict({{text("w\xff"), {}}})}})),
-              HasSubstr("tensor w?: its name is not UTF-8"));
+  EXPECT_THAT(
+      refused(dataclass(name, {{"storage_data", dict({})},
+                               {"state_dict_metadata", dict({{number(1), PickleValue()}})}})),
+      HasSubstr("something else than a text"));
+  EXPECT_THAT(
+      refused(dataclass(name, {{"storage_data", dict({})},
+                               {"state_dict_metadata", dict({{text("w\xff"), PickleValue()}})}})),
+      HasSubstr("tensor w?: its name is not UTF-8"));
 }
 
 /// 64 dimensions in each of its chunks, which the pickle holds once.
@@ -245,10 +295,46 @@ TEST(DcpMetadata, MemoryIsInProportionToThePickle) {
   Parts parts;
   parts.sizes = Sizes(64, 1);
   parts.boxes.assign(1000, {Sizes(64, 0), Sizes(64, 1)});
-  parts.budget = 50'000;
+  parts.pickle_bytes = 50'000;
   EXPECT_THAT(refusal(parts), HasSubstr("more chunks than its bytes can hold"));
-  parts.budget = 500'000;
-  EXPECT_EQ(read(parts)[0].chunks.size(), 1U);
+  parts.pickle_bytes = 500'000;
+  EXPECT_EQ(read(parts).tensors[0].chunks.size(), 1U);
+}
+
+/// Objects with many fields, and one that is named for every chunk.
+TEST(DcpMetadata, WorkIsInProportionToThePickle) {
+  Parts parts;
+  parts.sizes = {4096};
+  parts.boxes.clear();
+  for (int64_t row = 0; row < 4096; ++row) parts.boxes.push_back({{row}, {1}});
+  for (int i = 0; i < 60; ++i) {
+    parts.place_fields.emplace(parts.place_fields.begin(), "f" + std::to_string(i), number(0));
+  }
+  parts.pickle_bytes = 100'000;
+  EXPECT_THAT(refusal(parts), HasSubstr("asks for more"));
+  parts.pickle_bytes = 1'000'000;
+  EXPECT_EQ(read(parts).tensors[0].chunks.size(), 4096U);
+}
+
+TEST(DcpMetadata, FilesAreNumberedInTheOrderOfTheirNames) {
+  const auto stored = [](const char* file) {
+    return place({{"relative_path", text(file)}, {"offset", number(0)}, {"length", number(8)}});
+  };
+  const PickleValue properties =
+      object(std::string(kModule) + "TensorProperties", {}, tuple({global("torch.float32")}));
+  const PickleValue tensor = dataclass(std::string(kModule) + "TensorStorageMetadata",
+                                       {{"properties", properties},
+                                        {"size", size({2})},
+                                        {"chunks", list({chunk({{0}, {1}}), chunk({{1}, {1}})})}});
+  const ShardedCheckpoint checkpoint =
+      read(dataclass(std::string(kModule) + "Metadata",
+                     {{"state_dict_metadata", dict({{text("w"), tensor}})},
+                      {"storage_data", dict({{index("w", {0}), stored("b.distcp")},
+                                             {index("w", {1}), stored("a.distcp")}})}}),
+           1000);
+  EXPECT_THAT(checkpoint.files, ElementsAre("folder/a.distcp", "folder/b.distcp"));
+  EXPECT_EQ(checkpoint.tensors[0].chunks[0].place.file, 1U);
+  EXPECT_EQ(checkpoint.tensors[0].chunks[1].place.file, 0U);
 }
 
 TEST(DcpMetadata, AllowsWhatDcpWritesAndNothingElse) {

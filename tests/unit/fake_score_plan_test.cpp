@@ -37,6 +37,12 @@ std::vector<std::string> names_of(const std::vector<Item>& items) {
   return names;
 }
 
+std::shared_ptr<torch::nn::Module> module_of(const NamedTensors& parameters) {
+  auto module = std::make_shared<torch::nn::Module>();
+  for (const auto& [name, value] : parameters) module->register_parameter(name, value.clone());
+  return module;
+}
+
 /// What the root of a job of two threads reports, and how often it broadcast.
 MetaReport run_job(const ModuleBuilder& build, const TeacherSource& teacher,
                    const MetaOptions& options, size_t& broadcasts) {
@@ -104,6 +110,75 @@ TEST(FakeScorePlan, OfAJobInWhichEveryRankReads) {
   EXPECT_GT(automatic.wire_bytes, plan.wire_bytes);
   EXPECT_GT(automatic.memory.buckets, plan.memory.buckets);
   EXPECT_EQ(automatic.memory.mapped_files, plan.memory.mapped_files);
+}
+
+TEST(FakeScorePlan, CountsEveryFileOfADistributedCheckpoint) {
+  const auto data = std::filesystem::path(FAKESCORE_TEST_DATA) / "dcp";
+  for (const char* name : {"0000003.net_model", "mesh", "hf_shards"}) {
+    const auto teacher = TeacherSource::path(data / name);
+    const auto tensors = teacher.open()->tensors();
+    const auto plan = expect_as_planned([&] { return build_checkpoint_module(tensors); }, teacher);
+    uint64_t bytes = 0;
+    for (const auto& entry : std::filesystem::directory_iterator(data / name)) {
+      if (entry.path().filename() != ".metadata") bytes += entry.file_size();
+    }
+    EXPECT_EQ(plan.memory.mapped_files, bytes) << name;
+  }
+}
+
+TEST(FakeScorePlan, CountsTheShardsAndNotTheirIndex) {
+  const auto folder = kModels / "wan_sharded";
+  const auto teacher = TeacherSource::path(folder);
+  const auto tensors = teacher.open()->tensors();
+  const auto plan = expect_as_planned([&] { return build_checkpoint_module(tensors); }, teacher);
+  uint64_t bytes = 0;
+  for (const auto& entry : std::filesystem::directory_iterator(folder)) {
+    if (entry.path().extension() == ".safetensors") bytes += entry.file_size();
+  }
+  EXPECT_EQ(plan.memory.mapped_files, bytes);
+}
+
+TEST(FakeScorePlan, SaysWhichFileItTookAsTheJobDoes) {
+  const testing::TempFolder folder;
+  const NamedTensors tensors{{"w", torch::ones(2)}};
+  save_safetensors(folder / "model.safetensors", tensors);
+  save_safetensors(folder / "ema.safetensors", tensors);
+  const auto build = [&] { return module_of(tensors); };
+  const auto plan = plan_fake_score(build, TeacherSource::path(folder.path()), 2);
+  EXPECT_EQ(plan.choice.taken, folder / "model.safetensors");
+  EXPECT_THAT(plan.choice.passed_over, ElementsAre((folder / "ema.safetensors").string()));
+  // Another rank, which does not open the teacher, reports it too.
+  auto world = make_local_communicators(2);
+  MetaOptions options;
+  options.read = TeacherRead::kRoot;
+  MetaReport report;
+  std::thread other([&] {
+    report = create_fake_score_meta(build, TeacherSource::path("/nonexistent"), *world[1], options)
+                 .report;
+  });
+  create_fake_score_meta(build, TeacherSource::path(folder.path()), *world[0], options);
+  other.join();
+  EXPECT_EQ(report.choice.taken, plan.choice.taken);
+  EXPECT_EQ(report.choice.passed_over, plan.choice.passed_over);
+}
+
+TEST(FakeScorePlan, ATeacherOfNothingIsAnErrorForEveryKindOfTeacher) {
+  const NamedTensors whole{{"w", torch::ones(2)}};
+  const auto build = [&] { return module_of(whole); };
+  MetaOptions lenient;
+  lenient.strict = false;
+  const auto plan_error = [&](const TeacherSource& teacher) {
+    return error_of<TeacherError>([&] { plan_fake_score(build, teacher, 2, lenient); });
+  };
+  EXPECT_THAT(plan_error(TeacherSource::state_dict({})), HasSubstr("holds no tensor"));
+  EXPECT_THAT(plan_error(TeacherSource::module(std::make_shared<torch::nn::Module>())),
+              HasSubstr("holds no tensor"));
+  const NamedTensors placeholders{{"w", torch::ones(0)}};
+  EXPECT_THAT(plan_error(TeacherSource::state_dict(placeholders)), HasSubstr("placeholder"));
+  EXPECT_THAT(plan_error(TeacherSource::module(module_of(placeholders))), HasSubstr("placeholder"));
+  EXPECT_THAT(plan_error(TeacherSource::state_dict(whole).map_keys(
+                  [](const std::string&) { return std::nullopt; })),
+              HasSubstr("holds no tensor"));
 }
 
 TEST(FakeScorePlan, OfOneRankSendsNothing) {
@@ -237,7 +312,7 @@ TEST(FakeScorePlan, FailsAsTheJobWould) {
   MetaOptions options;
   options.root = 4;
   EXPECT_THAT(error_of<ConfigError>([&] { plan_fake_score(build, source, 4, options); }),
-              HasSubstr("4 is not a rank of 4"));
+              HasSubstr("4 is not a rank of a job of 4 ranks"));
 }
 
 }  // namespace

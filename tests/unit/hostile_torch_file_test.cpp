@@ -72,8 +72,17 @@ std::string open_error(const fs::path& path) {
 std::string error_of_archive(const std::string& pickle, const Records& records = {},
                              bool compress = false) {
   const TempFolder folder;
-  write_archive(folder / "hostile.pt", pickle, records, compress);
-  return open_error(folder / "hostile.pt");
+  write_archive(folder / "made.pt", pickle, records, compress);
+  return open_error(folder / "made.pt");
+}
+
+/// With a tensor's storage of four floats.
+std::string error_of_key(const std::string& pickle, const std::string& key) {
+  const TempFolder folder;
+  write_archive(folder / "made.pt", pickle, {{"data/0", std::string(16, '\0')}});
+  return testing::error_of<TeacherError>([&] {
+    TeacherSource::path(folder / "made.pt", {key, "", ""}).open();
+  });
 }
 
 struct HostilePickle {
@@ -110,7 +119,7 @@ std::string shared_dict(int keys, int references) {
   }
   return pickle + "uu.";
 }
-/// A long text that the memo gives again and again.
+/// A long text that the memo gives again and again: it costs nothing, since it is not copied.
 std::string repeated_text() {
   std::string pickle =
       kBegin + "]X"s + "\x40\x42\x0f\x00"s + std::string(1'000'000, 'x') + "q\x00"s + "a";
@@ -146,8 +155,8 @@ INSTANTIATE_TEST_SUITE_P(
                       "into itself"},
         HostilePickle{"DictInItsTuple", kBegin + "}q\x00N(h\x00ts."s, "into itself"},
         HostilePickle{"Deep", kDeep, "deeper than 1000"},
-        HostilePickle{"Doubling", doubling_dicts(), "hostile"},
-        HostilePickle{"RepeatedText", repeated_text(), "repeats its texts"},
+        HostilePickle{"Doubling", doubling_dicts(), "holds no tensor in its dicts"},
+        HostilePickle{"RepeatedText", repeated_text(), "holds a list and no state dict"},
         HostilePickle{"ForeignGlobal", kBegin + "csubprocess\nPopen\n."s, "subprocess.Popen"},
         HostilePickle{"StackGlobal", "\x80\x04"s + text("os") + text("system") + "\x93."s,
                       "os.system"},
@@ -268,6 +277,54 @@ TEST(HostileArchives, ADictThatIsNamedManyTimesTakesLittleTime) {
               HasSubstr("more names than a model has"));
 }
 
+/// {0: value, 1: value, ...}, in as many dicts of 1000 names as there are thousands: the value is
+/// written once.
+std::string named_many_times(const std::string& value, int thousands) {
+  const auto number = [](int i) {
+    return "M"s + static_cast<char>(i % 256) + static_cast<char>(i / 256);
+  };
+  std::string pickle = kBegin + value + "q\x00"s + "0}q\x01(";
+  for (int i = 0; i < 1000; ++i) pickle += number(i) + "h\x00"s;
+  pickle += "u0}(";
+  for (int i = 0; i < thousands; ++i) pickle += number(i) + "h\x01";
+  return pickle + "u.";
+}
+/// What makes the tensor of kFine.
+std::string fine_tensor() {
+  const std::string pickle = tensor_pickle("K\x04", "K\x00"s, "K\x04\x85", "K\x01\x85");
+  return pickle.substr(6, pickle.size() - 8);
+}
+/// A tensor whose metadata has many entries that say nothing.
+std::string tensor_with_metadata(int entries) {
+  std::string metadata = "\x89}}(";
+  for (int i = 0; i < entries; ++i) metadata += text("bit " + std::to_string(i)) + "\x88";
+  return replaced(fine_tensor(), "\x89}t", metadata + "ut");
+}
+std::string parameter_of_parameters(int depth) {
+  std::string call = "ctorch._utils\n_rebuild_parameter\nq\x02"s;
+  std::string pickle = call + "0"s;
+  for (int i = 0; i < depth; ++i) pickle += "h\x02"s;
+  pickle += fine_tensor();
+  for (int i = 0; i < depth; ++i) pickle += "\x89}\x87R"s;
+  return pickle;
+}
+
+/// Small files that ask for a million names; what they share cost as much for each of them.
+TEST(HostileArchives, AMillionNamesOfOneTensorAreRefused) {
+  for (const std::string& value : {tensor_with_metadata(1000), parameter_of_parameters(400)}) {
+    EXPECT_THAT(error_of_key(named_many_times(value, 1000), "."),
+                HasSubstr("more names than a model has"));
+  }
+}
+
+/// As many names as a file of their size may have, each of what takes long to look at: to look at
+/// it for each name would be refused as too much work.
+TEST(HostileArchives, WhatManyNamesShareIsLookedAtOnce) {
+  for (const std::string& value : {tensor_with_metadata(16'000), parameter_of_parameters(900)}) {
+    EXPECT_EQ(error_of_key(named_many_times(value, 1) + std::string(20'000, 'N'), "."), "no error");
+  }
+}
+
 /// Sizes and strides count as well: 2^17 names of one tensor of 64 dimensions.
 TEST(HostileArchives, ATensorOfManyDimensionsIsNotListedManyTimes) {
   std::string ones = "(";
@@ -335,11 +392,13 @@ TEST(HostileArchives, AStorageIsLookedUpByTheNameThatIsInThePickle) {
   EXPECT_THAT(error_of_archive(pickle), HasSubstr("no record data/k??y"));
 }
 
+/// {"x": tensor, "a": {"b": tensor}, "a.b": tensor}
 TEST(HostileArchives, ANameThatIsThereTwiceIsRefused) {
   const std::string entry = kFine.substr(3, kFine.size() - 4);
-  EXPECT_THAT(
-      error_of_archive(kBegin + "}"s + entry + entry + "."s, {{"data/0", std::string(16, '\0')}}),
-      HasSubstr("twice"));
+  const std::string dotted = replaced(entry, text("x"), text("a.b"));
+  const std::string nested = text("a") + "}"s + replaced(entry, text("x"), text("b")) + "s"s;
+  EXPECT_THAT(error_of_key(kBegin + "}"s + entry + nested + dotted + "."s, "."),
+              HasSubstr("tensor a.b: is there twice"));
 }
 
 /// What lies unaligned is copied.

@@ -57,10 +57,12 @@ TEST(Safetensors, RoundTripsEveryDtypeAndShape) {
   for (const auto dtype :
        {at::kBool, at::kByte, at::kChar, at::kShort, at::kInt, at::kLong, at::kHalf, at::kBFloat16,
         at::kFloat, at::kDouble, at::kUInt16, at::kUInt32, at::kUInt64, at::kComplexFloat,
-        at::kFloat8_e4m3fn, at::kFloat8_e5m2}) {
+        at::kFloat8_e4m3fn, at::kFloat8_e5m2, at::kFloat8_e4m3fnuz, at::kFloat8_e5m2fnuz}) {
     tensors.emplace_back(c10::toString(dtype),
                          torch::randint(0, 2, {3, 5}, torch::kFloat).to(dtype));
   }
+  tensors.emplace_back("pairs",
+                       torch::arange(24, torch::kByte).view({2, 3, 4}).view(at::kFloat4_e2m1fn_x2));
   tensors.emplace_back("scalar", torch::tensor(2.5));
   tensors.emplace_back("empty", torch::empty({0, 4}));
   tensors.emplace_back("strided", torch::arange(12.0).view({3, 4}).t());
@@ -90,6 +92,52 @@ TEST(Safetensors, UnalignedDataIsReadRight) {
   write_raw(folder / "odd.safetensors", header, bytes);
   const auto teacher = TeacherSource::path(folder / "odd.safetensors").open();
   EXPECT_EQ(teacher->read(0).item<float>(), value);
+}
+
+/// The bytes of safetensors 0.8's own writer.
+TEST(Safetensors, ReadsTheDtypesOfFourAndEightBits) {
+  const TempFolder folder;
+  write_raw(folder / "bits.safetensors",
+            R"({"b":{"dtype":"F8_E5M2FNUZ","shape":[2],"data_offsets":[0,2]},)"
+            R"("c":{"dtype":"F8_E8M0","shape":[2],"data_offsets":[2,4]},)"
+            R"("a":{"dtype":"F4","shape":[2,4],"data_offsets":[4,8]}})",
+            "\x41\x42\x43\x44\x45\x46\x47\x48");
+  const auto teacher = TeacherSource::path(folder / "bits.safetensors").open();
+  const at::Tensor a = read_named(*teacher, "a");
+  EXPECT_EQ(a.scalar_type(), at::kFloat4_e2m1fn_x2);
+  EXPECT_EQ(a.sizes(), at::IntArrayRef({2, 2}));  // pairs
+  EXPECT_TRUE(
+      a.view(at::kByte).equal(torch::tensor({0x45, 0x46, 0x47, 0x48}, at::kByte).view({2, 2})));
+  const at::Tensor b = read_named(*teacher, "b");
+  EXPECT_EQ(b.scalar_type(), at::kFloat8_e5m2fnuz);
+  EXPECT_TRUE(b.view(at::kByte).equal(torch::tensor({0x41, 0x42}, at::kByte)));
+  EXPECT_EQ(read_named(*teacher, "c").scalar_type(), at::kFloat8_e8m0fnu);
+}
+
+TEST(Safetensors, MetadataMayBeNullAndKeepsTheLastOfEqualKeys) {
+  const TempFolder folder;
+  const std::string tensor = R"("x":{"dtype":"U8","shape":[1],"data_offsets":[0,1]}})";
+  write_raw(folder / "a.safetensors", R"({"__metadata__":null,)" + tensor, "1");
+  EXPECT_TRUE(TeacherSource::path(folder / "a.safetensors").open()->metadata().empty());
+  write_raw(folder / "b.safetensors", R"({"__metadata__":{"k":"1","k":"2"},)" + tensor, "1");
+  EXPECT_EQ(TeacherSource::path(folder / "b.safetensors").open()->metadata().at("k"), "2");
+}
+
+TEST(Safetensors, FieldsThatNobodyKnowsAreLeftAlone) {
+  const TempFolder folder;
+  write_raw(folder / "a.safetensors",
+            R"({"x":{"new":{"dtype":["shape",{"data_offsets":1.5}]},"dtype":"U8","shape":[1],)"
+            R"("data_offsets":[0,1],"other":[[],null,true,-1]}})",
+            "1");
+  EXPECT_EQ(TeacherSource::path(folder / "a.safetensors").open()->read(0).item<uint8_t>(), '1');
+}
+
+TEST(Safetensors, EmptyTensorsMayHaveLargeSizes) {
+  const TempFolder folder;
+  write_raw(folder / "a.safetensors",
+            R"({"x":{"dtype":"F32","shape":[0,1099511627776],"data_offsets":[0,0]}})", "");
+  EXPECT_EQ(TeacherSource::path(folder / "a.safetensors").open()->read(0).size(1),
+            int64_t{1} << 40);
 }
 
 struct HostileHeader {
@@ -177,6 +225,79 @@ INSTANTIATE_TEST_SUITE_P(
                       1,
                       "shape is not a list of sizes",
                       {}},
+        HostileHeader{"TextAfterNul",
+                      R"({"x":{"dtype":"U8","shape":[1],"data_offsets":[0,1]}})" +
+                          std::string("\0{\"y\":1}", 8),
+                      1,
+                      "it has a NUL at byte 51",
+                      {}},
+        HostileHeader{
+            "PaddedWithNul",
+            R"({"x":{"dtype":"U8","shape":[1],"data_offsets":[0,1]}})" + std::string(5, '\0'),
+            1,
+            "it has a NUL",
+            {}},
+        HostileHeader{"ByteOrderMark",
+                      "\xef\xbb\xbf"
+                      R"({"x":{"dtype":"U8","shape":[1],"data_offsets":[0,1]}})",
+                      1,
+                      "byte order mark",
+                      {}},
+        HostileHeader{
+            "StridesOfNoElementsOverflow",
+            R"({"x":{"dtype":"F32","shape":[0,1099511627776,1099511627776],"data_offsets":[0,0]}})",
+            0,
+            "shape overflows: [0, 1099511627776, 1099511627776]",
+            {}},
+        HostileHeader{
+            "NoElementsAtTheEndOverflow",
+            R"({"x":{"dtype":"U8","shape":[4294967296,4294967296,0],"data_offsets":[0,0]}})",
+            0,
+            "shape overflows",
+            {}},
+        HostileHeader{
+            "SizeBeyondSigned",
+            R"({"x":{"dtype":"U8","shape":[0,9223372036854775808],"data_offsets":[0,0]}})",
+            0,
+            "shape overflows",
+            {}},
+        HostileHeader{"OddPairs",
+                      R"({"x":{"dtype":"F4","shape":[2,3],"data_offsets":[0,3]}})",
+                      3,
+                      "does not end with an even size",
+                      {}},
+        HostileHeader{"ScalarOfHalfAByte",
+                      R"({"x":{"dtype":"F4","shape":[],"data_offsets":[0,1]}})",
+                      1,
+                      "does not end with an even size",
+                      {}},
+        HostileHeader{"FieldTwice",
+                      R"({"x":{"dtype":"U8","shape":[1],"dtype":"I8","data_offsets":[0,1]}})",
+                      1,
+                      "header entry has dtype twice",
+                      {}},
+        HostileHeader{"MetadataTwice",
+                      R"({"__metadata__":{"a":"b"},"__metadata__":{}})",
+                      0,
+                      "__metadata__ is in the header twice",
+                      {}},
+        HostileHeader{"MetadataOfNumbers",
+                      R"({"__metadata__":{"a":1}})",
+                      0,
+                      "does not map texts to texts",
+                      {}},
+        HostileHeader{"MetadataIsAList", R"({"__metadata__":["a"]})", 0, "does not map texts", {}},
+        HostileHeader{"NestedInAFieldThatNobodyKnows",
+                      R"({"x":{"new":)" + std::string(127, '[') + std::string(127, ']') + "}}",
+                      0,
+                      "nests deeper than 127",
+                      {}},
+        HostileHeader{"NullEntry", R"({"x":null})", 0, "lacks dtype", {}},
+        HostileHeader{"ThreeOffsets",
+                      R"({"x":{"dtype":"U8","shape":[1],"data_offsets":[0,1,2]}})",
+                      1,
+                      "data_offsets are not two offsets",
+                      {}},
         HostileHeader{"EntryLacksDtype",
                       R"({"x":{"shape":[1],"data_offsets":[0,1]}})",
                       1,
@@ -222,6 +343,14 @@ TEST_F(SafetensorsIndex, RefusesWhatItCannotTrust) {
   EXPECT_THAT(error_with(R"({"x":".."})"), HasSubstr("own folder"));
   EXPECT_THAT(error_with(R"({"x":7})"), HasSubstr("not a file name"));
   EXPECT_THAT(error_with("{}"), HasSubstr("no weight_map"));
+  EXPECT_THAT(error_with(R"(["a.safetensors"])"), HasSubstr("no weight_map"));
+  EXPECT_THAT(error_with(R"({"x":"a.safetensors\u0000.safetensors"})"), HasSubstr("own folder"));
+  EXPECT_THAT(error_with("{\"x\":\"" + std::string(256, 'a') + "\"}"), HasSubstr("own folder"));
+  EXPECT_THAT(error_with(R"({"x":"a.safetensors","x":"b.safetensors"})"), HasSubstr("twice"));
+  EXPECT_THAT(error_with(R"({"x":"a.safetensors"},"weight_map":{"y":"b.safetensors"})"),
+              HasSubstr("two weight_maps"));
+  EXPECT_THAT(error_with(R"({"x":"a.safetensors","y":"b.safetensors"}})" + std::string(1, '\0')),
+              HasSubstr("has a NUL"));
   EXPECT_THAT(error_with(R"({"x":"c.safetensors"})"), HasSubstr("c.safetensors"));
   EXPECT_THAT(error_with(R"({"x":"a.safetensors","z":"a.safetensors"})"),
               HasSubstr("missing from the shard"));

@@ -1,7 +1,10 @@
-// A store that is slow to answer, as one on a busy host is, is no lost peer.
+// A store that is slow to answer, as one on a busy host is, is no lost peer; it never holds a
+// model.
 #include <gtest/gtest.h>
 #include <torch/torch.h>
 
+#include <mutex>
+#include <set>
 #include <thread>
 #include <torch/csrc/distributed/c10d/HashStore.hpp>
 
@@ -10,16 +13,21 @@
 namespace fakescore {
 namespace {
 
-/// Has no answer for who does not wait for one.
+/// Knows of a key only when it is asked for the second time.
 class SlowStore : public c10d::HashStore {
  public:
-  void wait(const std::vector<std::string>& keys,
-            const std::chrono::milliseconds& timeout) override {
-    if (timeout < std::chrono::milliseconds(20)) {
-      C10_THROW_ERROR(DistStoreError, "too slow for this wait");
+  bool check(const std::vector<std::string>& keys) override {
+    bool is_known = true;
+    {
+      const std::lock_guard<std::mutex> lock(mutex_);
+      for (const std::string& key : keys) is_known = !asked_.insert(key).second && is_known;
     }
-    HashStore::wait(keys, timeout);
+    return is_known && HashStore::check(keys);
   }
+
+ private:
+  std::mutex mutex_;
+  std::set<std::string> asked_;
 };
 
 TEST(StoreCommunicator, GivesASlowStoreItsTimeEvenWhereChunksAreReadAlready) {
@@ -38,6 +46,50 @@ TEST(StoreCommunicator, GivesASlowStoreItsTimeEvenWhereChunksAreReadAlready) {
   std::thread peer([&] { EXPECT_NO_THROW(move(*reader)); });
   EXPECT_NO_THROW(move(*root));
   peer.join();
+}
+
+/// Takes its time for every answer.
+class PacedStore : public c10d::HashStore {
+ public:
+  void wait(const std::vector<std::string>& keys,
+            const std::chrono::milliseconds& timeout) override {
+    constexpr std::chrono::milliseconds kPace(100);
+    std::this_thread::sleep_for(std::min(kPace, timeout));
+    if (timeout < kPace) C10_THROW_ERROR(DistStoreError, "too slow for this wait");
+    HashStore::wait(keys, timeout);
+  }
+};
+
+TEST(StoreCommunicator, ABroadcastMayTakeLongerThanTheTimeoutWhileItsChunksMove) {
+  constexpr int64_t kBytes = 12 << 20;  // at one chunk a pace, longer than the timeout
+  constexpr std::chrono::milliseconds kTimeout(800);
+  const auto store = c10::make_intrusive<PacedStore>();
+  auto root = make_store_communicator(store, 0, 2, "paced", std::chrono::seconds(30));
+  auto reader = make_store_communicator(store, 1, 2, "paced", std::chrono::seconds(30));
+  reader->set_timeout(kTimeout);
+  std::thread peer([&] {
+    EXPECT_NO_THROW(
+        root->start_broadcast(torch::ones({kBytes}, torch::kUInt8), 0, "weights")->wait());
+  });
+  const auto received = torch::zeros({kBytes}, torch::kUInt8);
+  EXPECT_NO_THROW(reader->start_broadcast(received, 0, "weights")->wait());
+  EXPECT_TRUE((received == 1).all().item<bool>());
+  peer.join();
+}
+
+TEST(StoreCommunicator, LeavesFewChunksUnread) {
+  constexpr int64_t kChunks = 32;
+  const auto store = c10::make_intrusive<c10d::HashStore>();
+  auto root = make_store_communicator(store, 0, 2, "unread", std::chrono::seconds(30));
+  auto reader = make_store_communicator(store, 1, 2, "unread", std::chrono::seconds(30));
+  const auto sent = torch::full({kChunks << 20}, 7, torch::kUInt8);
+  const auto received = torch::zeros({kChunks << 20}, torch::kUInt8);
+  const auto pending = root->start_broadcast(sent, 0, "weights");
+  std::thread sender([&] { pending->wait(); });
+  EXPECT_LT(store->getNumKeys(), kChunks / 2);
+  reader->start_broadcast(received, 0, "weights")->wait();
+  sender.join();
+  EXPECT_TRUE(torch::equal(received, sent));
 }
 
 }  // namespace

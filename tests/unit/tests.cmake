@@ -5,24 +5,37 @@ target_compile_definitions(unit_test PRIVATE FAKESCORE_TORCH_DIR="${FAKESCORE_TO
 
 fakescore_add_tests(unit_test UNIT core LABELS unit SOURCES
   unit/bucket_plan_test.cpp
+  unit/census_test.cpp
   unit/codec_test.cpp
+  unit/communicator_faults_test.cpp
   unit/deadline_test.cpp
   unit/digest_test.cpp
   unit/error_test.cpp
   unit/flight_plan_test.cpp
   unit/host_memory_test.cpp
-  unit/launch_env_test.cpp
   unit/load_plan_test.cpp
   unit/manifest_test.cpp
-  unit/store_deadline_test.cpp)
+  unit/printable_test.cpp
+  unit/store_deadline_test.cpp
+  unit/whole_file_test.cpp)
+fakescore_add_tests(unit_test UNIT launch LABELS unit SOURCES
+  unit/launch_conflict_test.cpp
+  unit/launch_env_test.cpp
+  unit/launch_malformed_test.cpp
+  unit/launch_override_test.cpp
+  unit/launch_slurm_test.cpp)
 fakescore_add_tests(unit_test UNIT teacher LABELS unit SOURCES
+  unit/ambiguous_folder_test.cpp
   unit/checkpoint_folder_test.cpp
   unit/dcp_metadata_test.cpp
   unit/distributed_checkpoint_test.cpp
+  unit/foreign_file_test.cpp
   unit/hostile_torch_file_test.cpp
+  unit/pickle_cost_test.cpp
   unit/safetensors_test.cpp
   unit/teacher_names_test.cpp
-  unit/torch_file_test.cpp)
+  unit/torch_file_test.cpp
+  unit/torch_objects_test.cpp)
 fakescore_add_tests(unit_test UNIT factory LABELS unit SOURCES
   unit/checkpoint_module_test.cpp
   unit/create_fake_score_test.cpp

@@ -12,12 +12,14 @@
 #include "fakescore/core/error.hpp"
 #include "fakescore/core/teacher_source.hpp"
 #include "support/error_of.hpp"
+#include "support/teacher_content.hpp"
 #include "support/temp_folder.hpp"
 
 namespace fakescore {
 namespace {
 
 using ::testing::AllOf;
+using testing::content_of;
 using ::testing::HasSubstr;
 using ::testing::Not;
 using testing::TempFolder;
@@ -32,32 +34,6 @@ nlohmann::json expected_content() {
 
 std::string refusal_of(const fs::path& path, TeacherPathOptions options = {}) {
   return testing::error_of<TeacherError>([&] { TeacherSource::path(path, options).open(); });
-}
-
-std::string hexadecimal(const at::Tensor& tensor) {
-  const at::Tensor elements = tensor.contiguous();
-  const auto* bytes = static_cast<const unsigned char*>(elements.const_data_ptr());
-  std::string digits;
-  for (size_t i = 0; i < elements.nbytes(); ++i) {
-    constexpr const char* kDigits = "0123456789abcdef";
-    digits += kDigits[bytes[i] / 16];
-    digits += kDigits[bytes[i] % 16];
-  }
-  return digits;
-}
-
-/// As expected.json has it: name -> [dtype, shape, bytes].
-nlohmann::json content_of(Teacher& teacher) {
-  nlohmann::json content = nlohmann::json::object();
-  for (size_t i = 0; i < teacher.tensors().size(); ++i) {
-    const TeacherTensor& tensor = teacher.tensors()[i];
-    const at::Tensor value = teacher.read(i);
-    EXPECT_EQ(value.sizes().vec(), tensor.sizes) << tensor.name;
-    EXPECT_EQ(value.scalar_type(), tensor.dtype) << tensor.name;
-    content[tensor.name] = {c10::getDtypeNames(tensor.dtype).first, tensor.sizes,
-                            hexadecimal(value)};
-  }
-  return content;
 }
 
 std::vector<std::string> expected_entries() {
@@ -182,7 +158,7 @@ INSTANTIATE_TEST_SUITE_P(
         Refusal{"frozen.jit", "", {"holds no tensor", "torch.jit.freeze"}},
         Refusal{"nested_2.pt", "", {"model", "ema.params.decay.inner", "optimizer.state.0"}},
         Refusal{"nested_2.pt", "modle", {"no dict under the key modle", "model"}},
-        Refusal{"nested_2.pt", "epoch", {"no dict under the key epoch"}},
+        Refusal{"nested_2.pt", "epoch", {"no dict under the key epoch, but a plain value"}},
         Refusal{"nested_2.pt", "model.0.weight", {"no dict under the key"}}),
     [](const auto& info) {
       std::string name = std::string(info.param.file) + "_" + info.param.key;

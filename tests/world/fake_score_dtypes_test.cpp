@@ -135,7 +135,7 @@ TEST(FakeScoreDtypes, WhatSharesStorageGetsOneDtype) {
         {"^(weight|tied)$", at::kFloat}, {"flat|rows|column", at::kDouble}, {"angles", at::kFloat}};
     expect_awkward(communicator, good, "");
     expect_awkward(communicator, {{"^weight$", at::kFloat}},
-                   "tied: is to be BFloat16, but shares storage with weight");
+                   "tied: would become BFloat16, but shares storage with weight");
     expect_awkward(communicator, {{"flat", at::kFloat}, {"rows|column", at::kDouble}},
                    "shares storage with flat");
   });

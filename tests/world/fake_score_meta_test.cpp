@@ -273,6 +273,42 @@ TEST(FakeScoreMeta, AModelBeyondMemoryIsTheSameErrorEverywhere) {
   });
 }
 
+TEST(FakeScoreMeta, AProgressCallbackThatThrowsOnOneRankIsTheSameErrorEverywhere) {
+  run_on_every_rank([](Communicator& communicator) {
+    const int odd = communicator.world_size() - 1;
+    MetaOptions options;
+    options.progress = [&](const Progress&) {
+      if (communicator.rank() == odd) throw std::runtime_error("the display is gone");
+    };
+    const std::string text = error_of<Error>([&] {
+      create_fake_score_meta(build_awkward,
+                             only_on_root(communicator, persistent_tensors(*make_teacher())),
+                             communicator, options);
+    });
+    EXPECT_THAT(text, HasSubstr("the display is gone"));
+    expect_same_on_every_rank(communicator, text);
+  });
+}
+
+TEST(FakeScoreMeta, ATimeoutIsTheCallsAlone) {
+  run_on_every_rank([](Communicator& communicator) {
+    const auto before = communicator.timeout();
+    MetaOptions options;
+    options.timeout = std::chrono::minutes(7);
+    const auto build = [&] {
+      EXPECT_EQ(communicator.timeout(), std::chrono::minutes(7));
+      return build_awkward();
+    };
+    const auto source = only_on_root(communicator, persistent_tensors(*make_teacher()));
+    create_fake_score_meta(build, source, communicator, options);
+    EXPECT_EQ(communicator.timeout(), before);
+    EXPECT_THROW(
+        create_fake_score_meta(build, TeacherSource::path("/nonexistent"), communicator, options),
+        TeacherError);
+    EXPECT_EQ(communicator.timeout(), before);
+  });
+}
+
 TEST(FakeScoreMeta, AfterAnErrorTheNextCallSucceeds) {
   run_on_every_rank([](Communicator& communicator) {
     EXPECT_THROW(create_fake_score_meta(build_awkward, TeacherSource::path("/nonexistent"),

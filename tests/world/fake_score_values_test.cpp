@@ -276,8 +276,9 @@ TEST(FakeScoreValues, AReplayThatFailsNamesOpAndTensor) {
     MetaOptions options;
     options.strict = false;
     EXPECT_THAT(error_of<BuildError>([&] {
-                  create_fake_score_meta(build, TeacherSource::state_dict({}), communicator,
-                                         options);
+                  create_fake_score_meta(build,
+                                         TeacherSource::state_dict({{"other", torch::ones(1)}}),
+                                         communicator, options);
                 }),
                 AllOf(HasSubstr("rank 0 in replay: aten::"), HasSubstr("wanted for inverse")));
   });

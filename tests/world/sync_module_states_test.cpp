@@ -100,6 +100,23 @@ TEST(SyncModuleStates, ReportsProgressToTheEnd) {
   });
 }
 
+TEST(SyncModuleStates, AProgressCallbackThatThrowsOnOneRankIsTheSameErrorOnEveryRank) {
+  run_on_every_rank([](Communicator& communicator) {
+    const int odd = communicator.world_size() - 1;
+    const auto module = make_seeded<AwkwardModule>(1);
+    SyncOptions options;
+    options.bucket_bytes = 65536;
+    options.progress = [&](const Progress&) {
+      if (communicator.rank() == odd) throw std::runtime_error("the display is gone");
+    };
+    const std::string text =
+        error_of<Error>([&] { sync_module_states(*module, communicator, options); });
+    EXPECT_THAT(text, HasSubstr("the display is gone"));
+    for (const auto& other : communicator.all_gather(text, "test")) EXPECT_EQ(other, text);
+    EXPECT_FALSE(communicator.broken());
+  });
+}
+
 TEST(SyncModuleStates, NamesMayHoldAnyBytes) {
   run_on_every_rank([](Communicator& communicator) {
     const std::string odd = "odd\x1fname \xff\xfe";
@@ -145,10 +162,10 @@ TEST(SyncModuleStates, DifferentModulesAreTheSameErrorOnEveryRank) {
     };
     torch::nn::Module dtype;
     dtype.register_buffer("x", torch::zeros({2}, is_odd ? torch::kHalf : torch::kBFloat16));
-    check(dtype, "has buffer x Half[2], root rank 0 has buffer x BFloat16[2]");
+    check(dtype, "has buffer x Half[2], but root rank 0 has buffer x BFloat16[2]");
     torch::nn::Module shape;
     shape.register_buffer("x", torch::zeros({is_odd ? 3 : 2}));
-    check(shape, "x Float[3], root rank 0 has buffer x Float[2]");
+    check(shape, "x Float[3], but root rank 0 has buffer x Float[2]");
     torch::nn::Module missing;
     missing.register_buffer("x", torch::zeros({2}));
     if (!is_odd) missing.register_buffer("y", torch::zeros({2}));

@@ -19,11 +19,11 @@ FAKESCORE_API Digest digest_bytes(const void* data, size_t size) noexcept;
 /// Digest of a whole from the sum of its words' shares and its size in bytes.
 FAKESCORE_API Digest digest_of_words(const Digest& sum, uint64_t size) noexcept;
 
-/// Digest of a tensor's elements in logical (row-major) order; dtype and shape are not in it. The
-/// same on the CPU and on a GPU, where it is computed in place.
+/// Digest of a tensor's elements in logical (row-major) order; dtype and shape are not part of it.
+/// It is computed where the tensor is, and is the same on the CPU and on a GPU.
 FAKESCORE_API Digest digest_tensor(const at::Tensor& tensor);
-/// The same of many tensors, which may lie on different devices: of those on a GPU the results are
-/// fetched all at once.
+/// The digest of each tensor. They may be on different devices; a GPU's results are fetched all at
+/// once.
 FAKESCORE_API std::vector<Digest> digest_tensors(const std::vector<at::Tensor>& tensors);
 
 /// Digest of a sequence of digests: order matters.

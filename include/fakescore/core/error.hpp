@@ -21,7 +21,7 @@ enum class ErrorCode : int {
 /// Everything an error says. Plain data, so that one rank's failure can be raised on every rank.
 struct ErrorInfo {
   ErrorCode code = ErrorCode::kInternal;
-  int rank = -1;        ///< the rank where it happened; -1 where no rank is concerned
+  int rank = -1;        ///< the rank where it happened; -1 if it concerns no single rank
   std::string phase;    ///< "build", "agree", "plan", "place", "move", "replay", "verify", ...
   std::string subject;  ///< the tensor, file, operation or option that failed; may be empty
   std::string message;  ///< what happened
@@ -29,7 +29,9 @@ struct ErrorInfo {
 };
 
 /// Base of every exception that the library throws on purpose. `what()` is one line that names the
-/// phase, the rank, the subject, what happened and what to do.
+/// phase, the rank, the subject, what happened and what to do. It is safe to print: control
+/// characters, characters that hide or turn text, and bytes that are not UTF-8 are escaped, as in
+/// \x1b and \u202e. `info()` has the exact bytes.
 class FAKESCORE_API Error : public std::runtime_error {
  public:
   explicit Error(ErrorInfo info);
@@ -76,8 +78,8 @@ class FAKESCORE_API CommError : public Error {
 [[noreturn]] FAKESCORE_API void throw_error(ErrorInfo info);
 
 /// Describes the exception being handled; call inside a catch block. An Error keeps what it says
-/// (rank and phase are filled in where it names none), std::bad_alloc and c10::OutOfMemoryError
-/// become kMemory, anything else takes `fallback`.
+/// (rank and phase are filled in if it names none), std::bad_alloc and c10::OutOfMemoryError become
+/// kMemory, anything else gets the code `fallback`.
 FAKESCORE_API ErrorInfo describe_current_exception(int rank, const std::string& phase,
                                                    ErrorCode fallback = ErrorCode::kInternal);
 

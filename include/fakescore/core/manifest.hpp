@@ -13,7 +13,7 @@
 
 namespace fakescore {
 
-/// What a rank knows of one tensor without its values.
+/// Everything about one tensor but its values.
 struct TensorSpec {
   std::string name;
   TensorKind kind = TensorKind::kParameter;
@@ -22,13 +22,14 @@ struct TensorSpec {
   std::vector<int64_t> strides;  ///< in elements
   int64_t storage_offset = 0;    ///< in elements
   int64_t alias_group = 0;       ///< tensors of one group share one storage
-  bool conj = false;             ///< a lazy conjugate of what lies in the storage
-  bool neg = false;              ///< a lazy negative of it
+  bool conj = false;             ///< a lazy conjugate of the storage's values
+  bool neg = false;              ///< a lazy negative of them
   friend bool operator==(const TensorSpec&, const TensorSpec&) = default;
 };
 
-/// The tensors of a module in order, with who shares storage with whom. Pure data: it has no
-/// tensors, can be compared between ranks, and is the same for a meta module and a real one.
+/// A description of a module's tensors, in order, and of which of them share storage. Pure data: it
+/// holds no tensors, can be compared between ranks, and is the same for a meta module and a real
+/// one.
 class FAKESCORE_API Manifest {
  public:
   Manifest() = default;
@@ -50,15 +51,15 @@ class FAKESCORE_API Manifest {
   static Manifest deserialize(const std::string& bytes);
   Digest digest() const;
 
-  /// Index of the first entry in which two manifests differ; nullopt where they are equal. Equal to
-  /// the shorter one's size where one has more entries.
+  /// Index of the first entry in which two manifests differ; nullopt if they are equal. If one only
+  /// has more entries, the index is the shorter one's size.
   static std::optional<size_t> first_difference(const Manifest& a, const Manifest& b);
   /// Entry `index` in words, or "no further tensor".
   std::string describe(size_t index) const;
 
  private:
-  /// Appends an entry; a group that was not seen yet begins with it. Throws MismatchError where its
-  /// group is not the next new one.
+  /// Appends an entry, which may begin a new group. Throws MismatchError if a new group's number is
+  /// not the next one.
   void add(TensorSpec spec);
 
   std::vector<TensorSpec> specs_;

@@ -23,23 +23,25 @@ enum class RandomMode {
 
 struct MetaInitOptions {
   RandomMode random = RandomMode::kPerOp;
-  /// Base of the seeds of kPerOp; the default generator's current seed where it is not set.
+  /// Base of the seeds of kPerOp; the default generator's current seed if not set.
   std::optional<uint64_t> seed;
 };
 
-/// The record of what a builder did under a MetaInitGuard: enough to compute any tensor that it
-/// made, later and alone. Not thread-safe. Holds meta tensors and small constants only.
+/// The record of the operations that a builder ran under a MetaInitGuard: enough to compute any
+/// tensor that it made, later and alone. Not thread-safe. Holds meta tensors and small constants
+/// only.
 class FAKESCORE_API InitTape {
  public:
   ~InitTape();
   InitTape(const InitTape&) = delete;
   InitTape& operator=(const InitTape&) = delete;
 
-  /// The values, on the CPU, of tensors made under the guard, bit-equal to what eager construction
-  /// gives under the same seeding: same dtype, sizes, strides; tensors that share storage share it
-  /// in the result too, over several calls. A tensor that is not meta is returned as it is.
-  /// Throws BuildError naming the op when a constant it used was changed since, or when a tensor
-  /// is not on this tape. The default generator's state and default dtype are left as found.
+  /// The values, on the CPU, of tensors made under the guard. They are bit-equal to those of eager
+  /// construction under the same seeding, with the same dtype, sizes and strides. Tensors that
+  /// share storage share it in the result too, over several calls. A tensor that is not meta is
+  /// returned unchanged. Throws BuildError naming the op if a constant that it used has changed
+  /// since, or if a tensor is not on this tape. The default generator's state and the default dtype
+  /// are restored.
   std::vector<at::Tensor> replay(const std::vector<at::Tensor>& targets);
 
   /// Tensors made under the guard that are still alive somewhere and still meta, in the order made:
@@ -58,15 +60,15 @@ class FAKESCORE_API InitTape {
   std::unique_ptr<Impl> impl_;
 };
 
-/// While it lives, tensors made by this thread are meta tensors: they have sizes, strides and a
+/// While it exists, tensors made by this thread are meta tensors: they have sizes, strides and a
 /// dtype but no storage, and what would have been written is recorded on `tape()`.
-/// Nests (each guard has its own tape), unwinds with exceptions, and concerns its thread only.
+/// Guards nest (each has its own tape), unwind with exceptions, and affect their own thread only.
 ///
 /// C++ factories that name an explicit CPU device stay real (torch::tensor(vector) needs it).
 /// The meta device, as in the options() of a tensor made here, means a tensor on the tape.
-/// Ops that read values (item(), equal()) replay what they need at once. What cannot work throws
-/// BuildError naming the op: an op on a meta tensor made elsewhere, an op with no way to know its
-/// result, autocast, an op on another thread that inherited the guard.
+/// Ops that read values (item(), equal()) immediately replay what they need. Throws BuildError
+/// naming the op for what cannot work: an op on a meta tensor made elsewhere, an op whose result's
+/// shape cannot be known, autocast, an op on another thread that inherited the guard.
 /// Limits: docs/design.md, "Meta construction".
 class FAKESCORE_API MetaInitGuard {
  public:
@@ -84,7 +86,7 @@ class FAKESCORE_API MetaInitGuard {
   std::unique_ptr<State> state_;
 };
 
-/// For tests: runs eagerly, with the seed that each random op would replay with under kPerOp.
+/// For tests: runs eagerly, giving each random op the seed that it would replay with under kPerOp.
 class FAKESCORE_API SeededEagerGuard {
  public:
   explicit SeededEagerGuard(const MetaInitOptions& options = {});
@@ -99,7 +101,7 @@ class FAKESCORE_API SeededEagerGuard {
 
 /// Puts `real` (same sizes and dtype) into the tensor object behind `meta`: every handle to it,
 /// module members and dictionaries included, then sees the real tensor. requires_grad and leaf
-/// status stay. Throws BuildError where sizes or dtypes differ.
+/// status stay. Throws BuildError if sizes or dtypes differ.
 FAKESCORE_API void materialize_into(const at::Tensor& meta, const at::Tensor& real);
 
 }  // namespace fakescore

@@ -30,8 +30,8 @@ struct ModuleTensor {
 };
 
 /// Every parameter and buffer: a module's own parameters, its own buffers, then its children, in
-/// the order of registration. A tensor that is registered under several names comes under each.
-/// A submodule that is registered under several names comes under each as well.
+/// the order of registration. A tensor or a submodule that is registered under several names is
+/// listed under each.
 FAKESCORE_API std::vector<ModuleTensor> module_tensors(const torch::nn::Module& module);
 
 }  // namespace fakescore

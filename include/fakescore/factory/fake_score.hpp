@@ -14,7 +14,7 @@ namespace fakescore {
 using ModuleBuilder = std::function<std::shared_ptr<torch::nn::Module>()>;
 
 struct FakeScoreOptions {
-  /// Copy the teacher; false hands back the same instance, set to train.
+  /// Copy the teacher; false returns the same instance, in training mode.
   bool deep_copy = true;
   /// How to make a module of the teacher's class, for classes that cannot clone() themselves.
   ModuleBuilder build = {};
@@ -23,18 +23,18 @@ struct FakeScoreOptions {
 /// The fake score of a teacher in this process: the single-process fallback of
 /// create_fake_score_meta.
 ///
-/// With `deep_copy`, a copy in training mode in which every floating-point or complex parameter
-/// requires gradients; dtypes, strides, buffers and sharing of storage are the teacher's, which is
-/// left as it was. The class must be torch::nn::Cloneable, or `build` must be given. Where a
-/// clone() makes two tensor objects of one parameter that the teacher registered twice, they share
-/// storage but not gradients. With `build`, what shares storage is what the builder lets share it,
-/// and its plain members are kept: views of registered tensors see the teacher's values.
+/// With `deep_copy`, it is a copy in training mode, in which every floating-point or complex
+/// parameter requires gradients. Dtypes, strides, buffers and sharing of storage are the teacher's;
+/// the teacher is not changed. The class must be torch::nn::Cloneable, or `build` must be given.
+/// clone() may make two tensor objects of a parameter that the teacher registered twice: they share
+/// storage but not gradients. With `build`, the builder decides what shares storage, and its plain
+/// members are kept: views of registered tensors see the teacher's values.
 ///
-/// Without `deep_copy`, the teacher itself, with the same two settings; nothing is checked.
+/// Without `deep_copy`, it is the teacher itself, with the same two settings; nothing is checked.
 ///
 /// Throws ConfigError for an FSDP-wrapped teacher ("_fsdp_wrapped_module" in a name), which only
 /// create_fake_score_meta with a builder and a TeacherSource can copy; BuildError naming the type
-/// where it can neither be cloned nor built.
+/// if it can neither be cloned nor built.
 FAKESCORE_API std::shared_ptr<torch::nn::Module> create_fake_score(
     const std::shared_ptr<torch::nn::Module>& teacher, const FakeScoreOptions& options = {});
 

@@ -18,47 +18,47 @@ namespace fakescore {
 
 /// Who reads the teacher's bytes.
 enum class TeacherRead : int {
-  /// Every rank where the fake score is on CPUs, all ranks are on one host, and all of them see the
-  /// same files there: one page cache then feeds all. Otherwise the root.
+  /// Every rank, if the fake score is on CPUs, all ranks are on one host, and all of them see the
+  /// same files: one page cache then serves all. Otherwise the root.
   kAuto = 0,
   kRoot = 1,  ///< The root reads and broadcasts; no other rank opens the teacher.
-  /// Every rank reads for itself, on any number of hosts, or it is an error; for CPUs only.
+  /// Every rank reads for itself, on any number of hosts; an error if one cannot. CPUs only.
   kEveryRank = 2,
 };
 
-/// A dtype for the floating-point parameters and buffers in whose names a pattern is found.
+/// A dtype for the floating-point parameters and buffers whose names match a pattern.
 struct DtypeRule {
-  std::string pattern;  ///< ECMAScript regular expression: "norm", "^blocks\\.0\\."
+  std::string pattern;  ///< ECMAScript regular expression, searched for: "norm", "^blocks\\.0\\."
   at::ScalarType dtype;
 };
 
-/// The same on every rank, `progress` aside.
+/// Must be the same on every rank, except `progress`.
 struct MetaOptions {
   /// Casts every floating-point parameter and buffer; nullopt keeps what `build` makes.
   std::optional<at::ScalarType> dtype;
   /// Exceptions from `dtype`; a tensor gets the dtype of the first rule that matches its name.
-  /// Tensors that share storage must get one dtype, and a rule must match a floating-point tensor:
-  /// else ConfigError.
+  /// ConfigError if tensors that share storage would get different dtypes, or if a rule matches no
+  /// floating-point tensor.
   std::vector<DtypeRule> dtype_rules;
   /// The rank that opens the teacher, and plans for all.
   int root = 0;
-  /// Ranks see the same files where sizes, modification times and the digests of what says where
-  /// the tensors lie are equal, whatever their paths.
+  /// Two ranks see the same files if sizes, modification times and header digests are equal,
+  /// whatever the paths.
   TeacherRead read = TeacherRead::kAuto;
-  /// Where the fake score lies: the CPU, or this rank's GPU, with its index (which may differ
-  /// between ranks); nullopt: the communicator's device. On a GPU the bytes go over NCCL where the
-  /// communicator has it, else through host memory.
+  /// The fake score's device: the CPU, or this rank's GPU with its index, which may differ between
+  /// ranks. nullopt: the communicator's device. On a GPU the bytes go over NCCL if the communicator
+  /// has it, else through host memory.
   std::optional<at::Device> device;
   /// Bytes of one broadcast; several are in flight. nullopt: kDefaultBucketBytes for host memory,
   /// kDefaultDeviceBucketBytes for a GPU's.
   std::optional<size_t> bucket_bytes;
-  /// Pinned host memory through which a rank that reads fills its GPU, at most; no other rank takes
-  /// any.
+  /// Most bytes of pinned host memory that a reading rank uses to fill its GPU; other ranks use
+  /// none.
   size_t pinned_bytes = kDefaultPinnedBytes;
   /// Deadline of every wait for another rank, more than 0; nullopt keeps the communicator's.
   std::optional<std::chrono::milliseconds> timeout;
-  /// Missing parameters or persistent buffers and unexpected keys are errors. Where false they are
-  /// reported; what is missing gets the value of its own initialisation.
+  /// Missing parameters or persistent buffers and unexpected keys are errors. If false they are
+  /// reported, and missing tensors get the values of the module's own initialisation.
   bool strict = true;
   /// Compare a digest of every tensor across ranks at the end.
   bool verify = false;
@@ -86,6 +86,7 @@ struct MetaReport {
   std::string backend;
   TeacherRead read = TeacherRead::kRoot;  ///< kRoot or kEveryRank
   std::string read_reason;                ///< why not every rank reads; may be empty
+  TeacherChoice choice;                   ///< of the teacher's files, as the root sees them
   std::vector<std::string> missing;       ///< of the module, not in the teacher
   std::vector<std::string> unexpected;    ///< of the teacher, not in the module
   std::vector<std::string> replayed;      ///< computed from the record of `build`
@@ -97,7 +98,7 @@ struct MetaReport {
   /// Peak of LibTorch's allocator on the rank's GPU since the process began, by rank; empty for
   /// fake scores on the CPU.
   std::vector<uint64_t> peak_device_bytes;
-  std::optional<Digest> digest;  ///< where `verify` was set
+  std::optional<Digest> digest;  ///< if `verify` was set
 };
 
 struct MetaResult {
@@ -107,31 +108,31 @@ struct MetaResult {
 
 /// Builds the teacher's fake score on every rank of a job.
 ///
-/// Every rank calls `build` under a MetaInitGuard, so that nothing is allocated; the structures are
-/// compared; storage is made; the root reads the teacher and broadcasts it, or every rank reads it
-/// (options.read); what the teacher does not hold (missing keys, non-persistent buffers, plain
-/// tensor members) is replayed on the root from the record of `build` and broadcast too. The result
-/// is on `options.device`, in training mode, and every floating-point or complex parameter requires
-/// gradients; all ranks hold the same bits. A tensor travels in the narrower of the teacher's dtype
-/// and the module's.
+/// Every rank calls `build` under a MetaInitGuard, so that nothing is allocated. The ranks compare
+/// the structures and allocate storage. Then the root reads the teacher and broadcasts it, or every
+/// rank reads it (options.read). Tensors that the teacher does not hold (missing keys,
+/// non-persistent buffers, plain tensor members) are replayed on the root from the record of
+/// `build` and broadcast too. The result is on `options.device`, in training mode, and every
+/// floating-point or complex parameter requires gradients. All ranks hold the same bits. A tensor
+/// travels in the narrower of the teacher's dtype and the module's.
 ///
-/// Memory: a rank holds the model and a few buckets; who reads maps the teacher's files beside it,
-/// and pins options.pinned_bytes where the result is on a GPU.
+/// Memory: a rank holds the model and a few buckets. A reading rank also maps the teacher's files,
+/// and pins options.pinned_bytes if the result is on a GPU.
 ///
-/// GPU: work begins after what the calling thread's current stream was given before, runs on
-/// streams of its own, and has ended when the call returns: the result may be used on any stream.
-/// The tape is replayed on the CPU, and only what the teacher does not hold.
+/// GPU: work begins after the work already on the calling thread's current stream, runs on streams
+/// of its own, and has ended when the call returns: the result may be used on any stream. The tape
+/// is replayed on the CPU.
 ///
-/// Collective. On failure every rank throws the same error within the timeout: BuildError,
-/// MismatchError, TeacherError, MemoryError, ConfigError; after these the communicator is fine and
-/// the call can be made again. After CommError (a lost peer) it is not.
+/// Collective. On failure every rank throws the same error within the timeout. After BuildError,
+/// MismatchError, TeacherError, MemoryError and ConfigError the communicator still works, and the
+/// call can be made again. After CommError (a lost peer) the communicator is broken.
 FAKESCORE_API MetaResult create_fake_score_meta(const ModuleBuilder& build,
                                                 const TeacherSource& teacher,
                                                 Communicator& communicator,
                                                 const MetaOptions& options = {});
 
-/// Without a builder, from a live module: in a job of one process create_fake_score's deep copy; in
-/// a larger job ConfigError, on every rank, saying what to pass.
+/// From a live module, without a builder. In a job of one process this is create_fake_score's deep
+/// copy; in a larger job it throws ConfigError on every rank, saying what to pass.
 FAKESCORE_API MetaResult create_fake_score_meta(const std::shared_ptr<torch::nn::Module>& teacher,
                                                 Communicator& communicator,
                                                 const MetaOptions& options = {});

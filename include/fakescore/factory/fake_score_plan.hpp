@@ -13,8 +13,8 @@
 
 namespace fakescore {
 
-/// A tensor whose values come from the record of `build`, and why: a parameter or a buffer is
-/// missing in the teacher; the other kinds are never in one.
+/// A tensor whose values come from the record of `build`. Its kind says why: a parameter or a
+/// buffer is missing in the teacher; the other kinds are never in a teacher.
 struct ReplayedTensor {
   std::string name;
   TensorKind kind;
@@ -26,37 +26,38 @@ struct RenamedKey {
   std::string name;
 };
 
-/// Bytes that a rank takes for the job, beside what its process takes anyway.
+/// Bytes that a rank needs for the job, beyond those of its process without a job.
 struct PlannedMemory {
   uint64_t storage = 0;  ///< every rank: the module, on options.device
   uint64_t buckets = 0;  ///< every rank: packed buckets in flight, on options.device
-  /// A rank that reads: the copy, one at a time, that a tensor needs which the teacher does not
-  /// hold contiguous and aligned; at most this much, and none for most files.
+  /// A rank that reads: the largest copy of a tensor that the teacher does not hold contiguous and
+  /// aligned. There is one such copy at a time; most files need none.
   uint64_t largest_copy = 0;
   uint64_t pinned = 0;  ///< a rank that reads: pinned host memory; 0 for fake scores on the CPU
-  /// A rank that reads: the teacher's files, mapped: page cache, one for all ranks of a host, which
-  /// the kernel gives back when memory is short.
+  /// A rank that reads: the teacher's files with tensors, mapped: page cache, one for all ranks of
+  /// a host, which the kernel gives back when memory is short.
   uint64_t mapped_files = 0;
 };
 
 /// What create_fake_score_meta would do.
 struct FakeScorePlan {
   int world_size = 1;
-  /// The job that is described: kRoot or kEveryRank. TeacherRead::kAuto is described as kRoot,
-  /// which it is at worst; where every rank reads, what is replayed is all that travels.
+  /// Who reads in the job that is described: kRoot or kEveryRank. TeacherRead::kAuto is described
+  /// as kRoot, its worst case. If every rank reads, only replayed tensors travel.
   TeacherRead read = TeacherRead::kRoot;
+  TeacherChoice choice;                ///< of the teacher's files
   std::vector<std::string> in_place;   ///< filled with the teacher's own bytes
   std::vector<CastKey> cast;           ///< as MetaReport has them
-  std::vector<std::string> assembled;  ///< copied by who reads, for layout, views or a cast
+  std::vector<std::string> assembled;  ///< copied by the reading rank, for layout, views or a cast
   std::vector<ReplayedTensor> replayed;
   std::vector<std::string> missing;     ///< of the module, not in the teacher
   std::vector<std::string> unexpected;  ///< of the teacher, not in the module
   std::vector<RenamedKey> renamed;
   std::vector<std::vector<std::string>> shared;  ///< registered names that share a storage
-  /// Broadcast by the root to other ranks: as MetaReport::bytes, which also counts what a rank
-  /// reads for itself.
+  /// Bytes that the root broadcasts to other ranks. MetaReport::bytes also counts what a rank reads
+  /// for itself.
   uint64_t wire_bytes = 0;
-  uint64_t replayed_bytes = 0;  ///< of these, what is computed and not read
+  uint64_t replayed_bytes = 0;  ///< of these, computed and not read
   size_t broadcasts = 0;
   PlannedMemory memory;
   /// The TeacherError that create_fake_score_meta would throw for missing and unexpected keys.
@@ -65,11 +66,11 @@ struct FakeScorePlan {
 
 /// Dry run of create_fake_score_meta in one process: builds the module on meta, opens the teacher
 /// but reads none of its tensors, allocates no storage, needs no GPU, and says what a job of
-/// `world_size` ranks would do. Values are not compared: where a teacher holds other values for the
-/// names of one tied tensor, only the job itself finds out.
+/// `world_size` ranks would do. Values are not compared: if a teacher holds different values for
+/// the names of one tied tensor, only the job itself finds out.
 ///
-/// Throws what create_fake_score_meta throws before it moves bytes: ConfigError, BuildError,
-/// TeacherError; but see FakeScorePlan::strict_failure.
+/// Throws what create_fake_score_meta throws before it moves bytes: ConfigError, BuildError and
+/// TeacherError, except FakeScorePlan::strict_failure, which is returned.
 FAKESCORE_API FakeScorePlan plan_fake_score(const ModuleBuilder& build,
                                             const TeacherSource& teacher, int world_size,
                                             const MetaOptions& options = {});

@@ -43,11 +43,11 @@ class DiTPatchEmbed;
 /// model also learns "no class".
 class FAKESCORE_API DiTTransformer2DModel : public torch::nn::Module {
  public:
-  /// Throws ConfigError naming the field where no model can have such a configuration.
+  /// Throws ConfigError naming the field if no model can have such a configuration.
   explicit DiTTransformer2DModel(const DiTConfig& config);
 
   /// hidden_states (N, in_channels, H, W) floating, H and W multiples of patch_size; timestep (N);
-  /// class_labels (N) int64, where num_embeds_ada_norm means "no class".
+  /// class_labels (N) int64; the label num_embeds_ada_norm means "no class".
   /// Returns (N, out_channels, H, W).
   torch::Tensor forward(torch::Tensor hidden_states, torch::Tensor timestep,
                         torch::Tensor class_labels);

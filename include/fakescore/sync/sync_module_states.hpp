@@ -16,14 +16,15 @@ class Module;
 
 namespace fakescore {
 
-/// How far a phase is, in bytes on the wire.
+/// The progress of a phase, in bytes on the wire.
 struct Progress {
   std::string phase;
   uint64_t done_bytes = 0;
   uint64_t total_bytes = 0;
 };
 
-/// Called on the calling thread of the rank that set it, about once a bucket. It must not throw.
+/// Called on the calling thread of the rank that set it, about once for each bucket. It must not
+/// throw.
 using ProgressCallback = std::function<void(const Progress&)>;
 
 inline constexpr size_t kDefaultBucketBytes = size_t{1} << 20;
@@ -43,19 +44,19 @@ struct SyncOptions {
 struct SyncReport {
   uint64_t bytes = 0;            ///< broadcast by the root, each shared byte once
   double seconds = 0;            ///< of this rank
-  std::optional<Digest> digest;  ///< of every tensor, where `verify` was set
+  std::optional<Digest> digest;  ///< of every tensor, if `verify` was set
 };
 
 /// Gives every rank root's values of all parameters and buffers of `module`.
 ///
 /// Every rank passes a module with the same tensors in the same order: names, shapes, dtypes,
 /// strides and sharing of storage are compared before any byte moves. Tensors are written in place,
-/// so parameters, views and ties stay what they are; a byte that several tensors share moves once.
-/// Beside the model a rank holds a few buckets of memory.
+/// so that parameters, views and ties stay as they are; a byte that several tensors share moves
+/// once. Beside the model a rank holds a few buckets of memory.
 ///
-/// Tensors may lie on the CPU, and on one GPU a rank, whose bytes then go over the communicator's
-/// data plane (NCCL), or through host memory where it has none for GPUs. GPU work begins after what
-/// the calling thread's current stream was given before, and has ended when the call returns.
+/// Tensors may be on the CPU and on one GPU of each rank. A GPU's bytes go over NCCL if the
+/// communicator has it, else through host memory. GPU work begins after the work already on the
+/// calling thread's current stream, and has ended when the call returns.
 ///
 /// Collective: every rank calls it, in the same order among its collective calls.
 /// Throws, on every rank and with the same text: MismatchError naming the first tensor that

@@ -27,6 +27,7 @@ class NcclCommunicator : public detail::ControlledCommunicator {
 
   /// Blocks until the flight has landed; looks after the control plane meanwhile.
   void finish(const std::shared_ptr<NcclFlight>& flight);
+  bool peer_abandoned() override;
 
  private:
   std::unique_ptr<PendingBroadcast> start_bulk(const at::Tensor& buffer, int root,
@@ -69,11 +70,20 @@ std::unique_ptr<PendingBroadcast> NcclCommunicator::launch(const std::vector<at:
                                                            int root, const std::string& what) {
   try {
     const c10::cuda::CUDAGuard guard(device());
+    const Waiting waiting(who_waits());
     return std::make_unique<NcclBroadcast>(
         *this, link_.launch(buffers, root, what, timeout(), [this] { return peer_abandoned(); }));
   } catch (const c10::Error& error) {
     lose(what, detail::describe(error));
   }
+}
+
+/// The watch has a deadline of its own, and nothing to listen with.
+bool NcclCommunicator::peer_abandoned() {
+  const uint64_t before = times_heard();
+  const bool abandoned = ControlledCommunicator::peer_abandoned();
+  if (times_heard() != before) link_.watch().hear_of_work();
+  return abandoned;
 }
 
 void NcclCommunicator::finish(const std::shared_ptr<NcclFlight>& flight) {

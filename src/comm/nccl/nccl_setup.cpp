@@ -41,10 +41,10 @@ std::string find_seat(at::Device device) {
   load_cuda();
   const int count = c10::cuda::device_count();
   if (!device.is_cuda() || !device.has_index() || static_cast<int>(device.index()) >= count) {
-    throw_error({ErrorCode::kConfig, -1, "", "device " + device.str(),
-                 "is none of the " + std::to_string(count) + " GPUs that this process sees",
-                 "start at most as many ranks a host as it has GPUs, or choose the device by its "
-                 "index"});
+    throw_error(
+        {ErrorCode::kConfig, -1, "", "device " + device.str(),
+         "is not one of the " + std::to_string(count) + " GPUs visible to this process",
+         "start at most one rank for each GPU of a host, or choose the device by its index"});
   }
   // Makes the device's context, for which a GPU may be too full or another process's alone.
   const c10::cuda::CUDAGuard guard(device);
@@ -82,11 +82,12 @@ void require_own_gpus(const std::vector<std::string>& ranks) {
     const auto [first, is_free] = taken.try_emplace(seat, rank);
     const bool both_share = ranks[first->second].front() == kShares && ranks[rank][0] == kShares;
     if (is_free || both_share) continue;
-    throw_error({ErrorCode::kConfig, static_cast<int>(rank), "", "device cuda",
-                 "ranks " + std::to_string(first->second) + " and " + std::to_string(rank) +
-                     " have the same GPU (" + seat + ")",
-                 "start at most as many ranks a host as it has GPUs; NCCL 2.30 and later lets "
-                 "ranks share one where NCCL_MULTI_RANK_GPU_ENABLE=1 on all of them"});
+    throw_error(
+        {ErrorCode::kConfig, static_cast<int>(rank), "", "device cuda",
+         "ranks " + std::to_string(first->second) + " and " + std::to_string(rank) +
+             " use the same GPU (" + seat + ")",
+         "start at most one rank for each GPU of a host; with NCCL 2.30 and later ranks may "
+         "share one if all of them set NCCL_MULTI_RANK_GPU_ENABLE=1"});
   }
 }
 

@@ -98,6 +98,11 @@ bool NcclWatch::mark_enqueued(NcclFlight& flight, const c10::Stream& stream) {
   return true;
 }
 
+void NcclWatch::hear_of_work() {
+  const Lock lock(mutex_);
+  deadline_.hear_of_work();
+}
+
 ncclResult_t NcclWatch::async_error() const {
   const Lock lock(mutex_);
   return failure_ ? ncclRemoteError : ask();

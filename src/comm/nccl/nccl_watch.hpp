@@ -67,11 +67,13 @@ class NcclWatch {
   /// The flight's work lies on `stream`. False once the watch has failed.
   bool mark_enqueued(NcclFlight& flight, const c10::Stream& stream);
 
-  /// What NCCL says of the work that it does in the background.
+  /// A peer said that it is at work: there may be no progress for longer.
+  void hear_of_work();
+
+  /// NCCL's own error of the work that it does in the background.
   ncclResult_t async_error() const;
-  /// Whether a flight has ended well; not so once the watch has failed, for an abort ends flights
-  /// as well. The watch then keeps neither it nor those before it. Throws c10::Error where the
-  /// device is of no more use.
+  /// Whether a flight has ended well. If so, the watch drops it and all earlier ones. False after a
+  /// failure: an abort also ends flights. Throws c10::Error if the device is no longer usable.
   bool has_landed(const std::shared_ptr<NcclFlight>& flight);
   std::optional<NcclFailure> failure() const;
   /// A peer is gone or has given up. The first failure stays.

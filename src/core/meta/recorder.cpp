@@ -70,7 +70,7 @@ void Recorder::classify_arguments() {
       StorageImpl* storage = storage_of(tensor, name_);
       if (!impl_.knows(storage)) {
         refuse_op("uses a meta tensor that was not made under this MetaInitGuard",
-                  "make the tensor under the guard, or hand in a real one");
+                  "make the tensor under the guard, or pass a real one");
       }
       if (info_.writes[i] && impl_.constant_views.count(storage) != 0) {
         refuse_op("writes to a view of a real tensor", "clone the view first");
@@ -83,14 +83,14 @@ void Recorder::check_supported() {
   if (writes_real_ && writes_meta_) {
     // It would run at once, on a copy of the meta tensor's value that nobody sees again.
     refuse_op("writes to a real and to a meta tensor at once",
-              "make all that it writes to under the guard, or call it for each of them");
+              "make every tensor that it writes to under the guard, or call it once for each");
   }
   const bool factory = !has_meta_ && !has_real_;
   if (!info_.device || (has_real_ && !has_meta_)) return;
   const c10::IValue& device = argument(*info_.device);
   if (device.isDevice() && !device.toDevice().is_cpu() && !device.toDevice().is_meta()) {
     refuse_op(c10::str("asks for a tensor on ", device.toDevice()),
-              "build the module for the CPU, or name no device");
+              "build the module for the CPU, or without naming a device");
   }
   if (factory && info_.pin_memory && argument(*info_.pin_memory).isBool() &&
       argument(*info_.pin_memory).toBool()) {
@@ -114,7 +114,7 @@ void Recorder::call_real(Stack& stack) {
     return;
   }
   if (impl_.seeds.mode() == RandomMode::kSequential) {
-    refuse_op("draws random numbers at once, before what was recorded has drawn its own",
+    refuse_op("draws random numbers immediately, before the recorded ops have drawn theirs",
               "use RandomMode::kPerOp");
   }
   const c10::IValue generator =

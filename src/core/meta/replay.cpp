@@ -109,8 +109,8 @@ Replay::Replay(InitTape::Impl& tape, const std::vector<at::Tensor>& targets)
     StorageImpl* storage = storage_of(target, "replay");
     if (!tape_.knows(storage)) {
       refuse("replay", "target",
-             "a meta tensor is not on this tape: it was made elsewhere, or by "
-             "an op after the MetaInitGuard had ended",
+             "a meta tensor is not on this tape: it was made elsewhere, or after the "
+             "MetaInitGuard had ended",
              "make it under the guard");
     }
     // Any number of targets may lie in one storage, and the check looks at all tensors in it.
@@ -183,7 +183,7 @@ void Replay::execute(size_t index, Role role) {
   for (const WatchedConstant& constant : entry.constants) {
     if (constant.tensor._version() != constant.version) {
       refuse("replay", entry.op.schema().name(),
-             "a real tensor that this op used under the MetaInitGuard was changed since",
+             "a real tensor that this op used under the MetaInitGuard has changed since",
              "leave the tensor as it is until the module is real, or clone it first");
     }
   }
@@ -260,7 +260,7 @@ void Replay::keep_results(const Entry& entry, const Stack& results,
         result.storage().nbytes() >= meta.storage().nbytes();
     if (result.sizes() != meta.sizes() || result.dtype() != meta.dtype()) {
       refuse("replay", entry.op.schema().name(),
-             "gives a tensor of another size or dtype than when it was recorded", "");
+             "made a tensor of another size or dtype than it did when it was recorded", "");
     }
     // A constant of the tape must not be handed out.
     if (same_layout && argument_storages.count(result.storage().unsafeGetStorageImpl()) == 0) {
@@ -287,7 +287,7 @@ void Replay::drop_unneeded(const Entry& entry, size_t index) {
 at::Tensor Replay::value_of(const at::Tensor& meta) const {
   const auto found = values_.find(meta.storage().unsafeGetStorageImpl());
   if (found == values_.end()) {
-    refuse("replay", "storage", "a recorded op needs a tensor that no recorded op makes", "");
+    refuse("replay", "storage", "a recorded op needs a tensor that no recorded op made", "");
   }
   return view_on(found->second, meta);
 }

@@ -1,59 +1,50 @@
 #include "core/teacher/checkpoint_file.hpp"
 
+#include <cstring>
 #include <string_view>
 
+#include "core/teacher/foreign_file.hpp"
 #include "core/teacher/teacher_error.hpp"
 #include "core/teacher/torch_file/torch_records.hpp"
 
 namespace fakescore::detail {
 namespace {
 
-using namespace std::string_view_literals;
-
-constexpr const char* kSaveAgain =
-    "save it again with torch 1.6 or later: torch.save(torch.load(path, map_location='cpu'), path)";
-/// The number 0x1950a86a20f9469cfc6c, which is torch.save's first value, as a pickle has it.
-constexpr auto kLegacyNumber = "\x8a\x0a\x6c\xfc\x9c\x46\xf9\x20\x6a\xa8\x50\x19"sv;
-constexpr size_t kPickleHeaderBytes = 2;
-/// Before its values, a pickle of protocol 4 or 5 says how long they are.
-constexpr char kFrame = '\x95';
-constexpr size_t kFrameBytes = 9;
-constexpr auto kTarMagic = "ustar"sv;
-constexpr size_t kTarMagicOffset = 257;
-constexpr size_t kSafetensorsHeaderOffset = 8;
-
-bool has_at(std::string_view text, size_t offset, std::string_view magic) {
-  return text.size() >= offset + magic.size() && text.substr(offset, magic.size()) == magic;
+void refuse_other_formats(const MappedFile& file) {
+  refuse_foreign_file(file);
+  refuse_text(file);
+  if (file.path().extension() == ".safetensors") return;  // its reader says what is wrong
+  throw_teacher_error(file.path(), "", "is neither a safetensors file nor one of torch.save",
+                      "give a checkpoint of one of these formats");
 }
 
-bool is_pickle(std::string_view text) {
-  return text.size() > kPickleHeaderBytes && text[0] == '\x80' && text[1] >= 2 && text[1] <= 5;
+/// Whether a file that begins with a header ends with it.
+bool ends_with_its_header(std::string_view bytes) {
+  uint64_t length = 0;
+  std::memcpy(&length, bytes.data(), sizeof(length));
+  return bytes.size() == sizeof(length) + length;
 }
 
-bool is_legacy_file(std::string_view text) {
-  if (!is_pickle(text)) return false;
-  const size_t frame = text[kPickleHeaderBytes] == kFrame ? kFrameBytes : 0;
-  return has_at(text, kPickleHeaderBytes + frame, kLegacyNumber);
+/// A file of a header alone is one of tensors without elements, or one whose tensors are missing.
+CheckpointFile open_headed_file(const std::shared_ptr<const MappedFile>& file,
+                                std::string_view bytes) {
+  try {
+    return open_safetensors_file(file);
+  } catch (const TeacherError& error) {
+    if (!begins_as_safetensors(bytes) || !ends_with_its_header(bytes)) throw;
+    ErrorInfo info = error.info();
+    info.message += "; the file ends with its header: the bytes of its tensors are missing";
+    info.remedy = "fetch all of the file: what reads the headers of remote files makes such ones";
+    throw_error(std::move(info));
+  }
 }
 
-/// What torch.save wrote before its zip archives, and what only looks like a checkpoint.
-void refuse_other_formats(std::string_view text, const std::filesystem::path& path) {
-  if (is_legacy_file(text)) {
-    throw_teacher_error(path, "", "is in the format of torch.save before 1.6, which is not read",
-                        kSaveAgain);
-  }
-  if (has_at(text, kTarMagicOffset, kTarMagic)) {
-    throw_teacher_error(path, "", "is a tar archive, as torch.save wrote them before 0.1.10",
-                        kSaveAgain);
-  }
-  if (path.extension() == ".safetensors") return;
-  if (is_pickle(text)) {
-    throw_teacher_error(path, "", "is a pickle, but none of torch.save",
-                        "save the tensors: torch.save(state_dict, path)");
-  }
-  if (!has_at(text, kSafetensorsHeaderOffset, "{")) {
-    throw_teacher_error(path, "", "is neither a safetensors file nor one of torch.save",
-                        "give a checkpoint of one of these formats");
+CheckpointFile open_archive(const std::shared_ptr<const MappedFile>& file, const std::string& key) {
+  try {
+    return open_torch_file(file, key);
+  } catch (const TeacherError&) {
+    refuse_foreign_archive(*file);
+    throw;
   }
 }
 
@@ -61,14 +52,15 @@ void refuse_other_formats(std::string_view text, const std::filesystem::path& pa
 
 CheckpointFile open_checkpoint_file(const std::shared_ptr<const MappedFile>& file,
                                     const std::string& key) {
-  if (is_zip_archive({file->data(), file->size()})) return open_torch_file(file, key);
-  refuse_other_formats({reinterpret_cast<const char*>(file->data()), file->size()}, file->path());
+  if (is_zip_archive({file->data(), file->size()})) return open_archive(file, key);
+  const std::string_view bytes(reinterpret_cast<const char*>(file->data()), file->size());
+  if (!begins_as_safetensors(bytes)) refuse_other_formats(*file);
   if (!key.empty()) {
     throw_teacher_error(file->path(), "",
-                        "is a safetensors file, which nests nothing: it has no key " + key,
+                        "is a safetensors file, which has no keys: it does not have the key " + key,
                         "leave the key out");
   }
-  return open_safetensors_file(file);
+  return open_headed_file(file, bytes);
 }
 
 }  // namespace fakescore::detail

@@ -14,9 +14,10 @@ namespace fakescore::detail {
 /// The files that make up one checkpoint.
 struct CheckpointFiles {
   std::vector<std::filesystem::path> files;
-  /// Tensor name -> file, of an index; empty for a single file.
-  std::map<std::string, std::filesystem::path> weight_map;
-  std::shared_ptr<const MappedFile> index;  ///< null for a single file
+  /// Tensor name -> its file's place in `files`, of an index; empty without one.
+  std::map<std::string, size_t> weight_map;
+  std::shared_ptr<const MappedFile> index;  ///< null without one
+  TeacherChoice choice;
 };
 
 /// The folder or file that is meant: `path`, or the subfolder of it. Throws TeacherError where
@@ -25,12 +26,10 @@ struct CheckpointFiles {
 std::filesystem::path resolve_checkpoint_path(const std::filesystem::path& path,
                                               const TeacherPathOptions& options);
 
-/// Finds the files from a file, an index or a folder. Of a folder, in this order, those of
-/// diffusers and transformers in the variant that is asked for: diffusion_pytorch_model and model
-/// as .safetensors, their indices, diffusion_pytorch_model and pytorch_model as .bin, their
-/// indices; then the only index of another name, the only .safetensors, the only .bin, .pt, .pth,
-/// .ckpt or .jit. Throws TeacherError where nothing fits, where several do, or where an index is
-/// malformed or names a file outside its folder.
+/// Finds the files from a file, an index or a folder; of a folder, by the rules that
+/// docs/teachers.md has under "How a file is found in a folder". Throws TeacherError where nothing
+/// fits, where several do, or where an index is malformed, names a file outside its folder or one
+/// that is not there.
 CheckpointFiles find_checkpoint_files(const std::filesystem::path& path,
                                       const std::string& variant);
 

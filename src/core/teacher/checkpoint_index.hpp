@@ -10,4 +10,7 @@ namespace fakescore::detail {
 /// beside it (*.safetensors.index.json, *.bin.index.json). Throws TeacherError naming it.
 CheckpointFiles read_checkpoint_index(const std::filesystem::path& index);
 
+/// Throws TeacherError naming the index where files that it names cannot be reached.
+void check_shards_are_there(const CheckpointFiles& found);
+
 }  // namespace fakescore::detail

@@ -2,6 +2,8 @@
 
 #include <functional>
 #include <map>
+#include <string_view>
+#include <unordered_map>
 #include <utility>
 
 #include "core/teacher/checkpoint_file.hpp"
@@ -10,8 +12,8 @@
 namespace fakescore::detail {
 namespace {
 
-TeacherFile describe(const MappedFile& file, const Digest& header) {
-  return {file.path().string(), file.size(), file.modified_ns(), header};
+TeacherFile describe(const MappedFile& file, const Digest& header, bool is_index) {
+  return {file.path().string(), file.size(), file.modified_ns(), header, is_index};
 }
 
 class BytesOfFile : public FileBytes {
@@ -30,15 +32,19 @@ class BytesOfFile : public FileBytes {
 
 class CheckpointTeacher : public Teacher {
  public:
-  CheckpointTeacher(const CheckpointFiles& found, const std::string& key) {
+  CheckpointTeacher(const CheckpointFiles& found, const std::string& key) : choice_(found.choice) {
     if (found.index) {
-      files_.push_back(
-          describe(*found.index, digest_bytes(found.index->data(), found.index->size())));
+      files_.push_back(describe(
+          *found.index, digest_bytes(found.index->data(), found.index->size()), /*is_index=*/true));
     }
     for (const auto& path : found.files) {
       add_file(MappedFile::open(path, MappedFile::Access::kMappedAndRead), key, found);
     }
-    check_index_complete(found);
+    if (found.index) {
+      check_index_complete(found);
+    } else if (found.files.size() > 1) {
+      check_no_name_twice();
+    }
   }
 
   const std::vector<TeacherTensor>& tensors() const override { return tensors_; }
@@ -50,6 +56,7 @@ class CheckpointTeacher : public Teacher {
   }
   std::map<std::string, std::string> metadata() const override { return metadata_; }
   std::vector<TeacherFile> files() const override { return files_; }
+  TeacherChoice choice() const override { return choice_; }
 
  private:
   struct Place {
@@ -62,7 +69,7 @@ class CheckpointTeacher : public Teacher {
   void add_file(const std::shared_ptr<const MappedFile>& file, const std::string& key,
                 const CheckpointFiles& found) {
     CheckpointFile opened = open_checkpoint_file(file, key);
-    files_.push_back(describe(*file, opened.header));
+    files_.push_back(describe(*file, opened.header, /*is_index=*/false));
     metadata_.merge(opened.metadata);
     for (CheckpointTensor& tensor : opened.tensors) {
       check_against_index(tensor.name, file->path(), found);
@@ -76,7 +83,7 @@ class CheckpointTeacher : public Teacher {
                                   const CheckpointFiles& found) {
     if (!found.index) return;
     const auto entry = found.weight_map.find(name);
-    if (entry == found.weight_map.end() || entry->second != path) {
+    if (entry == found.weight_map.end() || found.files[entry->second] != path) {
       throw_teacher_error(
           path, name,
           "is in this shard, but the index " + found.index->path().string() + " does not say so");
@@ -89,13 +96,27 @@ class CheckpointTeacher : public Teacher {
     for (const TeacherTensor& tensor : tensors_) present.emplace(tensor.name, tensor.file);
     for (const auto& [name, shard] : found.weight_map) {
       if (!present.contains(name)) {
-        throw_teacher_error(shard, name,
+        throw_teacher_error(found.files[shard], name,
                             "is missing from the shard that the index " +
                                 found.index->path().string() + " names for it");
       }
     }
   }
 
+  /// Shards without an index, which would say which of two is meant.
+  void check_no_name_twice() const {
+    std::unordered_map<std::string_view, std::string_view> file_of;
+    for (const TeacherTensor& tensor : tensors_) {
+      const auto [first, is_new] = file_of.emplace(tensor.name, tensor.file);
+      if (is_new) continue;
+      throw_teacher_error(tensor.file, tensor.name,
+                          "is in " + std::string(first->second) +
+                              " as well, and the index that would say which is meant is missing",
+                          "fetch the index, or give the path of one file to read it alone");
+    }
+  }
+
+  TeacherChoice choice_;
   std::vector<TeacherTensor> tensors_;
   std::vector<Place> places_;
   std::map<std::string, std::string> metadata_;

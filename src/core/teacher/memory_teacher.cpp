@@ -20,7 +20,7 @@ class MemoryTeacher : public Teacher {
       }
       if (!tensor.is_cpu() && !tensor.is_cuda()) {
         throw_error({ErrorCode::kTeacher, -1, "", "tensor " + name,
-                     "is on " + tensor.device().str() + ", neither on the CPU nor on a GPU",
+                     "is on " + tensor.device().str() + ", which is neither the CPU nor a GPU",
                      "move the teacher's tensors to the CPU first"});
       }
       tensors_.push_back({name, tensor.sizes().vec(), tensor.scalar_type(), "", tensor.device()});

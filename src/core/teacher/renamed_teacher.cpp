@@ -31,7 +31,7 @@ class Renamer {
     std::optional<std::string> renamed = call(name, subject);
     if (!renamed) return std::nullopt;
     if (renamed->empty()) {
-      throw_error({ErrorCode::kTeacher, -1, "", subject, "gets an empty name by " + what_,
+      throw_error({ErrorCode::kTeacher, -1, "", subject, "gets an empty name from " + what_,
                    "let it keep a name that the module has"});
     }
     const auto [first, is_new] = stored_by_name_.try_emplace(*renamed, stored);
@@ -39,7 +39,7 @@ class Renamer {
       throw_error({ErrorCode::kTeacher, -1, "", subject,
                    "gets the name " + in_quotes(*renamed) + " by " + what_ + ", as " +
                        in_quotes(first->second) + " does",
-                   "let one of them have another name, or leave it out with a callback"});
+                   "give one of them another name, or leave it out with a callback"});
     }
     return renamed;
   }
@@ -86,6 +86,7 @@ class RenamedTeacher : public Teacher {
   }
   std::map<std::string, std::string> metadata() const override { return metadata_; }
   std::vector<TeacherFile> files() const override { return teacher_->files(); }
+  TeacherChoice choice() const override { return teacher_->choice(); }
 
  private:
   using Names = std::unordered_map<std::string, std::optional<std::string>>;
@@ -160,7 +161,7 @@ std::unique_ptr<Teacher> strip_prefix(std::unique_ptr<Teacher> teacher, const st
     throw_error({ErrorCode::kTeacher, -1, "", description,
                  "no tensor's name begins with the prefix " + in_quotes(prefix) + ": " +
                      describe_beginnings(tensors),
-                 "give a prefix that names have, or none"});
+                 "give a prefix of the names, or leave it out"});
   }
   if (!prefix.ends_with('.') && first->name.substr(prefix.size()).starts_with('.')) {
     throw_error({ErrorCode::kTeacher, -1, "", description,

@@ -6,7 +6,7 @@
 namespace fakescore::detail {
 namespace {
 
-constexpr std::array<std::pair<const char*, at::ScalarType>, 18> kDtypes{{
+constexpr std::array<std::pair<const char*, at::ScalarType>, 20> kDtypes{{
     {"BOOL", at::kBool},
     {"U8", at::kByte},
     {"I8", at::kChar},
@@ -25,6 +25,8 @@ constexpr std::array<std::pair<const char*, at::ScalarType>, 18> kDtypes{{
     {"F8_E5M2", at::kFloat8_e5m2},
     {"F8_E8M0", at::kFloat8_e8m0fnu},
     {"F8_E4M3FNUZ", at::kFloat8_e4m3fnuz},
+    {"F8_E5M2FNUZ", at::kFloat8_e5m2fnuz},
+    {"F4", at::kFloat4_e2m1fn_x2},
 }};
 
 }  // namespace
@@ -41,6 +43,16 @@ std::optional<std::string> safetensors_dtype_name(at::ScalarType dtype) {
     if (dtype == known) return name;
   }
   return std::nullopt;
+}
+
+bool holds_pairs(at::ScalarType dtype) { return dtype == at::kFloat4_e2m1fn_x2; }
+
+std::optional<std::vector<int64_t>> safetensors_shape(at::ScalarType dtype,
+                                                      c10::IntArrayRef sizes) {
+  std::vector<int64_t> shape = sizes.vec();
+  if (!holds_pairs(dtype)) return shape;
+  if (shape.empty() || __builtin_mul_overflow(shape.back(), 2, &shape.back())) return std::nullopt;
+  return shape;
 }
 
 }  // namespace fakescore::detail

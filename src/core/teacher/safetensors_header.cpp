@@ -2,20 +2,27 @@
 
 #include <algorithm>
 #include <cstring>
-#include <nlohmann/json.hpp>
-#include <unordered_set>
+#include <tuple>
+#include <utility>
 
+#include "core/teacher/json_events.hpp"
+#include "core/teacher/read_budget.hpp"
 #include "core/teacher/teacher_error.hpp"
 
 namespace fakescore::detail {
 namespace {
 
-using nlohmann::json;
-
 constexpr size_t kLengthBytes = 8;
 constexpr uint64_t kMaxHeaderBytes = 100'000'000;  // the format's own limit
 constexpr size_t kMaxShownName = 200;
 constexpr const char* kMetadataKey = "__metadata__";
+/// What an entry takes up to the teacher's list of tensors, its vectors' spare room included,
+/// beside its name and its sizes, of which there are several copies each.
+constexpr uint64_t kEntryMemory = 1600;
+constexpr uint64_t kEntryNameCopies = 8;
+constexpr uint64_t kSizeMemory = 96;
+constexpr uint64_t kMetadataMemory = 160;
+constexpr const char* kManyEntries = "describes more tensors than its header has room for";
 
 uint64_t header_length(std::span<const std::byte> file, const std::filesystem::path& path) {
   if (file.size() < kLengthBytes) {
@@ -34,143 +41,224 @@ uint64_t header_length(std::span<const std::byte> file, const std::filesystem::p
   return length;
 }
 
-/// Looks for a name that the header holds twice, of which a parser keeps the last alone. (The
-/// parser's own callback for keys takes time that grows with the square of their number.)
-class DuplicateFinder : public nlohmann::json_sax<json> {
- public:
-  const std::string& duplicate() const noexcept { return duplicate_; }
-
-  bool key(string_t& name) override {
-    if (depth_ == 1 && !names_.insert(name).second) duplicate_ = name;
-    return duplicate_.empty();
-  }
-  bool start_object(size_t /*elements*/) override { return enter(); }
-  bool end_object() override { return leave(); }
-  bool start_array(size_t /*elements*/) override { return enter(); }
-  bool end_array() override { return leave(); }
-  bool null() override { return true; }
-  bool boolean(bool /*value*/) override { return true; }
-  bool number_integer(number_integer_t /*value*/) override { return true; }
-  bool number_unsigned(number_unsigned_t /*value*/) override { return true; }
-  bool number_float(number_float_t /*value*/, const string_t& /*text*/) override { return true; }
-  bool string(string_t& /*value*/) override { return true; }
-  bool binary(binary_t& /*value*/) override { return true; }
-  bool parse_error(size_t /*position*/, const std::string& /*token*/,
-                   const json::exception& /*error*/) override {
-    return false;
-  }
-
- private:
-  bool enter() { return ++depth_ > 0; }
-  bool leave() { return --depth_ >= 0; }
-
-  std::unordered_set<std::string> names_;
-  std::string duplicate_;
-  int depth_ = 0;
-};
-
-json parse_json(std::span<const std::byte> text, const std::filesystem::path& path) {
-  const auto begin = reinterpret_cast<const char*>(text.data());
-  const char* const end = begin + text.size();
-  json header;
-  try {
-    header = json::parse(begin, end);
-  } catch (const json::exception& error) {
-    throw_teacher_error(path, "", std::string("header is not JSON: ") + error.what());
-  }
-  if (!header.is_object()) throw_teacher_error(path, "", "header is not a JSON object");
-  DuplicateFinder finder;
-  json::sax_parse(begin, end, &finder);
-  if (!finder.duplicate().empty()) {
-    throw_teacher_error(path, finder.duplicate(), "is in the header twice");
-  }
-  return header;
-}
-
-bool is_count(const json& value) { return value.is_number_unsigned(); }
-
-/// A list of counts in words. Only such lists are ever printed: dumping whatever a hostile header
-/// holds would recurse as deep as it is nested.
-std::string describe_counts(const json& counts) {
+/// A list of counts in words, cut where it is long.
+std::string describe_counts(const std::vector<uint64_t>& counts) {
   constexpr size_t kShown = 16;
   std::string text = "[";
   for (size_t i = 0; i < std::min(counts.size(), kShown); ++i) {
     if (i > 0) text += ", ";
-    text += std::to_string(counts[i].get<uint64_t>());
+    text += std::to_string(counts[i]);
   }
   return text + (counts.size() > kShown ? ", ...]" : "]");
 }
 
-std::vector<int64_t> parse_shape(const json& value, const std::string& name,
-                                 const std::filesystem::path& path) {
-  if (!value.is_array() || !std::all_of(value.begin(), value.end(), is_count)) {
-    throw_teacher_error(path, name, "shape is not a list of sizes");
-  }
-  std::vector<int64_t> sizes;
-  for (const json& size : value) {
-    if (size.get<uint64_t>() > static_cast<uint64_t>(INT64_MAX)) {
-      throw_teacher_error(path, name, "shape overflows: " + describe_counts(value));
+/// What the header says of one tensor.
+struct RawEntry {
+  std::string name;
+  std::optional<std::string> dtype;
+  std::optional<std::vector<uint64_t>> shape;
+  std::optional<std::vector<uint64_t>> offsets;
+};
+
+/// Makes entries of what the header says, and checks each by itself.
+class EntryMaker {
+ public:
+  EntryMaker(size_t data_begin, size_t file_size, const std::filesystem::path& path)
+      : data_begin_(data_begin), data_bytes_(file_size - data_begin), path_(path) {}
+
+  SafetensorsEntry make(RawEntry raw) const {
+    if (!raw.dtype || !raw.shape || !raw.offsets) {
+      fail(raw, "header entry lacks dtype, shape or data_offsets");
     }
-    sizes.push_back(size.get<int64_t>());
+    const auto dtype = safetensors_dtype(*raw.dtype);
+    if (!dtype) {
+      throw_teacher_error(path_, raw.name, "unknown dtype " + raw.dtype->substr(0, kMaxShownName),
+                          "save it in a dtype that LibTorch has");
+    }
+    const auto [begin, end] = offsets_of(raw);
+    SafetensorsEntry entry{"", *dtype, sizes_of(raw, *dtype), data_begin_ + begin,
+                           data_begin_ + end};
+    if (const uint64_t bytes = bytes_of(raw, entry); bytes != end - begin) {
+      fail(raw, "shape " + describe_counts(*raw.shape) + " of " + *raw.dtype + " needs " +
+                    std::to_string(bytes) + " bytes, data_offsets " +
+                    describe_counts(*raw.offsets) + " give " + std::to_string(end - begin));
+    }
+    entry.name = std::move(raw.name);
+    return entry;
   }
-  return sizes;
-}
 
-uint64_t shape_bytes(const SafetensorsEntry& entry, const std::filesystem::path& path) {
-  uint64_t bytes = c10::elementSize(entry.dtype);
-  for (const int64_t size : entry.sizes) {
-    if (__builtin_mul_overflow(bytes, static_cast<uint64_t>(size), &bytes)) {
-      throw_teacher_error(path, entry.name, "shape overflows");
+ private:
+  std::pair<uint64_t, uint64_t> offsets_of(const RawEntry& raw) const {
+    if (raw.offsets->size() != 2) fail(raw, "data_offsets are not two offsets");
+    const uint64_t begin = raw.offsets->front();
+    const uint64_t end = raw.offsets->back();
+    if (begin > end || end > data_bytes_) {
+      fail(raw, "data_offsets " + describe_counts(*raw.offsets) + " lie outside the file's " +
+                    std::to_string(data_bytes_) + " data bytes: truncated or hostile");
+    }
+    return {begin, end};
+  }
+
+  /// Those of LibTorch, which counts pairs where the format counts elements of half a byte.
+  std::vector<int64_t> sizes_of(const RawEntry& raw, at::ScalarType dtype) const {
+    std::vector<uint64_t> shape = *raw.shape;
+    if (holds_pairs(dtype)) {
+      if (shape.empty() || shape.back() % 2 != 0) {
+        fail(raw, "shape " + describe_counts(shape) + " of " + *raw.dtype +
+                      " does not end with an even size: LibTorch holds such elements in pairs");
+      }
+      shape.back() /= 2;
+    }
+    return {shape.begin(), shape.end()};
+  }
+
+  /// A tensor without elements has strides nevertheless, which must not overflow either.
+  uint64_t bytes_of(const RawEntry& raw, const SafetensorsEntry& entry) const {
+    uint64_t bytes = c10::elementSize(entry.dtype);
+    bool is_empty = false;
+    for (const int64_t size : entry.sizes) {
+      const auto length = static_cast<uint64_t>(size);
+      is_empty = is_empty || length == 0;
+      if (__builtin_mul_overflow(bytes, std::max<uint64_t>(length, 1), &bytes) ||
+          bytes > static_cast<uint64_t>(INT64_MAX)) {
+        fail(raw, "shape overflows: " + describe_counts(*raw.shape));
+      }
+    }
+    return is_empty ? 0 : bytes;
+  }
+
+  [[noreturn]] void fail(const RawEntry& raw, const std::string& message) const {
+    throw_teacher_error(path_, raw.name, message);
+  }
+
+  size_t data_begin_;
+  uint64_t data_bytes_;
+  const std::filesystem::path& path_;
+};
+
+/// Collects entries and metadata from the header's JSON.
+class HeaderListener : public JsonListener {
+ public:
+  HeaderListener(SafetensorsHeader& header, const EntryMaker& maker, ReadBudget& budget)
+      : header_(header), maker_(maker), budget_(budget), path_(budget.file()) {}
+
+  void begin_object(size_t depth) override {
+    if (depth == 1 && !in_metadata_) {
+      in_entry_ = true;
+      budget_.charge_memory(kEntryMemory + kEntryNameCopies * raw_.name.size(), kManyEntries);
+    } else if (depth > 0 && !(depth == 1 && in_metadata_)) {
+      other(depth);
     }
   }
-  return bytes;
-}
 
-std::map<std::string, std::string> parse_metadata(const json& value,
-                                                  const std::filesystem::path& path) {
-  const auto is_text = [](const json& text) { return text.is_string(); };
-  if (!value.is_object() || !std::all_of(value.begin(), value.end(), is_text)) {
-    throw_teacher_error(path, "", std::string(kMetadataKey) + " does not map texts to texts");
+  void begin_array(size_t depth) override {
+    if (depth == 2 && in_entry_ && field_ == Field::kShape) {
+      numbers_ = &raw_.shape.emplace();
+    } else if (depth == 2 && in_entry_ && field_ == Field::kOffsets) {
+      numbers_ = &raw_.offsets.emplace();
+    } else {
+      other(depth);
+    }
   }
-  return value.get<std::map<std::string, std::string>>();
-}
 
-SafetensorsEntry parse_entry(const std::string& name, const json& value, size_t data_begin,
-                             size_t file_size, const std::filesystem::path& path) {
-  if (!value.is_object() || !value.contains("dtype") || !value.contains("shape") ||
-      !value.contains("data_offsets") || !value["dtype"].is_string()) {
-    throw_teacher_error(path, name, "header entry lacks dtype, shape or data_offsets");
+  void end(size_t depth) override {
+    if (depth == 2) numbers_ = nullptr;
+    if (depth != 1) return;
+    if (in_entry_) header_.entries.push_back(maker_.make(std::exchange(raw_, {})));
+    in_entry_ = false;
+    in_metadata_ = false;
   }
-  const auto dtype_name = value["dtype"].get<std::string>();
-  const auto dtype = safetensors_dtype(dtype_name);
-  if (!dtype) {
-    throw_teacher_error(path, name, "unknown dtype " + dtype_name.substr(0, kMaxShownName),
-                        "save it in a dtype that LibTorch has");
+
+  void key(size_t depth, std::string& name) override {
+    if (depth == 1) {
+      in_metadata_ = name == kMetadataKey;
+      if (in_metadata_ && std::exchange(has_metadata_, true)) refuse_twice(name);
+      raw_.name = std::move(name);
+    } else if (in_metadata_) {
+      metadata_key_ = std::move(name);
+    } else if (depth == 2) {
+      choose_field(name);
+    }
   }
-  const json& offsets = value["data_offsets"];
-  if (!offsets.is_array() || offsets.size() != 2 || !is_count(offsets[0]) ||
-      !is_count(offsets[1])) {
-    throw_teacher_error(path, name, "data_offsets are not two offsets");
+
+  void text(size_t depth, std::string& value) override {
+    if (in_metadata_ && depth == 2) {
+      budget_.charge_memory(kMetadataMemory + 2 * (metadata_key_.size() + value.size()),
+                            "says more about itself than its header has room for");
+      header_.metadata.insert_or_assign(std::move(metadata_key_), std::move(value));
+    } else if (depth == 2 && field_ == Field::kDtype) {
+      raw_.dtype = std::move(value);
+    } else {
+      other(depth);
+    }
   }
-  const auto begin = offsets[0].get<uint64_t>();
-  const auto end = offsets[1].get<uint64_t>();
-  const uint64_t data_bytes = file_size - data_begin;
-  if (begin > end || end > data_bytes) {
-    throw_teacher_error(path, name,
-                        "data_offsets " + describe_counts(offsets) + " lie outside the file's " +
-                            std::to_string(data_bytes) + " data bytes: truncated or hostile");
+
+  void count(size_t depth, uint64_t value) override {
+    if (depth != 3 || numbers_ == nullptr) return other(depth);
+    if (value > static_cast<uint64_t>(INT64_MAX) && field_ == Field::kShape) {
+      throw_teacher_error(path_, raw_.name, "shape overflows: " + std::to_string(value));
+    }
+    budget_.charge_memory(kSizeMemory, kManyEntries);
+    numbers_->push_back(value);
   }
-  SafetensorsEntry entry{name, *dtype, parse_shape(value["shape"], name, path), data_begin + begin,
-                         data_begin + end};
-  if (shape_bytes(entry, path) != end - begin) {
-    throw_teacher_error(path, name,
-                        "shape " + describe_counts(value["shape"]) + " of " + dtype_name +
-                            " needs " + std::to_string(shape_bytes(entry, path)) +
-                            " bytes, data_offsets " + describe_counts(offsets) + " give " +
-                            std::to_string(end - begin));
+
+  void null(size_t depth) override {
+    if (!in_metadata_ || depth != 1) return other(depth);
+    in_metadata_ = false;
   }
-  return entry;
-}
+
+  void other(size_t depth) override {
+    if (depth == 0) throw_teacher_error(path_, "", "header is not a JSON object");
+    if (in_metadata_) {
+      throw_teacher_error(path_, "", std::string(kMetadataKey) + " does not map texts to texts");
+    }
+    if (depth == 1) refuse("header entry lacks dtype, shape or data_offsets");
+    switch (field_) {
+      case Field::kDtype:
+        refuse("header entry lacks dtype, shape or data_offsets");
+      case Field::kShape:
+        refuse("shape is not a list of sizes");
+      case Field::kOffsets:
+        refuse("data_offsets are not two offsets");
+      case Field::kUnknown:
+        return;  // whatever it holds
+    }
+  }
+
+ private:
+  enum class Field { kUnknown, kDtype, kShape, kOffsets };
+
+  void choose_field(const std::string& name) {
+    field_ = name == "dtype"          ? Field::kDtype
+             : name == "shape"        ? Field::kShape
+             : name == "data_offsets" ? Field::kOffsets
+                                      : Field::kUnknown;
+    const bool is_known = (field_ == Field::kDtype && raw_.dtype) ||
+                          (field_ == Field::kShape && raw_.shape) ||
+                          (field_ == Field::kOffsets && raw_.offsets);
+    if (is_known) refuse("header entry has " + name + " twice");
+  }
+
+  [[noreturn]] void refuse_twice(const std::string& name) const {
+    throw_teacher_error(path_, "", name + " is in the header twice");
+  }
+
+  [[noreturn]] void refuse(const std::string& message) const {
+    throw_teacher_error(path_, raw_.name, message);
+  }
+
+  SafetensorsHeader& header_;
+  EntryMaker maker_;
+  ReadBudget& budget_;
+  const std::filesystem::path& path_;
+  RawEntry raw_;
+  Field field_ = Field::kUnknown;
+  std::vector<uint64_t>* numbers_ = nullptr;  ///< of the list that is being read
+  std::string metadata_key_;
+  bool has_metadata_ = false;
+  bool in_metadata_ = false;
+  bool in_entry_ = false;
+};
 
 void check_coverage(const std::vector<SafetensorsEntry>& entries, size_t data_begin,
                     size_t file_size, const std::filesystem::path& path) {
@@ -190,22 +278,31 @@ void check_coverage(const std::vector<SafetensorsEntry>& entries, size_t data_be
   }
 }
 
+/// Of a name that the header holds twice, safetensors keeps the last alone.
+void refuse_repeated_names(const std::vector<SafetensorsEntry>& entries,
+                           const std::filesystem::path& path) {
+  std::vector<const std::string*> names;
+  names.reserve(entries.size());
+  for (const SafetensorsEntry& entry : entries) names.push_back(&entry.name);
+  std::sort(names.begin(), names.end(), [](const auto* a, const auto* b) { return *a < *b; });
+  const auto twice = std::adjacent_find(names.begin(), names.end(),
+                                        [](const auto* a, const auto* b) { return *a == *b; });
+  if (twice != names.end()) throw_teacher_error(path, **twice, "is in the header twice");
+}
+
 }  // namespace
 
 SafetensorsHeader parse_safetensors_header(std::span<const std::byte> file,
                                            const std::filesystem::path& path) {
   const uint64_t length = header_length(file, path);
   const size_t data_begin = kLengthBytes + length;
-  const json content = parse_json(file.subspan(kLengthBytes, length), path);
+  ReadBudget budget(path, data_begin);
   SafetensorsHeader header;
   header.bytes = data_begin;
-  for (const auto& [name, value] : content.items()) {
-    if (name == kMetadataKey) {
-      header.metadata = parse_metadata(value, path);
-    } else {
-      header.entries.push_back(parse_entry(name, value, data_begin, file.size(), path));
-    }
-  }
+  HeaderListener listener(header, {data_begin, file.size(), path}, budget);
+  read_json({reinterpret_cast<const char*>(file.data()) + kLengthBytes, length}, path, "header",
+            listener);
+  refuse_repeated_names(header.entries, path);
   std::sort(header.entries.begin(), header.entries.end(), [](const auto& a, const auto& b) {
     return std::tie(a.begin, a.end, a.name) < std::tie(b.begin, b.end, b.name);
   });

@@ -1,15 +1,12 @@
-#include <unistd.h>
-
 #include <algorithm>
-#include <cerrno>
-#include <cstring>
-#include <fstream>
 #include <nlohmann/json.hpp>
+#include <system_error>
 #include <unordered_set>
 
 #include "core/teacher/file_text.hpp"
 #include "core/teacher/safetensors_header.hpp"
 #include "core/teacher/teacher_error.hpp"
+#include "core/whole_file.hpp"
 #include "fakescore/core/teacher_source.hpp"
 
 namespace fakescore {
@@ -36,9 +33,10 @@ class Header {
     check(name, tensor);
     const size_t end = offset_ + tensor.nbytes();
     append(name,
-           nlohmann::ordered_json{{"dtype", *detail::safetensors_dtype_name(tensor.scalar_type())},
-                                  {"shape", tensor.sizes().vec()},
-                                  {"data_offsets", {offset_, end}}}
+           nlohmann::ordered_json{
+               {"dtype", *detail::safetensors_dtype_name(tensor.scalar_type())},
+               {"shape", *detail::safetensors_shape(tensor.scalar_type(), tensor.sizes())},
+               {"data_offsets", {offset_, end}}}
                .dump());
     offset_ = end;
   }
@@ -51,7 +49,8 @@ class Header {
 
  private:
   void check(const std::string& name, const at::Tensor& tensor) {
-    if (!tensor.is_cpu() || !detail::safetensors_dtype_name(tensor.scalar_type())) {
+    if (!tensor.is_cpu() || !detail::safetensors_dtype_name(tensor.scalar_type()) ||
+        !detail::safetensors_shape(tensor.scalar_type(), tensor.sizes())) {
       detail::throw_teacher_error(path_, name,
                                   std::string("a ") + c10::toString(tensor.scalar_type()) +
                                       " tensor on " + tensor.device().str() +
@@ -93,21 +92,13 @@ std::string make_header(const NamedTensors& tensors,
   return header.finish();
 }
 
-void write_file(const std::filesystem::path& path, const std::string& header,
-                const NamedTensors& tensors) {
-  std::ofstream file(path, std::ios::binary);
+void write_file(detail::WholeFile& file, const std::string& header, const NamedTensors& tensors) {
   const uint64_t length = header.size();
-  file.write(reinterpret_cast<const char*>(&length), sizeof(length));
-  file.write(header.data(), static_cast<std::streamsize>(header.size()));
+  file.write({reinterpret_cast<const char*>(&length), sizeof(length)});
+  file.write(header);
   for (const auto& [name, tensor] : tensors) {
     const at::Tensor data = tensor.contiguous().resolve_conj().resolve_neg();
-    file.write(static_cast<const char*>(data.const_data_ptr()),
-               static_cast<std::streamsize>(data.nbytes()));
-  }
-  file.close();
-  if (!file) {
-    detail::throw_teacher_error(path, "", std::string("cannot be written: ") + std::strerror(errno),
-                                "check the folder, its permissions and the free space");
+    file.write({static_cast<const char*>(data.const_data_ptr()), data.nbytes()});
   }
 }
 
@@ -121,16 +112,13 @@ void save_safetensors(const std::filesystem::path& path, const NamedTensors& ten
     return a.second.element_size() > b.second.element_size();
   });
   const std::string header = make_header(ordered, metadata, path);
-  std::filesystem::path partial = path;
-  partial += ".partial" + std::to_string(::getpid());
   try {
-    write_file(partial, header, ordered);
-    std::filesystem::rename(partial, path);
-  } catch (const std::exception& error) {
-    std::error_code ignored;
-    std::filesystem::remove(partial, ignored);
-    if (dynamic_cast<const Error*>(&error) != nullptr) throw;
-    detail::throw_teacher_error(path, "", error.what());
+    detail::WholeFile file(path);
+    write_file(file, header, ordered);
+    file.commit();
+  } catch (const std::system_error& error) {
+    detail::throw_teacher_error(path, "", std::string("cannot be written: ") + error.what(),
+                                "check the folder, its permissions and the free space");
   }
 }
 

@@ -37,7 +37,7 @@ TeacherSource TeacherSource::module(std::shared_ptr<torch::nn::Module> module) {
 TeacherSource TeacherSource::strip_prefix(std::string prefix) const {
   if (prefix.empty()) {
     throw_error({ErrorCode::kConfig, -1, "", "prefix", "is empty",
-                 "give what names begin with, such as model.diffusion_model."});
+                 "give a prefix of the names, such as model.diffusion_model."});
   }
   return {description_, [open = open_, prefix = std::move(prefix), description = description_] {
             return detail::strip_prefix(open(), prefix, description);

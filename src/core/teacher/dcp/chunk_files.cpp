@@ -4,6 +4,7 @@
 #include <utility>
 
 #include "core/teacher/dcp/sharded_safetensors.hpp"
+#include "core/teacher/foreign_file.hpp"
 #include "core/teacher/safetensors_tensor.hpp"
 #include "core/teacher/teacher_error.hpp"
 #include "core/teacher/torch_file/torch_archive.hpp"
@@ -14,9 +15,9 @@ namespace {
 constexpr const char* kWholeSave = "copy the checkpoint again, every rank's files of one save";
 
 void check_agreement(const TorchTensor& found, const ShardedTensor& tensor,
-                     const TensorChunk& chunk) {
+                     const TensorChunk& chunk, const std::filesystem::path& file) {
   if (found.dtype != tensor.dtype || found.sizes != chunk.box.sizes) {
-    throw_teacher_error(chunk.place.file, tensor.name,
+    throw_teacher_error(file, tensor.name,
                         "holds another dtype or shape than the checkpoint's metadata says",
                         kWholeSave);
   }
@@ -24,14 +25,20 @@ void check_agreement(const TorchTensor& found, const ShardedTensor& tensor,
 
 }  // namespace
 
+ChunkFiles::ChunkFiles(const std::vector<std::filesystem::path>& files) {
+  files_.reserve(files.size());
+  for (const auto& path : files) files_.push_back({path, nullptr, 0});
+}
+
 void ChunkFiles::add(const ShardedTensor& tensor) {
   for (const TensorChunk& chunk : tensor.chunks) {
     const ChunkPlace& place = chunk.place;
-    File& file = files_[place.file];
-    if (file.mapping == nullptr) file.mapping = MappedFile::open(place.file);
+    File& file = files_.at(place.file);
+    if (file.mapping == nullptr) file.mapping = MappedFile::open(file.path);
     const uint64_t size = file.mapping->size();
     if (place.offset > size || place.length > size - place.offset) {
-      throw_teacher_error(place.file, tensor.name,
+      refuse_stand_in(*file.mapping);
+      throw_teacher_error(file.path, tensor.name,
                           "is truncated: it has " + std::to_string(size) +
                               " bytes and a chunk should end at byte " +
                               std::to_string(place.offset + place.length),
@@ -39,7 +46,7 @@ void ChunkFiles::add(const ShardedTensor& tensor) {
     }
     // Chunks share no bytes, so that a tensor made of them is never larger than its files.
     if (place.length > size - file.claimed) {
-      throw_teacher_error(place.file, tensor.name, "chunks share the bytes of the file");
+      throw_teacher_error(file.path, tensor.name, "chunks share the bytes of the file");
     }
     file.claimed += place.length;
   }
@@ -52,7 +59,7 @@ TorchTensor ChunkFiles::find(const ShardedTensor& tensor, const TensorChunk& chu
   try {
     TorchTensor found =
         is_zip_archive(bytes) ? find_in_archive(tensor, chunk) : find_in_safetensors(tensor, chunk);
-    check_agreement(found, tensor, chunk);
+    check_agreement(found, tensor, chunk, file.path());
     return found;
   } catch (const TeacherError& error) {
     // The readers of the items know nothing of the tensor that they are read for.
@@ -68,9 +75,9 @@ TorchTensor ChunkFiles::find_in_archive(const ShardedTensor& tensor,
                                         const TensorChunk& chunk) const {
   const ChunkPlace& place = chunk.place;
   const auto& file = files_.at(place.file).mapping;
-  const TorchArchive archive({file->data() + place.offset, place.length}, file, place.file);
+  const TorchArchive archive({file->data() + place.offset, place.length}, file, file->path());
   auto found = archive.find(archive.object(), tensor.name);
-  if (!found) throw_teacher_error(place.file, tensor.name, "is no tensor", kWholeSave);
+  if (!found) throw_teacher_error(file->path(), tensor.name, "is no tensor", kWholeSave);
   return *std::move(found);
 }
 
@@ -81,7 +88,8 @@ TorchTensor ChunkFiles::find_in_safetensors(const ShardedTensor& tensor, const T
   const auto offsets = item.offsets.find(tensor.name);
   if (entry == item.entries.end() || offsets == item.offsets.end() ||
       offsets->second != chunk.box.offsets) {
-    throw_teacher_error(place.file, tensor.name, "is not in that safetensors file", kWholeSave);
+    throw_teacher_error(files_.at(place.file).path, tensor.name, "is not in that safetensors file",
+                        kWholeSave);
   }
   return stored_tensor(entry->second, files_.at(place.file).mapping->data() + place.offset);
 }
@@ -91,9 +99,9 @@ const ChunkFiles::SafetensorsItem& ChunkFiles::safetensors_item(const ChunkPlace
   if (const auto known = safetensors_.find(key); known != safetensors_.end()) return known->second;
   const MappedFile& file = *files_.at(place.file).mapping;
   auto header = parse_safetensors_header({file.data() + place.offset, file.size() - place.offset},
-                                         place.file);
+                                         file.path());
   SafetensorsItem item;
-  item.offsets = parse_sharding_info(header.metadata[kShardingInfoKey], place.file);
+  item.offsets = parse_sharding_info(header.metadata[kShardingInfoKey], file.path());
   for (SafetensorsEntry& entry : header.entries) {
     item.entries.emplace(entry.name, std::move(entry));
   }
@@ -102,7 +110,9 @@ const ChunkFiles::SafetensorsItem& ChunkFiles::safetensors_item(const ChunkPlace
 
 std::vector<std::shared_ptr<const MappedFile>> ChunkFiles::mappings() const {
   std::vector<std::shared_ptr<const MappedFile>> mappings;
-  for (const auto& [path, file] : files_) mappings.push_back(file.mapping);
+  for (const File& file : files_) {
+    if (file.mapping != nullptr) mappings.push_back(file.mapping);
+  }
   return mappings;
 }
 

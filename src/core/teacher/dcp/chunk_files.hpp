@@ -4,7 +4,7 @@
 #include <map>
 #include <memory>
 #include <string>
-#include <unordered_map>
+#include <utility>
 #include <vector>
 
 #include "core/teacher/dcp/sharded_tensor.hpp"
@@ -17,6 +17,8 @@ namespace fakescore::detail {
 /// The files that chunks lie in, each mapped once. Use from one thread.
 class ChunkFiles {
  public:
+  /// `files` are those that the chunks' places number.
+  explicit ChunkFiles(const std::vector<std::filesystem::path>& files);
   /// Maps the files of the tensor's chunks and checks that the chunks lie inside of them, without
   /// reading them. Throws TeacherError naming the file and the tensor.
   void add(const ShardedTensor& tensor);
@@ -29,16 +31,17 @@ class ChunkFiles {
   std::shared_ptr<const MappedFile> mapping(const TensorChunk& chunk) const {
     return files_.at(chunk.place.file).mapping;
   }
-  /// All of them, sorted by path.
+  /// All that are mapped, in the order of the files.
   std::vector<std::shared_ptr<const MappedFile>> mappings() const;
 
  private:
   struct File {
+    std::filesystem::path path;
     std::shared_ptr<const MappedFile> mapping;
     uint64_t claimed = 0;  ///< bytes of the chunks in it
   };
   struct SafetensorsItem {
-    std::unordered_map<std::string, SafetensorsEntry> entries;
+    std::map<std::string, SafetensorsEntry> entries;
     std::map<std::string, std::vector<int64_t>> offsets;  ///< of the sharding info
   };
 
@@ -46,9 +49,9 @@ class ChunkFiles {
   TorchTensor find_in_safetensors(const ShardedTensor& tensor, const TensorChunk& chunk);
   const SafetensorsItem& safetensors_item(const ChunkPlace& place);
 
-  std::map<std::filesystem::path, File> files_;
+  std::vector<File> files_;
   /// By file and offset: one item holds the chunks of many tensors.
-  std::map<std::pair<std::filesystem::path, uint64_t>, SafetensorsItem> safetensors_;
+  std::map<std::pair<size_t, uint64_t>, SafetensorsItem> safetensors_;
 };
 
 }  // namespace fakescore::detail

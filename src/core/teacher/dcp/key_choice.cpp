@@ -38,7 +38,7 @@ void check_key(const std::string& key, const std::vector<std::string_view>& name
   throw_teacher_error(file, "",
                       "holds no tensor below the key " + key.substr(0, 200) +
                           "; its tensors' names begin with: " + describe_first_parts(names),
-                      "give one of these as the key, or none");
+                      "give one of these as the key, or leave the key out");
 }
 
 }  // namespace fakescore::detail

@@ -1,7 +1,7 @@
 #include "core/teacher/dcp/shard_boxes.hpp"
 
 #include <algorithm>
-#include <map>
+#include <array>
 
 namespace fakescore::detail {
 namespace {
@@ -9,7 +9,11 @@ namespace {
 // A box has two corners to the power of the dimensions that it is cut in; meshes have a handful.
 constexpr size_t kMaxCutDimensions = 4;
 
-using Corner = std::vector<int64_t>;
+/// A corner's coordinates along the dimensions that are cut, and how often it counts.
+struct Corner {
+  std::array<int64_t, kMaxCutDimensions> place{};
+  int64_t count = 0;
+};
 
 std::vector<size_t> find_cut_dimensions(const std::vector<int64_t>& sizes,
                                         const std::vector<Box>& boxes) {
@@ -22,21 +26,31 @@ std::vector<size_t> find_cut_dimensions(const std::vector<int64_t>& sizes,
 }
 
 /// Adds `sign` times the box's corners, each of them negative where an odd number of its
-/// coordinates are upper ends. Those that add up to nothing are left out.
+/// coordinates are upper ends.
 void add_corners(const Box& box, const std::vector<size_t>& dims, int64_t sign,
-                 std::map<Corner, int64_t>& corners) {
-  Corner corner(dims.size());
+                 std::vector<Corner>& corners) {
   for (size_t which = 0; which < size_t{1} << dims.size(); ++which) {
-    int64_t corner_sign = sign;
+    Corner corner{{}, sign};
     for (size_t i = 0; i < dims.size(); ++i) {
       const bool upper = ((which >> i) & 1) != 0;
-      corner[i] = box.offsets[dims[i]] + (upper ? box.sizes[dims[i]] : 0);
-      if (upper) corner_sign = -corner_sign;
+      corner.place[i] = box.offsets[dims[i]] + (upper ? box.sizes[dims[i]] : 0);
+      if (upper) corner.count = -corner.count;
     }
-    const auto place = corners.try_emplace(corner, 0).first;
-    place->second += corner_sign;
-    if (place->second == 0) corners.erase(place);
+    corners.push_back(corner);
   }
+}
+
+/// Whether the counts of every place add up to nothing.
+bool cancel_out(std::vector<Corner>& corners) {
+  std::sort(corners.begin(), corners.end(),
+            [](const Corner& a, const Corner& b) { return a.place < b.place; });
+  for (size_t i = 0; i < corners.size();) {
+    const auto& place = corners[i].place;
+    int64_t sum = 0;
+    for (; i < corners.size() && corners[i].place == place; ++i) sum += corners[i].count;
+    if (sum != 0) return false;
+  }
+  return true;
 }
 
 /// Elements of the boxes less those of the tensor, in rows of the dimensions that are cut.
@@ -75,14 +89,15 @@ bool has_elements(const Box& box) {
 std::string describe_cover_fault(const std::vector<int64_t>& sizes, const std::vector<Box>& boxes) {
   const std::vector<size_t> dims = find_cut_dimensions(sizes, boxes);
   if (dims.size() > kMaxCutDimensions) {
-    return "is cut along " + std::to_string(dims.size()) + " dimensions, of which at most " +
+    return "is cut along " + std::to_string(dims.size()) + " dimensions, but at most " +
            std::to_string(kMaxCutDimensions) + " can be read";
   }
   const Box whole{std::vector<int64_t>(sizes.size(), 0), sizes};
-  std::map<Corner, int64_t> corners;
+  std::vector<Corner> corners;
+  corners.reserve((boxes.size() + 1) << dims.size());
   if (has_elements(whole)) add_corners(whole, dims, -1, corners);
   for (const Box& box : boxes) add_corners(box, dims, 1, corners);
-  if (corners.empty()) return "";
+  if (cancel_out(corners)) return "";
   return surplus(sizes, boxes) < 0 ? "is not whole: its chunks leave elements out"
                                    : "has chunks that overlap";
 }

@@ -42,22 +42,29 @@ void copy_into_box(at::Tensor& whole, const Box& box, const void* values) {
 
 class ShardedTeacher : public Teacher {
  public:
-  explicit ShardedTeacher(ShardedCheckpoint checkpoint) : sharded_(std::move(checkpoint.tensors)) {
+  explicit ShardedTeacher(ShardedCheckpoint checkpoint)
+      : choice_(std::move(checkpoint.choice)),
+        sharded_(std::move(checkpoint.tensors)),
+        files_(checkpoint.files) {
     std::stable_sort(sharded_.begin(), sharded_.end(), comes_before);
     const std::string source = checkpoint.index ? checkpoint.index->path().string() : "";
     for (const ShardedTensor& tensor : sharded_) {
       files_.add(tensor);
       const std::string file =
-          tensor.chunks.empty() ? source : tensor.chunks[0].place.file.string();
+          tensor.chunks.empty() ? source : checkpoint.files[tensor.chunks[0].place.file].string();
       tensors_.push_back({tensor.name.substr(checkpoint.prefix_bytes), tensor.sizes, tensor.dtype,
                           file, at::kCPU});
     }
-    if (checkpoint.index) described_.push_back(describe(*checkpoint.index, checkpoint));
+    if (checkpoint.index) {
+      described_.push_back(describe(*checkpoint.index, checkpoint));
+      described_.back().is_index = true;
+    }
     for (const auto& file : files_.mappings()) described_.push_back(describe(*file, checkpoint));
   }
 
   const std::vector<TeacherTensor>& tensors() const override { return tensors_; }
   std::vector<TeacherFile> files() const override { return described_; }
+  TeacherChoice choice() const override { return choice_; }
 
   at::Tensor read(size_t index) override {
     const ShardedTensor& tensor = sharded_.at(index);
@@ -88,9 +95,10 @@ class ShardedTeacher : public Teacher {
   }
 
   static TeacherFile describe(const MappedFile& file, const ShardedCheckpoint& checkpoint) {
-    return {file.path().string(), file.size(), file.modified_ns(), checkpoint.header};
+    return {file.path().string(), file.size(), file.modified_ns(), checkpoint.header, false};
   }
 
+  TeacherChoice choice_;
   std::vector<ShardedTensor> sharded_;
   std::vector<TeacherTensor> tensors_;
   std::vector<TeacherFile> described_;

@@ -1,6 +1,7 @@
 #pragma once
 
 #include <cstddef>
+#include <filesystem>
 #include <memory>
 #include <vector>
 
@@ -13,11 +14,13 @@ namespace fakescore::detail {
 
 /// The tensors of a checkpoint that was saved in shards.
 struct ShardedCheckpoint {
+  std::vector<std::filesystem::path> files;  ///< those that chunks may lie in, sorted
   std::vector<ShardedTensor> tensors;
   size_t prefix_bytes = 0;  ///< of the tensors' names: what the teacher's leave out
   Digest header;            ///< of what says where the chunks are
   /// The file that says so, where it is one of its own.
   std::shared_ptr<const MappedFile> index;
+  TeacherChoice choice;
 };
 
 /// A teacher of them. `read` is a view where one chunk covers the tensor and is contiguous and

@@ -1,7 +1,7 @@
 #include "core/teacher/dcp/sharded_tensor.hpp"
 
 #include <algorithm>
-#include <set>
+#include <string>
 #include <utility>
 
 #include "core/teacher/teacher_error.hpp"
@@ -24,31 +24,41 @@ uint64_t count_bytes(const ShardedTensor& tensor, const std::vector<int64_t>& si
   return bytes;
 }
 
+/// Chunks without elements, and all but the first of those with the same box. Sorts by boxes.
+void leave_out_needless(std::vector<TensorChunk>& chunks) {
+  std::erase_if(chunks, [](const TensorChunk& chunk) { return !has_elements(chunk.box); });
+  std::stable_sort(chunks.begin(), chunks.end(),
+                   [](const auto& a, const auto& b) { return a.box < b.box; });
+  const auto is_same = [](const auto& a, const auto& b) { return a.box == b.box; };
+  chunks.erase(std::unique(chunks.begin(), chunks.end(), is_same), chunks.end());
+}
+
 }  // namespace
 
 void check_chunks(ShardedTensor& tensor, const std::filesystem::path& source) {
   count_bytes(tensor, tensor.sizes, source);
-  std::set<Box> boxes;
-  std::vector<TensorChunk> kept;
-  for (TensorChunk& chunk : tensor.chunks) {
+  for (const TensorChunk& chunk : tensor.chunks) {
     if (!lies_within(chunk.box, tensor.sizes)) {
       throw_teacher_error(source, tensor.name, "has a chunk that lies outside of it");
     }
-    if (!has_elements(chunk.box) || !boxes.insert(chunk.box).second) continue;
+  }
+  leave_out_needless(tensor.chunks);
+  std::vector<Box> boxes;
+  boxes.reserve(tensor.chunks.size());
+  for (const TensorChunk& chunk : tensor.chunks) {
     const uint64_t bytes = count_bytes(tensor, chunk.box.sizes, source);
     if (chunk.place.length < bytes) {
       throw_teacher_error(source, tensor.name,
                           "has a chunk of " + std::to_string(bytes) + " bytes in an item of " +
                               std::to_string(chunk.place.length));
     }
-    kept.push_back(std::move(chunk));
+    boxes.push_back(chunk.box);
   }
-  const std::string fault = describe_cover_fault(tensor.sizes, {boxes.begin(), boxes.end()});
+  const std::string fault = describe_cover_fault(tensor.sizes, boxes);
   if (!fault.empty()) {
     throw_teacher_error(source, tensor.name, fault,
                         "check that every rank's file of the save is there and whole");
   }
-  tensor.chunks = std::move(kept);
 }
 
 }  // namespace fakescore::detail

@@ -15,7 +15,7 @@ namespace fakescore::detail {
 /// torch.save that holds one tensor, or a safetensors file that reaches to the end of its file and
 /// holds the chunk under its tensor's name.
 struct ChunkPlace {
-  std::filesystem::path file;
+  size_t file = 0;      ///< its number in the checkpoint's list of files
   uint64_t offset = 0;  ///< where the item begins, in bytes
   uint64_t length = 0;  ///< bytes of the archive; of safetensors, those of the chunk alone
 };
@@ -33,8 +33,9 @@ struct ShardedTensor {
   std::vector<TensorChunk> chunks;
 };
 
-/// Leaves out the chunks without elements and repetitions of the same box, and checks that the rest
-/// covers the tensor exactly. Throws TeacherError naming `source` and the tensor.
+/// Leaves out the chunks without elements and repetitions of the same box, sorts the rest by their
+/// boxes, and checks that they cover the tensor exactly. Throws TeacherError naming `source` and
+/// the tensor.
 void check_chunks(ShardedTensor& tensor, const std::filesystem::path& source);
 
 }  // namespace fakescore::detail

@@ -1,5 +1,7 @@
 #pragma once
 
+#include <cstddef>
+#include <cstdint>
 #include <cstring>
 #include <filesystem>
 #include <span>
@@ -16,7 +18,7 @@ class PickleInput {
   PickleInput(std::span<const std::byte> bytes, const std::filesystem::path& file)
       : bytes_(bytes), file_(file) {}
 
-  size_t size() const noexcept { return bytes_.size(); }
+  size_t position() const noexcept { return position_; }
 
   /// A little-endian unsigned number of `width` bytes, at most eight.
   uint64_t number(size_t width) {
@@ -27,7 +29,7 @@ class PickleInput {
 
   std::string_view text(uint64_t length) {
     if (length > bytes_.size() - position_) {
-      fail("is truncated: " + std::to_string(length) + " more bytes were to come, " +
+      fail("is truncated: " + std::to_string(length) + " more bytes were expected, but only " +
            std::to_string(bytes_.size() - position_) + " are there");
     }
     const std::string_view result(reinterpret_cast<const char*>(bytes_.data()) + position_, length);
@@ -48,10 +50,6 @@ class PickleInput {
   [[noreturn]] void fail(const std::string& message) const {
     throw_teacher_error(file_, "",
                         "its pickle, at byte " + std::to_string(position_) + ", " + message);
-  }
-  [[noreturn]] void fail(const std::string& message, const std::string& remedy) const {
-    throw_teacher_error(
-        file_, "", "its pickle, at byte " + std::to_string(position_) + ", " + message, remedy);
   }
 
  private:

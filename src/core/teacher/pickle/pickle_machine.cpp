@@ -2,13 +2,15 @@
 
 #include <algorithm>
 #include <bit>
-#include <iterator>
+#include <cstring>
 #include <utility>
 
-#include "core/teacher/file_text.hpp"
+#include "core/teacher/pickle/pickle_nesting.hpp"
 
 namespace fakescore::detail {
 namespace {
+
+constexpr const char* kStacks = "stacks more than its pickle describes";
 
 std::string name_of(PickleOpcode opcode) {
   constexpr const char* kDigits = "0123456789abcdef";
@@ -16,18 +18,26 @@ std::string name_of(PickleOpcode opcode) {
   return std::string("0x") + kDigits[code / 16] + kDigits[code % 16];
 }
 
-size_t text_bytes(const PickleValue& value) {
-  if (const auto* text = value.as<std::string>()) return text->size();
-  if (const auto* bytes = value.as<PickleBytes>()) return bytes->bytes.size();
-  if (const auto* global = value.as<PickleGlobal>()) return global->name.size();
-  return 0;
+/// Two's complement, little-endian, of any length: 64 bits where that is enough.
+PickleValue integer_of(std::string_view bytes) {
+  const auto says_nothing = [](char high, char low) {
+    return (high == '\x00' && (low & 0x80) == 0) || (high == '\xff' && (low & 0x80) != 0);
+  };
+  while (bytes.size() > sizeof(int64_t) && says_nothing(bytes.back(), bytes[bytes.size() - 2])) {
+    bytes.remove_suffix(1);
+  }
+  if (bytes.size() > sizeof(int64_t)) return PickleValue::long_integer(bytes);
+  uint64_t value = !bytes.empty() && (bytes.back() & 0x80) != 0 ? ~uint64_t{0} : 0;
+  std::memcpy(&value, bytes.data(), bytes.size());
+  return PickleValue(static_cast<int64_t>(value));
 }
 
 }  // namespace
 
-PickleValue PickleMachine::run() {
+Pickle PickleMachine::run() {
   begin();
   while (true) {
+    budget_.charge_work(1, "has more opcodes than bytes");
     const auto opcode = static_cast<PickleOpcode>(in_.number(1));
     if (opcode == PickleOpcode::kStop) break;
     const bool known = push_number(opcode) || push_text(opcode) || begin_container(opcode) ||
@@ -35,87 +45,78 @@ PickleValue PickleMachine::run() {
                        arrange_stack(opcode) || use_memo(opcode);
     if (!known) in_.fail("has the opcode " + name_of(opcode) + ", which no state dict needs");
   }
-  PickleValue result = pop();
+  result_.root = pop();
   if (!stack_.empty() || !marks_.empty()) in_.fail("ends with values left over");
-  if (const auto fault = arena_.release()) in_.fail(*fault);
-  return result;
+  if (const auto fault = find_nesting_fault(result_.root, arena().nodes(), budget_)) {
+    in_.fail(*fault);
+  }
+  return std::move(result_);
 }
 
 void PickleMachine::begin() {
   const auto opcode = static_cast<PickleOpcode>(in_.number(1));
   const uint64_t protocol = opcode == PickleOpcode::kProto ? in_.number(1) : 0;
-  if (protocol < 2 || protocol > 5) in_.fail("is of no protocol from 2 to 5, or is no pickle");
+  if (protocol < 2 || protocol > 5) in_.fail("is not a pickle, or not of a protocol from 2 to 5");
 }
 
 bool PickleMachine::push_number(PickleOpcode opcode) {
+  const auto push_integer = [&](uint64_t value) { push(PickleValue(static_cast<int64_t>(value))); };
   switch (opcode) {
     case PickleOpcode::kNone:
       push({});
       return true;
     case PickleOpcode::kNewTrue:
-      push_as(true);
+      push(PickleValue(true));
       return true;
     case PickleOpcode::kNewFalse:
-      push_as(false);
+      push(PickleValue(false));
       return true;
     case PickleOpcode::kBinInt1:
-      push_as(static_cast<int64_t>(in_.number(1)));
+      push_integer(in_.number(1));
       return true;
     case PickleOpcode::kBinInt2:
-      push_as(static_cast<int64_t>(in_.number(2)));
+      push_integer(in_.number(2));
       return true;
     case PickleOpcode::kBinInt:
-      push_as(static_cast<int64_t>(static_cast<int32_t>(in_.number(4))));
+      push(PickleValue(static_cast<int64_t>(static_cast<int32_t>(in_.number(4)))));
       return true;
     case PickleOpcode::kLong1:
-      push(long_number(in_.number(1)));
+      push(integer_of(in_.text(in_.number(1))));
       return true;
     case PickleOpcode::kLong4:
-      push(long_number(in_.number(4)));
+      push(integer_of(in_.text(in_.number(4))));
       return true;
     case PickleOpcode::kBinFloat:  // the one big-endian number
-      push_as(std::bit_cast<double>(__builtin_bswap64(in_.number(8))));
+      push(PickleValue(std::bit_cast<double>(__builtin_bswap64(in_.number(8)))));
       return true;
     default:
       return false;
   }
 }
 
-/// Two's complement, little-endian; longer than 64 bits it is an object "int" of its bytes.
-PickleValue PickleMachine::long_number(uint64_t bytes) {
-  const std::string_view text = in_.text(bytes);
-  if (text.size() > sizeof(int64_t)) {
-    const PickleValue digits{PickleBytes{std::string(text)}};
-    return {PickleReduced{arena_.make_object({"int", {digits}, {}, {}, {}})}};
-  }
-  uint64_t value = !text.empty() && (text.back() & 0x80) != 0 ? ~uint64_t{0} : 0;
-  std::memcpy(&value, text.data(), text.size());
-  return {static_cast<int64_t>(value)};
-}
-
 bool PickleMachine::push_text(PickleOpcode opcode) {
-  const auto text = [&](size_t width) { return std::string(in_.text(in_.number(width))); };
+  const auto text = [&](size_t width) { return in_.text(in_.number(width)); };
   switch (opcode) {
     case PickleOpcode::kShortBinUnicode:
     case PickleOpcode::kShortBinString:
-      push_as(text(1));
+      push(PickleValue::text(text(1)));
       return true;
     case PickleOpcode::kBinUnicode:
     case PickleOpcode::kBinString:
-      push_as(text(4));
+      push(PickleValue::text(text(4)));
       return true;
     case PickleOpcode::kBinUnicode8:
-      push_as(text(8));
+      push(PickleValue::text(text(8)));
       return true;
     case PickleOpcode::kShortBinBytes:
-      push_as(PickleBytes{text(1)});
+      push(PickleValue::bytes(text(1)));
       return true;
     case PickleOpcode::kBinBytes:
-      push_as(PickleBytes{text(4)});
+      push(PickleValue::bytes(text(4)));
       return true;
     case PickleOpcode::kBinBytes8:
     case PickleOpcode::kByteArray8:
-      push_as(PickleBytes{text(8)});
+      push(PickleValue::bytes(text(8)));
       return true;
     default:
       return false;
@@ -125,22 +126,22 @@ bool PickleMachine::push_text(PickleOpcode opcode) {
 bool PickleMachine::begin_container(PickleOpcode opcode) {
   switch (opcode) {
     case PickleOpcode::kEmptyList:
-      push_as(PickleList{arena_.make_items()});
+      push(PickleValue::list(sequence_of(0)));
       return true;
     case PickleOpcode::kEmptySet:
-      push_as(PickleSet{arena_.make_items()});
+      push(PickleValue::set(sequence_of(0)));
       return true;
     case PickleOpcode::kEmptyDict:
-      push_as(PickleDict{arena_.make_pairs()});
+      push(PickleValue(dict_of(0)));
       return true;
     case PickleOpcode::kList:
-      push_as(PickleList{arena_.make_items(pop_to_mark())});
+      push(PickleValue::list(sequence_of(take_mark())));
       return true;
     case PickleOpcode::kFrozenSet:
-      push_as(PickleSet{arena_.make_items(pop_to_mark())});
+      push(PickleValue::set(sequence_of(take_mark())));
       return true;
     case PickleOpcode::kDict:
-      push_as(PickleDict{arena_.make_pairs(pairs_of(pop_to_mark()))});
+      push(PickleValue(dict_of(take_mark())));
       return true;
     default:
       return false;
@@ -148,165 +149,84 @@ bool PickleMachine::begin_container(PickleOpcode opcode) {
 }
 
 bool PickleMachine::make_tuple(PickleOpcode opcode) {
-  size_t length = 0;
   switch (opcode) {
-    case PickleOpcode::kTuple:
-      push_as(PickleTuple{arena_.make_items(pop_to_mark())});
-      return true;
     case PickleOpcode::kEmptyTuple:
-      break;
+      push(PickleValue::tuple(sequence_of(0)));
+      return true;
     case PickleOpcode::kTuple1:
-      length = 1;
-      break;
+      push(PickleValue::tuple(sequence_of(1)));
+      return true;
     case PickleOpcode::kTuple2:
-      length = 2;
-      break;
+      push(PickleValue::tuple(sequence_of(2)));
+      return true;
     case PickleOpcode::kTuple3:
-      length = 3;
-      break;
+      push(PickleValue::tuple(sequence_of(3)));
+      return true;
+    case PickleOpcode::kTuple:
+      push(PickleValue::tuple(sequence_of(take_mark())));
+      return true;
     default:
       return false;
   }
-  PickleItems items(length);
-  for (size_t i = length; i > 0; --i) items[i - 1] = pop();
-  push_as(PickleTuple{arena_.make_items(std::move(items))});
-  return true;
 }
 
 bool PickleMachine::fill_container(PickleOpcode opcode) {
   switch (opcode) {
-    case PickleOpcode::kAppend: {
-      PickleItems one;
-      one.push_back(pop());
-      append(std::move(one));
+    case PickleOpcode::kAppend:
+      append(1);
       return true;
-    }
     case PickleOpcode::kAppends:
     case PickleOpcode::kAddItems:
-      append(pop_to_mark());
+      append(take_mark());
       return true;
-    case PickleOpcode::kSetItem: {
-      PickleItems pair(2);
-      pair[1] = pop();
-      pair[0] = pop();
-      set_items(std::move(pair));
+    case PickleOpcode::kSetItem:
+      set_items(2);
       return true;
-    }
     case PickleOpcode::kSetItems:
-      set_items(pop_to_mark());
+      set_items(take_mark());
       return true;
     default:
       return false;
   }
-}
-
-void PickleMachine::append(PickleItems added) {
-  const PickleValue& target = top();
-  PickleItems* items = nullptr;
-  if (const auto* list = target.as<PickleList>()) items = list->items.get();
-  if (const auto* set = target.as<PickleSet>()) items = set->items.get();
-  if (const auto* reduced = target.as<PickleReduced>()) items = &reduced->object->items;
-  if (items == nullptr) in_.fail("appends to what is no list");
-  std::move(added.begin(), added.end(), std::back_inserter(*items));
-}
-
-void PickleMachine::set_items(PickleItems added) {
-  const PickleValue& target = top();
-  PicklePairs* pairs = nullptr;
-  if (const auto* dict = target.as<PickleDict>()) pairs = dict->pairs.get();
-  if (const auto* reduced = target.as<PickleReduced>()) pairs = &reduced->object->pairs;
-  if (pairs == nullptr) in_.fail("sets items of what is no dict");
-  PicklePairs added_pairs = pairs_of(std::move(added));
-  std::move(added_pairs.begin(), added_pairs.end(), std::back_inserter(*pairs));
-}
-
-PicklePairs PickleMachine::pairs_of(PickleItems added) {
-  if (added.size() % 2 != 0) in_.fail("has a key without a value");
-  PicklePairs pairs;
-  pairs.reserve(added.size() / 2);
-  for (size_t i = 0; i < added.size(); i += 2) {
-    pairs.emplace_back(std::move(added[i]), std::move(added[i + 1]));
-  }
-  return pairs;
 }
 
 bool PickleMachine::describe_object(PickleOpcode opcode) {
   switch (opcode) {
     case PickleOpcode::kGlobal: {
-      const std::string module(in_.line());
-      push_global(module + "." + std::string(in_.line()));
+      const std::string_view module = in_.line();
+      push_global(module, in_.line());
       return true;
     }
     case PickleOpcode::kStackGlobal: {
-      const auto name = pop_as<std::string>("a global's name");
-      push_global(pop_as<std::string>("a global's module") + "." + name);
+      const std::string_view name = pop_text("a global's name");
+      push_global(pop_text("a global's module"), name);
       return true;
     }
     case PickleOpcode::kReduce:
+      call(false, false);
+      return true;
     case PickleOpcode::kNewObj:
-      reduce(items_of_tuple("a call's arguments"));
+      call(true, false);
       return true;
-    case PickleOpcode::kNewObjEx: {
-      const PickleValue named = pop();
-      PickleItems arguments = items_of_tuple("a call's arguments");
-      if (named.as<PickleDict>() == nullptr) in_.fail("gives named arguments that are no dict");
-      if (!named.as<PickleDict>()->pairs->empty()) arguments.push_back(named);
-      reduce(std::move(arguments));
+    case PickleOpcode::kNewObjEx:
+      call(true, true);
       return true;
-    }
     case PickleOpcode::kBuild:
       build();
       return true;
     case PickleOpcode::kBinPersId:
-      push_as(PicklePersistentId{arena_.make_value(pop())});
+      push_persistent_id();
       return true;
     default:
       return false;
   }
 }
 
-void PickleMachine::push_global(std::string name) {
-  if (!allows_(name)) {
-    in_.fail("names " + shown(name) + ", which is neither a tensor nor a plain container",
-             "save the tensors alone: torch.save(model.state_dict(), path)");
-  }
-  push_as(PickleGlobal{std::move(name)});
-}
-
-void PickleMachine::reduce(PickleItems arguments) {
-  auto callable = pop_as<PickleGlobal>("what is called");
-  push_as(PickleReduced{
-      arena_.make_object({std::move(callable.name), std::move(arguments), {}, {}, {}})});
-}
-
-void PickleMachine::build() {
-  PickleValue state = pop();
-  const auto* target = top().as<PickleReduced>();
-  if (target == nullptr) in_.fail("gives a state to what is no object");
-  target->object->state = std::move(state);
-}
-
-template <typename Expected>
-Expected PickleMachine::pop_as(const char* what) {
-  PickleValue value = pop();
-  auto* expected = std::get_if<Expected>(&value.value);
-  if (expected == nullptr) in_.fail(std::string("has something else where ") + what + " should be");
-  return std::move(*expected);
-}
-
-/// A copy, since the memo may hold the tuple.
-PickleItems PickleMachine::items_of_tuple(const char* what) {
-  const auto tuple = pop_as<PickleTuple>(what);
-  PickleItems items;
-  items.reserve(tuple.items->size());
-  for (const PickleValue& item : *tuple.items) items.push_back(copy(item));
-  return items;
-}
-
 bool PickleMachine::arrange_stack(PickleOpcode opcode) {
   switch (opcode) {
     case PickleOpcode::kMark:
-      marks_.push_back(stack_.size());
+      budget_.charge_memory(3 * sizeof(uint32_t), kStacks);
+      marks_.push_back(static_cast<uint32_t>(stack_.size()));
       return true;
     case PickleOpcode::kPop:
       // As in Python: a mark that lies on top is what goes.
@@ -317,10 +237,10 @@ bool PickleMachine::arrange_stack(PickleOpcode opcode) {
       }
       return true;
     case PickleOpcode::kPopMark:
-      pop_to_mark();
+      drop(take_mark());
       return true;
     case PickleOpcode::kDup:
-      push(copy(top()));
+      push(top());
       return true;
     case PickleOpcode::kFrame:
       in_.number(8);
@@ -333,13 +253,13 @@ bool PickleMachine::arrange_stack(PickleOpcode opcode) {
 bool PickleMachine::use_memo(PickleOpcode opcode) {
   switch (opcode) {
     case PickleOpcode::kBinPut:
-      remember(in_.number(1));
+      memo_.put(in_.number(1), top());
       return true;
     case PickleOpcode::kLongBinPut:
-      remember(in_.number(4));
+      memo_.put(in_.number(4), top());
       return true;
     case PickleOpcode::kMemoize:
-      remember(memo_.size());
+      memo_.put(memo_.size(), top());
       return true;
     case PickleOpcode::kBinGet:
       recall(in_.number(1));
@@ -352,20 +272,18 @@ bool PickleMachine::use_memo(PickleOpcode opcode) {
   }
 }
 
-void PickleMachine::remember(uint64_t index) { memo_[index] = copy(top()); }
-
-void PickleMachine::recall(uint64_t index) {
-  const auto found = memo_.find(index);
-  if (found == memo_.end()) in_.fail("uses what it did not store: " + std::to_string(index));
-  push(copy(found->second));
+void PickleMachine::recall(uint64_t place) {
+  const PickleValue* found = memo_.find(place);
+  if (found == nullptr) in_.fail("uses what it did not store: " + std::to_string(place));
+  push(*found);
 }
 
-/// Containers are shared; texts are copied, which must not outgrow the pickle without bound.
-PickleValue PickleMachine::copy(const PickleValue& value) {
-  const size_t bytes = sizeof(PickleValue) + text_bytes(value);
-  if (bytes > copies_left_) in_.fail("repeats its texts too often to be a state dict");
-  copies_left_ -= bytes;
-  return value;
+void PickleMachine::push(const PickleValue& value) {
+  if (stack_.size() == highest_) {
+    budget_.charge_memory(sizeof(PickleValue), kStacks);
+    ++highest_;
+  }
+  stack_.push_back(value);
 }
 
 PickleValue& PickleMachine::top() {
@@ -374,18 +292,22 @@ PickleValue& PickleMachine::top() {
 }
 
 PickleValue PickleMachine::pop() {
-  PickleValue value = std::move(top());
+  const PickleValue value = top();
   stack_.pop_back();
   return value;
 }
 
-PickleItems PickleMachine::pop_to_mark() {
+std::string_view PickleMachine::pop_text(const char* what) {
+  const auto text = pop().text();
+  if (!text) in_.fail(std::string("has something else where ") + what + " should be");
+  return *text;
+}
+
+size_t PickleMachine::take_mark() {
   if (marks_.empty()) in_.fail("has no mark where one is needed");
-  const auto begin = stack_.begin() + static_cast<std::ptrdiff_t>(marks_.back());
-  PickleItems items(std::make_move_iterator(begin), std::make_move_iterator(stack_.end()));
-  stack_.erase(begin, stack_.end());
+  const size_t count = stack_.size() - marks_.back();
   marks_.pop_back();
-  return items;
+  return count;
 }
 
 }  // namespace fakescore::detail

@@ -1,13 +1,14 @@
 #pragma once
 
-#include <filesystem>
+#include <deque>
 #include <span>
 #include <string>
-#include <unordered_map>
+#include <string_view>
 #include <vector>
 
 #include "core/teacher/pickle/pickle_arena.hpp"
 #include "core/teacher/pickle/pickle_input.hpp"
+#include "core/teacher/pickle/pickle_memo.hpp"
 #include "core/teacher/pickle/pickle_opcode.hpp"
 #include "core/teacher/pickle/read_pickle.hpp"
 
@@ -16,19 +17,19 @@ namespace fakescore::detail {
 /// The stack machine that a pickle is a program of: it builds data and nothing else.
 class PickleMachine {
  public:
-  PickleMachine(std::span<const std::byte> pickle, const AllowsGlobal& allows,
-                const std::filesystem::path& file)
-      : in_(pickle, file),
-        allows_(allows),
-        copies_left_(kCopiesPerByte * pickle.size() + kCopies) {}
+  PickleMachine(std::span<const std::byte> pickle, const KnowsGlobal& knows, ForeignGlobals foreign,
+                ReadBudget& budget)
+      : in_(pickle, budget.file()),
+        knows_(knows),
+        foreign_(foreign),
+        budget_(budget),
+        memo_(budget) {
+    result_.arena = std::make_unique<PickleArena>(budget);
+  }
 
-  PickleValue run();
+  Pickle run();
 
  private:
-  // A text is copied whenever the memo gives it again: a few bytes of pickle for each.
-  static constexpr size_t kCopiesPerByte = 64;
-  static constexpr size_t kCopies = 1 << 20;
-
   void begin();
   /// Each does one opcode of its kind; false for one of another kind.
   bool push_number(PickleOpcode opcode);
@@ -40,36 +41,45 @@ class PickleMachine {
   bool arrange_stack(PickleOpcode opcode);
   bool use_memo(PickleOpcode opcode);
 
-  PickleValue long_number(uint64_t bytes);
-  void push_global(std::string name);
-  void reduce(PickleItems arguments);
+  void push_global(std::string_view module, std::string_view name);
+  void call(bool is_new, bool has_named);
   void build();
-  void append(PickleItems added);
-  void set_items(PickleItems added);
-  PicklePairs pairs_of(PickleItems added);
-  template <typename Expected>
-  Expected pop_as(const char* what);
-  PickleItems items_of_tuple(const char* what);
+  void push_persistent_id();
+  void append(size_t count);
+  void set_items(size_t count);
+  PickleSequence& sequence_of(size_t count);
+  PickleDict& dict_of(size_t count);
+  void append_items(PickleItems& items, size_t count);
+  void append_pairs(PicklePairs& pairs, size_t count);
+  void check_height(size_t count) const;
 
-  void push(PickleValue value) { stack_.push_back(std::move(value)); }
-  template <typename T>
-  void push_as(T value) {
-    push(PickleValue{std::move(value)});
-  }
+  PickleArena& arena() { return *result_.arena; }
+  uint32_t now() const noexcept { return static_cast<uint32_t>(in_.position()); }
+  void push(const PickleValue& value);
   PickleValue pop();
+  std::string_view pop_text(const char* what);
   PickleValue& top();
-  PickleItems pop_to_mark();
-  void remember(uint64_t index);
-  void recall(uint64_t index);
-  PickleValue copy(const PickleValue& value);
+  /// How many values lie above the last mark, which goes.
+  size_t take_mark();
+  /// The value that lies below `above` others.
+  const PickleValue& below(size_t above) const { return stack_[stack_.size() - 1 - above]; }
+  void drop(size_t count) {
+    stack_.erase(stack_.end() - static_cast<ptrdiff_t>(count), stack_.end());
+  }
+  void recall(uint64_t place);
+
+  /// To look up whether a global is known.
+  static constexpr uint64_t kGlobalSteps = 64;
 
   PickleInput in_;
-  const AllowsGlobal& allows_;
-  size_t copies_left_;
-  PickleArena arena_;
-  std::vector<PickleValue> stack_;
-  std::vector<size_t> marks_;
-  std::unordered_map<uint64_t, PickleValue> memo_;
+  const KnowsGlobal& knows_;
+  ForeignGlobals foreign_;
+  ReadBudget& budget_;
+  Pickle result_;
+  std::deque<PickleValue> stack_;
+  size_t highest_ = 0;  ///< what the stack had at most, which is charged
+  std::vector<uint32_t> marks_;
+  PickleMemo memo_;
 };
 
 }  // namespace fakescore::detail

@@ -1,180 +1,155 @@
 #include "core/teacher/torch_file/state_dict.hpp"
 
 #include <algorithm>
-#include <unordered_map>
-#include <unordered_set>
+#include <numeric>
+#include <utility>
 
 #include "core/teacher/file_text.hpp"
+#include "core/teacher/pickle/pickle_children.hpp"
 #include "core/teacher/teacher_error.hpp"
+#include "core/teacher/torch_file/foreign_search.hpp"
+#include "core/teacher/torch_file/state_dict_keys.hpp"
+#include "core/teacher/torch_file/torch_classes.hpp"
 
 namespace fakescore::detail {
 namespace {
 
 constexpr const char* kTop = ".";
-constexpr size_t kMaxCandidates = 20;
-/// A dict that is shared is walked under each of its names, so that a small file could ask for any
-/// number of them: every entry that is looked at counts as much as its name and this.
-constexpr size_t kEntryBytes = 64;
-/// Of a tensor's sizes and strides, in each of the places that hold them.
-constexpr size_t kDimensionBytes = 48;
-constexpr size_t kMaxListBytes = 256 << 20;
-constexpr size_t kMaxTensors = 1 << 20;
-
-/// The pairs of what has names below it: a dict, an OrderedDict and its kin, a TorchScript module.
-const PicklePairs* pairs_of(const PickleValue& value) {
-  if (const auto* dict = value.as<PickleDict>()) return dict->pairs.get();
-  const auto* reduced = value.as<PickleReduced>();
-  if (reduced == nullptr) return nullptr;
-  const PickleObject& object = *reduced->object;
-  if (object.callable.starts_with("collections.")) return &object.pairs;
-  if (object.callable.starts_with("__torch__.") && object.state.as<PickleDict>() != nullptr) {
-    return object.state.as<PickleDict>()->pairs.get();
-  }
-  return nullptr;
-}
-
-/// A key as a part of a name: a text, or a number in digits. Nullopt for others.
-std::optional<std::string> name_of(const PickleValue& key) {
-  if (const auto* text = key.as<std::string>()) return *text;
-  if (const auto* number = key.as<int64_t>()) return std::to_string(*number);
-  return std::nullopt;
-}
-
-/// What a rebuild makes, readable or not: whether a dict is a state dict does not depend on it.
-bool is_tensor(const PickleValue& value) {
-  const auto* reduced = value.as<PickleReduced>();
-  return reduced != nullptr && (reduced->object->callable.starts_with("torch._utils._rebuild_") ||
-                                reduced->object->callable.starts_with("torch._tensor._rebuild_"));
-}
+/// A dict that is shared is walked under each of its names.
+constexpr const char* kLists = "lists more names than a model has";
+/// Of a tensor, of each character of its name and of each dimension, in all the places that a
+/// teacher and its readers keep.
+constexpr uint64_t kListedBytes = 1024;
+constexpr uint64_t kNameBytes = 8;
+constexpr uint64_t kDimensionBytes = 48;
+constexpr uint64_t kEntrySteps = 8;
 
 class StateDictLister {
  public:
-  explicit StateDictLister(const TorchArchive& archive) : archive_(archive) {}
+  explicit StateDictLister(const TorchArchive& archive)
+      : archive_(archive),
+        keys_(archive),
+        foreign_(archive.pickle().arena->nodes(), archive.budget()) {}
 
   std::vector<StateDictTensor> list(const std::string& key) {
-    const PickleValue& top = archive_.object();
-    if (pairs_of(top) == nullptr) fail("holds " + describe(top) + " and no state dict");
-    if (key.empty()) {
-      if (!archive_.is_torchscript()) check_is_state_dict(top);
-      add("", top);
-    } else if (key == kTop) {
-      add("", top);
-    } else {
-      const PickleValue* found = find(top, key);
-      if (found == nullptr) fail("has no dict under the key " + shown(key));
-      add("", *found);
-    }
+    const PickleValue& chosen = choose(key);
+    if (key != kTop) key_ = key;
+    add("", chosen);
+    if (const auto name = foreign_.find(chosen); !name.empty()) refuse_foreign("", name);
+    const auto& foreign = archive_.pickle().foreign;
+    if (key.empty() && foreign) refuse_foreign_global(*foreign, archive_.budget());
     if (tensors_.empty()) {
       throw_teacher_error(archive_.file(), "",
                           "holds no tensor" + (key.empty() ? "" : " under " + shown(key)),
                           empty_remedy());
     }
+    check_names();
     return std::move(tensors_);
   }
 
  private:
-  void add(const std::string& prefix, const PickleValue& value) {
-    for (const auto& [key, child] : *pairs_of(value)) {
-      spend(kEntryBytes);
-      const auto part = name_of(key);
-      if (!part) continue;
-      const std::string name = prefix + *part;
-      spend(name.size());
-      if (is_tensor(child)) {
-        add_tensor(name, child);
-      } else if (pairs_of(child) != nullptr) {
-        add(name + ".", child);
+  const PickleValue& choose(const std::string& key) {
+    const PickleValue& top = archive_.object();
+    if (!TorchDicts::is_dict(top)) {
+      if (const auto name = foreign_.find(top); !name.empty()) refuse_foreign("", name);
+      keys_.fail("holds " + describe(top) + " and no state dict");
+    }
+    if (key == kTop) return top;
+    if (key.empty()) {
+      if (!archive_.is_torchscript()) check_is_state_dict(top);
+      return top;
+    }
+    const PickleValue* found = keys_.find(top, key);
+    if (found != nullptr) return *found;
+    const PickleValue* other = keys_.other_value();
+    keys_.fail("has no dict under the key " + shown(key) +
+               (other == nullptr ? "" : ", but " + describe(*other)));
+  }
+
+  void check_is_state_dict(const PickleValue& top) {
+    const auto& candidates = keys_.candidates();
+    if (candidates.empty() && keys_.holds_tensor(top)) return;
+    if (candidates.empty()) {
+      refuse_foreign_in(top);
+      keys_.fail("holds no tensor in its dicts");
+    }
+    keys_.fail("is no state dict itself: dicts in it hold tensors, " +
+               std::to_string(candidates.size()) + " of them");
+  }
+
+  void refuse_foreign_in(const PickleValue& top) {
+    for (const auto& [key, value] : archive_.dicts().entries(top).entries) {
+      if (const auto name = foreign_.find(*value); !name.empty()) {
+        refuse_foreign(key_name(*key).value_or(""), name);
       }
     }
   }
 
-  void add_tensor(const std::string& name, const PickleValue& value) {
-    if (!is_utf8(name)) throw_teacher_error(archive_.file(), shown(name), "its name is not UTF-8");
-    if (!names_.insert(name).second) {
-      throw_teacher_error(archive_.file(), shown(name), "is there twice",
-                          "give the key of one of the dicts that hold it");
+  void add(const std::string& prefix, const PickleValue& value) {
+    const TorchDictEntries& dict = archive_.dicts().entries(value);
+    if (dict.odd_key != nullptr) refuse_key(prefix, *dict.odd_key);
+    for (const auto& [key, child] : dict.entries) {
+      archive_.budget().charge_work(kEntrySteps, kLists);
+      const auto part = key_name(*key);
+      if (!part) {
+        check_no_foreign(prefix, *key);
+        check_no_foreign(prefix, *child);
+        continue;
+      }
+      archive_.budget().charge_text(prefix.size() + part->size(), kLists);
+      const std::string name = prefix + *part;
+      if (TorchTensors::is_tensor(*child)) {
+        add_tensor(name, *part, *child);
+      } else if (TorchDicts::is_dict(*child)) {
+        add(name + ".", *child);
+        continue;
+      }
+      check_no_foreign(name, *child);
+    }
+  }
+
+  /// The prefix is of parts that were looked at: a name is UTF-8 if its parts are.
+  void add_tensor(const std::string& name, std::string_view part, const PickleValue& value) {
+    if (!is_utf8(part) || !is_utf8(name.substr(0, name.size() - part.size()))) {
+      throw_teacher_error(archive_.file(), shown(name), "its name is not UTF-8");
     }
     auto tensor = archive_.find(value, name);
-    if (!tensor) return;
-    spend(name.size() + kDimensionBytes * tensor->sizes.size());
-    if (tensors_.size() == kMaxTensors) refuse_length();
+    archive_.budget().charge_memory(
+        kListedBytes + kNameBytes * name.size() + kDimensionBytes * tensor->sizes.size(), kLists);
     tensors_.push_back({name, std::move(*tensor)});
   }
 
-  void spend(size_t bytes) {
-    spent_ += bytes;
-    if (spent_ > kMaxListBytes) refuse_length();
+  void check_names() const {
+    std::vector<const std::string*> names;
+    names.reserve(tensors_.size());
+    for (const StateDictTensor& tensor : tensors_) names.push_back(&tensor.name);
+    std::sort(names.begin(), names.end(), [](auto* a, auto* b) { return *a < *b; });
+    const auto twice =
+        std::adjacent_find(names.begin(), names.end(), [](auto* a, auto* b) { return *a == *b; });
+    if (twice == names.end()) return;
+    throw_teacher_error(archive_.file(), shown(**twice), "is there twice",
+                        "give the key of one of the dicts that hold it");
   }
 
-  [[noreturn]] void refuse_length() {
-    throw_teacher_error(archive_.file(), "", "lists more names than a model has: hostile");
+  void check_no_foreign(const std::string& name, const PickleValue& value) {
+    if (const auto found = foreign_.find(value); !found.empty()) refuse_foreign(name, found);
   }
 
-  /// Remembered, since a pickle may name one dict any number of times.
-  bool holds_tensor(const PickleValue& value) {
-    const PicklePairs* pairs = pairs_of(value);
-    const auto [known, is_new] = holds_tensor_.try_emplace(pairs, false);
-    if (is_new) {
-      known->second = std::any_of(pairs->begin(), pairs->end(),
-                                  [](const auto& pair) { return is_tensor(pair.second); });
-    }
-    return known->second;
+  [[noreturn]] void refuse_foreign(const std::string& below, std::string_view foreign) const {
+    const std::string name = key_ + (key_.empty() || below.empty() ? "" : ".") + below;
+    throw_teacher_error(archive_.file(), "",
+                        "holds " + shown(foreign) +
+                            (name.empty() ? "" : " under the key " + shown(name)) +
+                            ", which is neither a tensor nor a plain container",
+                        remedy_for_object_class(foreign));
   }
 
-  /// Down the parts of the key, the longest first, since a part may hold dots itself.
-  const PickleValue* find(const PickleValue& from, const std::string& key) {
-    for (size_t length = key.size(); length != std::string::npos && length > 0;
-         length = key.rfind('.', length - 1)) {
-      const PickleValue* child = child_of(from, key.substr(0, length));
-      if (child == nullptr || pairs_of(*child) == nullptr) continue;
-      if (length == key.size()) return child;
-      if (const PickleValue* found = find(*child, key.substr(length + 1))) return found;
-    }
-    return nullptr;
-  }
-
-  static const PickleValue* child_of(const PickleValue& value, const std::string& name) {
-    for (const auto& [key, child] : *pairs_of(value)) {
-      if (name_of(key) == name) return &child;
-    }
-    return nullptr;
-  }
-
-  void check_is_state_dict(const PickleValue& top) {
-    collect_candidates(top, "");
-    if (holds_tensor(top) && candidates_.empty()) return;
-    if (candidates_.empty()) fail("holds no tensor in its dicts");
-    fail("is no state dict itself: dicts in it hold tensors, " +
-         std::to_string(candidates_.size()) + " of them");
-  }
-
-  /// The dicts below that hold tensors, each under the first of its names.
-  void collect_candidates(const PickleValue& value, const std::string& prefix) {
-    if (!seen_.insert(pairs_of(value)).second) return;
-    for (const auto& [key, child] : *pairs_of(value)) {
-      spend(kEntryBytes);
-      const auto part = name_of(key);
-      if (!part || pairs_of(child) == nullptr) continue;
-      const std::string name = prefix + *part;
-      spend(name.size());
-      if (holds_tensor(child)) candidates_.push_back(name);
-      collect_candidates(child, name + ".");
-    }
-  }
-
-  [[noreturn]] void fail(const std::string& message) {
-    if (candidates_.empty() && pairs_of(archive_.object()) != nullptr) {
-      collect_candidates(archive_.object(), "");
-    }
-    std::string keys;
-    for (size_t i = 0; i < std::min(candidates_.size(), kMaxCandidates); ++i) {
-      keys += (i > 0 ? ", " : "") + shown(candidates_[i]);
-    }
-    if (candidates_.size() > kMaxCandidates) keys += ", ...";
-    throw_teacher_error(archive_.file(), "", message,
-                        keys.empty() ? "save a state dict: torch.save(model.state_dict(), path)"
-                                     : "give one of these keys: " + keys +
-                                           "; or . for all of it, under dotted names");
+  [[noreturn]] void refuse_key(const std::string& prefix, const PickleValue& key) {
+    if (const auto found = foreign_.find(key); !found.empty()) refuse_foreign(prefix, found);
+    throw_teacher_error(archive_.file(), "",
+                        "has a key" + (prefix.empty() ? "" : " below " + shown(prefix)) +
+                            " that is no name: " + describe(key),
+                        "save a dict of names: torch.save(model.state_dict(), path)");
   }
 
   std::string empty_remedy() const {
@@ -185,20 +160,18 @@ class StateDictLister {
   }
 
   static std::string describe(const PickleValue& value) {
-    if (is_tensor(value)) return "a tensor";
-    if (const auto* reduced = value.as<PickleReduced>()) return shown(reduced->object->callable);
-    return value.as<PickleList>() != nullptr || value.as<PickleTuple>() != nullptr
-               ? "a list"
-               : "a plain value";
+    if (TorchTensors::is_tensor(value)) return "a tensor";
+    if (value.is_long_integer()) return "an integer of more than 64 bits";
+    if (value.object() != nullptr) return shown(value.object()->callable);
+    if (value.global() != nullptr) return shown(value.global()->name);
+    return value.list() != nullptr || value.tuple() != nullptr ? "a list" : "a plain value";
   }
 
   const TorchArchive& archive_;
+  StateDictKeys keys_;
+  std::string key_;  ///< of the chosen dict, for messages
+  ForeignSearch foreign_;
   std::vector<StateDictTensor> tensors_;
-  std::unordered_set<std::string> names_;
-  size_t spent_ = 0;
-  std::vector<std::string> candidates_;
-  std::unordered_set<const void*> seen_;
-  std::unordered_map<const void*, bool> holds_tensor_;
 };
 
 }  // namespace

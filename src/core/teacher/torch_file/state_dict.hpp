@@ -21,9 +21,11 @@ struct StateDictTensor {
 /// Of a TorchScript archive the top is the module, and a name is the path of attributes: every
 /// attribute that is a tensor is listed, be it a parameter, a buffer or neither.
 ///
+/// Inert records may lie beside what `key` names, but not in it; without a key, nowhere.
+///
 /// Throws TeacherError where there is no such key or nothing that holds tensors, naming the keys
-/// that could be meant; where a name is there twice or is not UTF-8; and for a tensor that cannot
-/// be read.
+/// that could be meant; where a name is there twice or is not UTF-8; for an inert record, by its
+/// class and key; and for a tensor that cannot be read.
 std::vector<StateDictTensor> list_state_dict(const TorchArchive& archive, const std::string& key);
 
 }  // namespace fakescore::detail

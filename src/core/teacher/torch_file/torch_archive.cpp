@@ -3,8 +3,8 @@
 #include <string_view>
 #include <utility>
 
-#include "core/teacher/pickle/read_pickle.hpp"
 #include "core/teacher/teacher_error.hpp"
+#include "core/teacher/torch_file/torch_globals.hpp"
 
 namespace fakescore::detail {
 namespace {
@@ -23,14 +23,19 @@ void check_byte_order(const TorchRecords& records) {
 }  // namespace
 
 TorchArchive::TorchArchive(std::span<const std::byte> bytes, std::shared_ptr<const void> keep,
-                           std::filesystem::path file)
-    : keep_(std::move(keep)), records_(bytes, std::move(file)) {
+                           const std::filesystem::path& file, ForeignGlobals foreign)
+    : keep_(std::move(keep)),
+      budget_(std::make_unique<ReadBudget>(file)),
+      records_(bytes, *budget_) {
   if (!records_.has("data.pkl")) {
-    throw_teacher_error(records_.file(), "", "is a zip archive, but none of torch.save",
+    throw_teacher_error(file, "", "is a zip archive, but none of torch.save",
                         "give a file that torch.save or torch.jit.save wrote");
   }
   check_byte_order(records_);
-  object_ = read_pickle(records_.get("data.pkl"), torch_file_allows, records_.file());
+  const auto pickle = records_.get("data.pkl");
+  budget_->add_bytes(pickle.size());
+  pickle_ = read_pickle(pickle, is_torch_file_global, foreign, *budget_);
+  tensors_ = std::make_unique<TorchTensors>(pickle_, records_, *budget_);
 }
 
 }  // namespace fakescore::detail

@@ -1,26 +1,24 @@
-#include <c10/util/strides.h>
-
 #include <algorithm>
 #include <tuple>
 #include <utility>
 
 #include "core/teacher/checkpoint_file.hpp"
+#include "core/teacher/row_major.hpp"
 #include "core/teacher/torch_file/state_dict.hpp"
 
 namespace fakescore::detail {
 namespace {
 
 bool has_row_major_bytes(const TorchTensor& tensor) {
-  return !tensor.conjugate && !tensor.negative &&
-         c10::IntArrayRef(tensor.strides) ==
-             c10::contiguous_strides(c10::IntArrayRef(tensor.sizes));
+  return !tensor.conjugate && !tensor.negative && tensor.strides == row_major_strides(tensor.sizes);
 }
 
 }  // namespace
 
 CheckpointFile open_torch_file(const std::shared_ptr<const MappedFile>& file,
                                const std::string& key) {
-  const TorchArchive archive({file->data(), file->size()}, file, file->path());
+  const TorchArchive archive({file->data(), file->size()}, file, file->path(),
+                             ForeignGlobals::kKeep);
   CheckpointFile opened;
   opened.header = archive.digest();
   for (StateDictTensor& entry : list_state_dict(archive, key)) {

@@ -2,11 +2,10 @@
 
 #include <algorithm>
 #include <array>
+#include <set>
+#include <string>
 #include <string_view>
-#include <unordered_set>
 #include <utility>
-
-#include "core/teacher/torch_file/torch_tensor.hpp"
 
 namespace fakescore::detail {
 namespace {
@@ -60,44 +59,47 @@ constexpr std::array<std::pair<const char*, at::ScalarType>, 19> kStorages{{
     {"torch.QUInt2x4Storage", at::kQUInt2x4},
 }};
 
-/// What may be named beside dtypes, storages and tensor rebuilds. Protocol 2 writes Python's own
-/// types under "__builtin__", and bytes as a call of encode.
-const std::unordered_set<std::string>& plain_globals() {
-  static const std::unordered_set<std::string> names{"collections.OrderedDict",
-                                                     "collections.defaultdict",
-                                                     "collections.Counter",
-                                                     "_codecs.encode",
-                                                     "builtins.bool",
-                                                     "__builtin__.bool",
-                                                     "builtins.bytearray",
-                                                     "__builtin__.bytearray",
-                                                     "builtins.complex",
-                                                     "__builtin__.complex",
-                                                     "builtins.dict",
-                                                     "__builtin__.dict",
-                                                     "builtins.float",
-                                                     "__builtin__.float",
-                                                     "builtins.frozenset",
-                                                     "__builtin__.frozenset",
-                                                     "builtins.int",
-                                                     "__builtin__.int",
-                                                     "builtins.list",
-                                                     "__builtin__.list",
-                                                     "builtins.set",
-                                                     "__builtin__.set",
-                                                     "builtins.tuple",
-                                                     "__builtin__.tuple",
-                                                     "torch.Size",
-                                                     "torch.device",
-                                                     "torch.Tensor",
-                                                     "torch.nn.parameter.Parameter",
-                                                     "torch.nn.parameter.Buffer"};
-  return names;
+/// Python's own types and constants. Protocols up to 2 write them under the module and the names
+/// that Python 2 had, and bytes as a call of encode.
+bool is_builtin_type(std::string_view global) {
+  static const std::set<std::string_view> types{
+      "Ellipsis", "NotImplemented", "bool", "bytearray", "bytes", "complex", "dict",
+      "float",    "frozenset",      "int",  "list",      "long",  "object",  "range",
+      "set",      "slice",          "str",  "tuple",     "type",  "unicode", "xrange"};
+  for (const std::string_view module : {"builtins.", "__builtin__."}) {
+    if (global.starts_with(module)) return types.contains(global.substr(module.size()));
+  }
+  return false;
+}
+
+/// What may be named beside them, dtypes, storages and tensor rebuilds.
+bool is_plain_global(std::string_view global) {
+  static const std::set<std::string_view> names{"UserDict.IterableUserDict",
+                                                "UserDict.UserDict",
+                                                "UserList.UserList",
+                                                "UserString.UserString",
+                                                "_codecs.encode",
+                                                "collections.ChainMap",
+                                                "collections.Counter",
+                                                "collections.UserDict",
+                                                "collections.UserList",
+                                                "collections.UserString",
+                                                "collections.OrderedDict",
+                                                "collections.defaultdict",
+                                                "collections.deque",
+                                                "copy_reg._reconstructor",
+                                                "copyreg._reconstructor",
+                                                "torch.Size",
+                                                "torch.Tensor",
+                                                "torch.device",
+                                                "torch.nn.parameter.Buffer",
+                                                "torch.nn.parameter.Parameter"};
+  return names.contains(global) || is_builtin_type(global);
 }
 
 /// Those that cannot be read are named all the same, so that a state dict beside one can be.
-const std::unordered_set<std::string>& rebuild_globals() {
-  static const std::unordered_set<std::string> names{
+bool is_rebuild_global(std::string_view global) {
+  static const std::set<std::string_view> names{
       "torch._utils._rebuild_tensor",
       "torch._utils._rebuild_tensor_v2",
       "torch._utils._rebuild_tensor_v3",
@@ -115,7 +117,7 @@ const std::unordered_set<std::string>& rebuild_globals() {
       "torch.per_tensor_affine",
       "torch.per_channel_affine",
       "torch.per_channel_affine_float_qparams"};
-  return names;
+  return names.contains(global);
 }
 
 }  // namespace
@@ -124,27 +126,38 @@ bool is_readable_dtype(at::ScalarType dtype) {
   return std::find(kReadableDtypes.begin(), kReadableDtypes.end(), dtype) != kReadableDtypes.end();
 }
 
-std::optional<at::ScalarType> torch_dtype(const std::string& global) {
-  if (!global.starts_with(kTorch)) return std::nullopt;
+std::optional<at::ScalarType> torch_dtype(std::string_view global) {
+  constexpr size_t kMaxDtypeBytes = 64;
+  if (!global.starts_with(kTorch) || global.size() > kMaxDtypeBytes) return std::nullopt;
   const auto& dtypes = c10::getStringToDtypeMap();
-  const auto found = dtypes.find(global.substr(kTorch.size()));
+  const auto found = dtypes.find(std::string(global.substr(kTorch.size())));
   if (found == dtypes.end()) return std::nullopt;
   return found->second;
 }
 
-std::optional<at::ScalarType> torch_storage_dtype(const std::string& global) {
+std::optional<at::ScalarType> torch_storage_dtype(std::string_view global) {
+  constexpr std::string_view kStorage = "Storage";
   for (const auto& [name, dtype] : kStorages) {
     if (global == name) return dtype;
   }
+  if (!global.starts_with(kTorch) || !global.ends_with(kStorage)) return std::nullopt;
+  const std::string_view type = global.substr(kTorch.size());
   for (const at::ScalarType dtype : kReadableDtypes) {
-    if (global == std::string(kTorch) + c10::toString(dtype) + "Storage") return dtype;
+    if (type.substr(0, type.size() - kStorage.size()) == c10::toString(dtype)) return dtype;
   }
   return std::nullopt;
 }
 
-bool torch_file_allows(const std::string& global) {
-  return plain_globals().contains(global) || rebuild_globals().contains(global) ||
-         torch_dtype(global) || torch_storage_dtype(global) || global.starts_with("__torch__.") ||
+bool is_dict_global(std::string_view global) {
+  static const std::set<std::string_view> names{"__builtin__.dict", "builtins.dict",
+                                                "collections.Counter", "collections.OrderedDict",
+                                                "collections.defaultdict"};
+  return names.contains(global);
+}
+
+bool is_torch_file_global(std::string_view global) {
+  return is_plain_global(global) || is_rebuild_global(global) || torch_dtype(global) ||
+         torch_storage_dtype(global) || global.starts_with("__torch__.") ||
          global.starts_with("torch.jit._pickle.");
 }
 

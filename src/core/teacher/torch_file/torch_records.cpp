@@ -77,10 +77,10 @@ bool is_read_at_once(std::string_view name) {
 }
 
 /// It would inflate them, to any number of bytes.
-void check_what_is_read_at_once(std::span<const std::byte> archive,
-                                const std::filesystem::path& file) {
+void check_what_is_read_at_once(std::span<const std::byte> archive, ReadBudget& budget) {
   constexpr uint32_t kMaxBytes = 4096;
-  for (const ZipEntry& entry : read_zip_directory(archive, file)) {
+  const std::filesystem::path& file = budget.file();
+  for (const ZipEntry& entry : read_zip_directory(archive, budget)) {
     const std::string record = "its record " + shown(entry.name);
     // The reader would look another record up: by what comes before the zero.
     if (entry.name.find('\0') != std::string_view::npos) {
@@ -105,9 +105,9 @@ bool is_zip_archive(std::span<const std::byte> bytes) {
   return bytes.size() >= sizeof(kMagic) && std::memcmp(bytes.data(), kMagic, sizeof(kMagic)) == 0;
 }
 
-TorchRecords::TorchRecords(std::span<const std::byte> archive, std::filesystem::path file)
-    : archive_(archive), file_(std::move(file)) {
-  check_what_is_read_at_once(archive, file_);
+TorchRecords::TorchRecords(std::span<const std::byte> archive, ReadBudget& budget)
+    : archive_(archive), file_(budget.file()) {
+  check_what_is_read_at_once(archive, budget);
   reader_ = ask(file_, "", "is no whole archive of torch.save", [&] {
     return std::make_unique<caffe2::serialize::PyTorchStreamReader>(
         std::make_shared<MemoryAdapter>(archive));

@@ -7,6 +7,7 @@
 #include <string>
 #include <vector>
 
+#include "core/teacher/read_budget.hpp"
 #include "fakescore/core/digest.hpp"
 
 namespace caffe2::serialize {
@@ -24,9 +25,9 @@ bool is_zip_archive(std::span<const std::byte> bytes);
 /// torch.serialization.set_crc32_options(False) leaves wrong ones.
 class TorchRecords {
  public:
-  /// `archive` is all of it and must live as long as this; `file` is for messages.
-  /// Throws TeacherError where it is no such archive.
-  TorchRecords(std::span<const std::byte> archive, std::filesystem::path file);
+  /// `archive` is all of it and must live as long as this; `budget` gets what its directory has,
+  /// and names the file. Throws TeacherError where it is no such archive.
+  TorchRecords(std::span<const std::byte> archive, ReadBudget& budget);
   ~TorchRecords();
   TorchRecords(TorchRecords&& other) noexcept;
   TorchRecords& operator=(TorchRecords&& other) noexcept;

@@ -22,6 +22,11 @@ constexpr size_t kDirectoryEntryBytes = 46;
 /// The end record is followed by a comment of at most 64 KiB.
 constexpr size_t kSearchedBytes = size_t{1} << 17;
 
+constexpr const char* kListsRecords = "lists more records than its directory describes";
+/// An entry here, its places in the reader's tables, and its name in the digest of them all.
+constexpr uint64_t kReadEntryBytes = 512;
+constexpr uint64_t kReadEntrySteps = 256;
+
 struct Directory {
   uint64_t entries = 0;
   uint64_t bytes = 0;
@@ -30,8 +35,7 @@ struct Directory {
 
 class ZipReader {
  public:
-  ZipReader(std::string_view archive, const std::filesystem::path& file)
-      : archive_(archive), file_(file) {}
+  ZipReader(std::string_view archive, ReadBudget& budget) : archive_(archive), budget_(budget) {}
 
   std::vector<ZipEntry> read() const {
     const Directory directory = find_directory();
@@ -40,6 +44,9 @@ class ZipReader {
       fail("its directory lies outside of it");
     }
     std::string_view rest = archive_.substr(directory.offset, directory.bytes);
+    budget_.add_bytes(rest.size());
+    // The reader copies the directory; sorted, it is searched by names.
+    budget_.charge_memory(rest.size(), kListsRecords);
     std::vector<ZipEntry> entries;
     for (uint64_t i = 0; i < directory.entries; ++i) {
       if (!rest.starts_with(kEntryMagic) || rest.size() < kDirectoryEntryBytes) refuse_entry();
@@ -47,6 +54,8 @@ class ZipReader {
       const size_t bytes = kDirectoryEntryBytes + name_bytes + number<uint16_t>(rest, 30) +
                            number<uint16_t>(rest, 32);
       if (bytes > rest.size()) refuse_entry();
+      budget_.charge_memory(kReadEntryBytes, kListsRecords);
+      budget_.charge_work(kReadEntrySteps + bytes / 4, kListsRecords);
       entries.push_back({rest.substr(kDirectoryEntryBytes, name_bytes), number<uint16_t>(rest, 10),
                          number<uint32_t>(rest, 24)});
       rest.remove_prefix(bytes);
@@ -93,20 +102,19 @@ class ZipReader {
   [[noreturn]] void refuse_entry() const { fail("its directory is broken"); }
 
   [[noreturn]] void fail(const std::string& message) const {
-    throw_teacher_error(file_, "",
+    throw_teacher_error(budget_.file(), "",
                         "is a zip archive, but no whole archive of torch.save: " + message,
                         "save it again with torch.save, or fetch the file again");
   }
 
   std::string_view archive_;
-  const std::filesystem::path& file_;
+  ReadBudget& budget_;
 };
 
 }  // namespace
 
-std::vector<ZipEntry> read_zip_directory(std::span<const std::byte> archive,
-                                         const std::filesystem::path& file) {
-  return ZipReader({reinterpret_cast<const char*>(archive.data()), archive.size()}, file).read();
+std::vector<ZipEntry> read_zip_directory(std::span<const std::byte> archive, ReadBudget& budget) {
+  return ZipReader({reinterpret_cast<const char*>(archive.data()), archive.size()}, budget).read();
 }
 
 }  // namespace fakescore::detail

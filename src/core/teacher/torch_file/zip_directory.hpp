@@ -2,10 +2,11 @@
 
 #include <cstddef>
 #include <cstdint>
-#include <filesystem>
 #include <span>
 #include <string_view>
 #include <vector>
+
+#include "core/teacher/read_budget.hpp"
 
 namespace fakescore::detail {
 
@@ -18,8 +19,8 @@ struct ZipEntry {
 
 /// The central directory, found where LibTorch's reader (miniz) finds it: by the last end record,
 /// or by the zip64 record that is named before it. Format: APPNOTE.TXT 6.3.10, 4.3.12 to 4.3.16.
-/// Throws TeacherError naming `file` where there is none.
-std::vector<ZipEntry> read_zip_directory(std::span<const std::byte> archive,
-                                         const std::filesystem::path& file);
+/// `budget` gets its bytes and is charged for what LibTorch's reader makes of them as well. Throws
+/// TeacherError naming the budget's file where there is none.
+std::vector<ZipEntry> read_zip_directory(std::span<const std::byte> archive, ReadBudget& budget);
 
 }  // namespace fakescore::detail

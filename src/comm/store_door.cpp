@@ -1,0 +1,99 @@
+#include "comm/store_door.hpp"
+
+#include <algorithm>
+#include <system_error>
+#include <utility>
+
+#include "comm/deadline.hpp"
+#include "comm/nap.hpp"
+#include "comm/plain_socket.hpp"
+#include "comm/side_thread.hpp"
+#include "comm/step.hpp"
+#include "core/torch_error.hpp"
+#include "fakescore/core/error.hpp"
+
+namespace fakescore::detail {
+namespace {
+
+using std::chrono::milliseconds;
+using StorePointer = c10::intrusive_ptr<c10d::TCPStore>;
+
+// A probe in less time would say nothing but that.
+constexpr milliseconds kShortestProbe{500};
+constexpr milliseconds kLongestProbe{5000};
+constexpr milliseconds kLongestProbeNap{1000};
+constexpr milliseconds kShortestJoin{1500};
+
+[[noreturn]] void refuse_door(const StoreAddress& address, const std::string& message) {
+  throw CommError({ErrorCode::kPeerLost, address.server_rank, "",
+                   "store at " + address.host + ":" + std::to_string(address.port), message,
+                   address.remedy});
+}
+
+/// Knocks until a store answers; the address of the one that does.
+std::string find_store(const StoreAddress& address, milliseconds timeout) {
+  const auto end = Clock::now() + timeout;
+  for (Nap nap(kLongestProbeNap);; nap.take()) {
+    const auto left = std::chrono::ceil<milliseconds>(end - Clock::now());
+    const milliseconds patience = std::clamp(left, kShortestProbe, kLongestProbe);
+    StoreProbe probe = probe_store(address.host, address.port, patience);
+    if (!probe.address.empty()) return std::move(probe.address);
+    if (Clock::now() >= end) {
+      refuse_door(address, "cannot be joined within " + in_seconds(timeout) + ": " + probe.failure);
+    }
+  }
+}
+
+/// On a thread of its own: c10d waits without a deadline for what takes a connection and is silent.
+StorePointer make_tcp_store(const StoreAddress& address, const std::string& host,
+                            const c10d::TCPStoreOptions& options) {
+  auto store = std::make_shared<StorePointer>();
+  SideThread thread;
+  try {
+    const bool is_made = thread.run(
+        [store, host, options] { *store = c10::make_intrusive<c10d::TCPStore>(host, options); },
+        std::max(options.timeout, kShortestJoin));
+    if (is_made) return std::move(*store);
+  } catch (const std::exception& error) {
+    const std::string text = describe(error);
+    refuse_door(address, "cannot be joined: " + text.substr(0, text.find('\n')));
+  }
+  refuse_door(address, "does not answer within " + in_seconds(options.timeout));
+}
+
+/// The socket to serve on; none where this process serves a store there already, which c10d shares.
+Descriptor open_door(const StoreAddress& address) {
+  try {
+    return listen_on(address.port);
+  } catch (const std::system_error& error) {
+    const bool is_taken = error.code() == std::errc::address_in_use;
+    if (is_taken && listens_on(address.port)) return Descriptor();
+    refuse_door(address, "cannot be served on port " + std::to_string(address.port) + ": " +
+                             (is_taken ? "another process listens on it" : error.code().message()));
+  }
+}
+
+StorePointer serve_store(const StoreAddress& address, c10d::TCPStoreOptions options) {
+  Descriptor door = open_door(address);
+  options.isServer = true;
+  if (door.get() >= 0) options.masterListenFd = door.release();  // the store closes it
+  return make_tcp_store(address, "127.0.0.1", options);
+}
+
+}  // namespace
+
+StorePointer join_tcp_store(const StoreAddress& address, milliseconds timeout) {
+  c10d::TCPStoreOptions options;
+  options.port = static_cast<uint16_t>(address.port);
+  options.waitWorkers = false;
+  // A process may make one communicator after the other on the same port.
+  options.multiTenant = true;
+  options.timeout = timeout;
+  if (!address.is_server) return make_tcp_store(address, find_store(address, timeout), options);
+  StorePointer store = serve_store(address, options);
+  // That the others can find it as well.
+  find_store(address, timeout);
+  return store;
+}
+
+}  // namespace fakescore::detail
