@@ -174,9 +174,9 @@ TEST(HostileNames, DoNotCutAnError) {
 }
 
 TEST(HostileNames, OfArgumentsAreEscapedToo) {
-  for (const auto& arguments :
-       {shell_quoted("\x1b[31mfly"), "inspect " + shell_quoted("/\x1b[31mno"),
-        "run --teacher x --map " + shell_quoted("\x1b[31m(")}) {
+  for (const auto& arguments : {"run --teacher x " + shell_quoted("--\x1b[31mfly"),
+                                "inspect " + shell_quoted("/\x1b[31mno"),
+                                "run --teacher x --map " + shell_quoted("\x1b[31m(")}) {
     const auto result = program(arguments);
     EXPECT_NE(result.exit_code, 0);
     EXPECT_THAT(result.output, AllOf(HasSubstr("\\x1b[31m"), Not(HasSubstr("\x1b"))));
