@@ -74,7 +74,9 @@ TEST(WrittenFiles, AReportOfAPathThatIsNoUtf8KeepsItsBytes) {
     EXPECT_THAT(result.output, AllOf(HasSubstr("caf\\xe9"), Not(HasSubstr(kLatin1))));
     const auto report = nlohmann::json::parse(written_text(json));
     EXPECT_EQ(report.at("teacher"), (folder / "caf\ufffd").string());
-    EXPECT_EQ(exact_bytes(report), (std::map<std::string, std::string>{{"/teacher", teacher}}));
+    EXPECT_EQ(exact_bytes(report),
+              (std::map<std::string, std::string>{{"/file", teacher / "model.safetensors"},
+                                                  {"/teacher", teacher}}));
   }
 }
 
