@@ -36,7 +36,7 @@ REFUSED_TORCH = {
     "is there twice": "two keys that make one name: 1 and '1', or 'a.b' and 'b' in 'a'",
     "is neither a tensor nor a plain container": "globals",
     "holds no tensor": "no tensor",
-    "and no state dict": "no dict at the top",
+    ", not a state dict": "no dict at the top",
     "has attributes that torch.save does not write": "a tensor with a state",
     "ends with values left over": "a stack that is not empty at the end",
     "something else where a call's arguments should be": "a call of a list",

@@ -283,7 +283,7 @@ TEST(DcpMetadata, WhatHasAnotherFormIsRefused) {
   EXPECT_THAT(
       refused(dataclass(name, {{"storage_data", dict({})},
                                {"state_dict_metadata", dict({{number(1), PickleValue()}})}})),
-      HasSubstr("something else than a text"));
+      HasSubstr("a tensor name that is not a text"));
   EXPECT_THAT(
       refused(dataclass(name, {{"storage_data", dict({})},
                                {"state_dict_metadata", dict({{text("w\xff"), PickleValue()}})}})),

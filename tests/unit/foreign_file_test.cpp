@@ -110,7 +110,7 @@ INSTANTIATE_TEST_SUITE_P(
               "\x08\x07\x12\x07pytorch\x1a\x05"
               "2.1.0"s,
               "is an ONNX model, made by \"pytorch\"", "or convert it"},
-        Found{"Pickle", "\x80\x04}\x94."s, "is a pickle, but none of torch.save",
+        Found{"Pickle", "\x80\x04}\x94."s, "is a pickle, but not one that torch.save wrote",
               "torch.save(state_dict"},
         Found{"EmptyZip", "PK\x05\x06"s + std::string(18, '\0'), "is an empty zip archive",
               "fetch the file again"}),
@@ -130,7 +130,7 @@ TEST(ForeignFiles, AZipInAZipSaysWhatItHolds) {
   writer.writeEndOfFile();
   fs::rename(folder / "outer.zip", folder / "outer.pt");
   EXPECT_THAT(foreign_error(folder / "outer.pt"),
-              AllOf(HasSubstr("is a zip archive, but none of torch.save: it holds "),
+              AllOf(HasSubstr("is a zip archive, but not one that torch.save wrote: it holds "),
                     HasSubstr("outer/model.pt"), HasSubstr("unpack it (unzip)")));
 }
 

@@ -144,10 +144,10 @@ INSTANTIATE_TEST_SUITE_P(
         HostilePickle{"NoMark", kBegin + "}u.", "no mark"},
         HostilePickle{"LeftOver", kBegin + "}}.", "left over"},
         HostilePickle{"OddItems", kBegin + "}(Nu.", "key without a value"},
-        HostilePickle{"AppendsToADict", kBegin + "}Na.", "no list"},
-        HostilePickle{"SetsItemsOfAList", kBegin + "]NNs.", "no dict"},
+        HostilePickle{"AppendsToADict", kBegin + "}Na.", "not a list"},
+        HostilePickle{"SetsItemsOfAList", kBegin + "]NNs.", "not a dict"},
         HostilePickle{"CallsAText", kBegin + text("x") + ")R.", "what is called"},
-        HostilePickle{"StateOfAList", kBegin + "]Nb.", "no object"},
+        HostilePickle{"StateOfAList", kBegin + "]Nb.", "not an object"},
         HostilePickle{"UnknownMemo", kBegin + "h\x07.", "did not store: 7"},
         HostilePickle{"ListInItself",
                       kBegin + "]q\x00h\x00"
@@ -156,7 +156,7 @@ INSTANTIATE_TEST_SUITE_P(
         HostilePickle{"DictInItsTuple", kBegin + "}q\x00N(h\x00ts."s, "into itself"},
         HostilePickle{"Deep", kDeep, "deeper than 1000"},
         HostilePickle{"Doubling", doubling_dicts(), "holds no tensor in its dicts"},
-        HostilePickle{"RepeatedText", repeated_text(), "holds a list and no state dict"},
+        HostilePickle{"RepeatedText", repeated_text(), "holds a list, not a state dict"},
         HostilePickle{"ForeignGlobal", kBegin + "csubprocess\nPopen\n."s, "subprocess.Popen"},
         HostilePickle{"StackGlobal", "\x80\x04"s + text("os") + text("system") + "\x93."s,
                       "os.system"},
@@ -245,7 +245,7 @@ INSTANTIATE_TEST_SUITE_P(
                       "of the dtype UInt16"},
         HostileTensor{"OwnDtype", typed_pickle("ctorch\nint32\n"), "no error"},
         HostileTensor{"NoDtype", typed_pickle("ctorch\nSize\n"),
-                      "dtype torch.Size, which is none"}),
+                      "dtype torch.Size, which is not a dtype"}),
     [](const auto& info) { return info.param.name; });
 
 const std::string kFine = tensor_pickle("K\x04", "K\x00"s, "K\x04\x85", "K\x01\x85");
@@ -262,7 +262,7 @@ TEST(HostileArchives, AreRefusedWithTheirReason) {
   caffe2::serialize::PyTorchStreamWriter writer((folder / "other.zip").string());
   writer.writeRecord("readme", "x", 1);
   writer.writeEndOfFile();
-  EXPECT_THAT(open_error(folder / "other.zip"), HasSubstr("none of torch.save"));
+  EXPECT_THAT(open_error(folder / "other.zip"), HasSubstr("not one that torch.save wrote"));
 }
 
 /// Each is quick, or refused before it takes long: in pairs, these are ten thousand million.

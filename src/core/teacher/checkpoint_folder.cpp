@@ -53,7 +53,7 @@ std::string weighty_subfolders(const fs::path& folder) {
       listing.folder, "",
       "holds no checkpoint of the variant " + variant + "; its variants: " +
           (variants.empty() ? "none" : join_some({variants.begin(), variants.end()})),
-      "give one of them, or none");
+      "give one of them, or leave the variant out");
 }
 
 /// "it holds a, b and 3 more": a format that is not read, a download that has not ended.
@@ -74,7 +74,7 @@ std::string describe_content(const FolderListing& listing) {
   }
   throw_teacher_error(
       listing.folder, "",
-      "holds no .safetensors, .bin, .pt, .pth, .ckpt or .jit file and no index of such; " +
+      "holds no .safetensors, .bin, .pt, .pth, .ckpt or .jit file and no index of them; " +
           describe_content(listing) + "; " + weighty_subfolders(listing.folder),
       "give the folder that holds the weights");
 }
@@ -139,7 +139,7 @@ fs::path resolve_checkpoint_path(const fs::path& path, const TeacherPathOptions&
     const bool about_folders = !options.subfolder.empty() || !options.variant.empty();
     if (about_folders && !fs::is_directory(path)) {
       throw_teacher_error(path, "", "is a file: only a folder has subfolders and variants",
-                          "give the folder, or leave these out");
+                          "give the folder, or leave subfolder and variant out");
     }
     return options.subfolder.empty() ? path : enter_subfolder(path, options.subfolder);
   } catch (const fs::filesystem_error& error) {

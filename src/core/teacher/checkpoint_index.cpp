@@ -92,8 +92,8 @@ CheckpointFiles read_checkpoint_index(const fs::path& path) {
   refuse_stand_in(*index);
   if (index->size() > kMaxIndexBytes) {
     throw_teacher_error(path, "",
-                        "has " + std::to_string(index->size()) + " bytes, an index at most " +
-                            std::to_string(kMaxIndexBytes));
+                        "has " + std::to_string(index->size()) +
+                            " bytes, but an index has at most " + std::to_string(kMaxIndexBytes));
   }
   ReadBudget budget(path, index->size());
   IndexListener listener(path, budget);

@@ -135,7 +135,7 @@ std::optional<Foreign> recognise_pickle(std::string_view text) {
   if (text.starts_with(kLegacyNumber)) {
     return Foreign{"is in the format of torch.save before 1.6, which is not read", kSaveAgain};
   }
-  return Foreign{"is a pickle, but none of torch.save",
+  return Foreign{"is a pickle, but not one that torch.save wrote",
                  "save the tensors: torch.save(state_dict, path)"};
 }
 
@@ -241,7 +241,7 @@ void refuse_foreign_archive(const MappedFile& file) {
   if (files == 0) names = "no file";
   if (files > kNamed) names += " and " + std::to_string(files - kNamed) + " more";
   throw_teacher_error(file.path(), "",
-                      "is a zip archive, but none of torch.save: it holds " + names,
+                      "is a zip archive, but not one that torch.save wrote: it holds " + names,
                       "unpack it (unzip), and give the checkpoint that is in it");
 }
 

@@ -33,7 +33,7 @@ class Renamer {
     if (!renamed) return std::nullopt;
     if (renamed->empty()) {
       throw_error({ErrorCode::kTeacher, -1, "", subject, "gets an empty name from " + what_,
-                   "let it keep a name that the module has"});
+                   "let it get a name that the module has"});
     }
     const auto [first, is_new] = stored_by_name_.try_emplace(*renamed, stored);
     if (!is_new) {

@@ -68,7 +68,7 @@ class EntryMaker {
 
   SafetensorsEntry make(RawEntry raw) const {
     if (!raw.dtype || !raw.shape || !raw.offsets) {
-      fail(raw, "header entry lacks dtype, shape or data_offsets");
+      fail(raw, "its header entry lacks dtype, shape or data_offsets");
     }
     const auto dtype = safetensors_dtype(*raw.dtype);
     if (!dtype) {
@@ -212,10 +212,10 @@ class HeaderListener : public JsonListener {
     if (in_metadata_) {
       throw_teacher_error(path_, "", std::string(kMetadataKey) + " does not map texts to texts");
     }
-    if (depth == 1) refuse("header entry lacks dtype, shape or data_offsets");
+    if (depth == 1) refuse("its header entry lacks dtype, shape or data_offsets");
     switch (field_) {
       case Field::kDtype:
-        refuse("header entry lacks dtype, shape or data_offsets");
+        refuse("its header entry lacks dtype, shape or data_offsets");
       case Field::kShape:
         refuse("shape is not a list of sizes");
       case Field::kOffsets:

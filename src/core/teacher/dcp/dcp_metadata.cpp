@@ -69,7 +69,7 @@ class MetadataReader {
   std::string_view name_of(const PickleValue& value) {
     const auto name = value.text();
     if (!name || name->size() > kMaxNameBytes) {
-      fields_.fail("", "names a tensor by something else than a text of at most " +
+      fields_.fail("", "has a tensor name that is not a text of at most " +
                            std::to_string(kMaxNameBytes) + " bytes");
     }
     budget_.charge_work(kLookupSteps * (1 + name->size() / 64), kManyTensors);
@@ -147,7 +147,7 @@ class MetadataReader {
       const auto place = places->second.find(box.offsets);
       if (place != places->second.end()) return read_place(*place->second, name);
     }
-    fields_.fail(name, "has a chunk of which storage_data says no place");
+    fields_.fail(name, "has a chunk whose place storage_data does not give");
   }
 
   ChunkPlace read_place(const PickleValue& value, std::string_view tensor) {

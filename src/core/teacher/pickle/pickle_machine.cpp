@@ -274,7 +274,7 @@ bool PickleMachine::use_memo(PickleOpcode opcode) {
 
 void PickleMachine::recall(uint64_t place) {
   const PickleValue* found = memo_.find(place);
-  if (found == nullptr) in_.fail("uses what it did not store: " + std::to_string(place));
+  if (found == nullptr) in_.fail("uses a value that it did not store: " + std::to_string(place));
   push(*found);
 }
 

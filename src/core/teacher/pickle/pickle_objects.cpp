@@ -53,7 +53,7 @@ void PickleMachine::append(size_t count) {
     append_items(object->items, count);
     object->changed_at = now();
   } else {
-    in_.fail("appends to what is no list");
+    in_.fail("appends to something that is not a list");
   }
 }
 
@@ -67,7 +67,7 @@ void PickleMachine::set_items(size_t count) {
     append_pairs(object->pairs, count);
     object->changed_at = now();
   } else {
-    in_.fail("sets items of what is no dict");
+    in_.fail("sets items of something that is not a dict");
   }
 }
 
@@ -91,7 +91,7 @@ void PickleMachine::push_global(std::string_view module, std::string_view name) 
 /// Of a global; or of an inert object, which may be callable.
 void PickleMachine::call(bool is_new, bool has_named) {
   const PickleValue named = has_named ? pop() : PickleValue();
-  if (has_named && named.dict() == nullptr) in_.fail("gives named arguments that are no dict");
+  if (has_named && named.dict() == nullptr) in_.fail("gives named arguments that are not a dict");
   const PickleValue arguments = pop();
   if (arguments.tuple() == nullptr) {
     in_.fail("has something else where a call's arguments should be");
@@ -122,7 +122,7 @@ void PickleMachine::call(bool is_new, bool has_named) {
 void PickleMachine::build() {
   const PickleValue state = pop();
   auto* const target = top().object_node();
-  if (target == nullptr) in_.fail("gives a state to what is no object");
+  if (target == nullptr) in_.fail("gives a state to something that is not an object");
   target->state = state;
   target->is_built = true;
   target->changed_at = now();

@@ -53,7 +53,7 @@ class StateDictLister {
     const PickleValue& top = archive_.object();
     if (!TorchDicts::is_dict(top)) {
       if (const auto name = foreign_.find(top); !name.empty()) refuse_foreign("", name);
-      keys_.fail("holds " + describe(top) + " and no state dict");
+      keys_.fail("holds " + describe(top) + ", not a state dict");
     }
     if (key == kTop) return top;
     if (key.empty()) {
@@ -74,7 +74,7 @@ class StateDictLister {
       refuse_foreign_in(top);
       keys_.fail("holds no tensor in its dicts");
     }
-    keys_.fail("is no state dict itself: dicts in it hold tensors, " +
+    keys_.fail("is not a state dict itself: dicts in it hold tensors, " +
                std::to_string(candidates.size()) + " of them");
   }
 

@@ -28,7 +28,7 @@ TorchArchive::TorchArchive(std::span<const std::byte> bytes, std::shared_ptr<con
       budget_(std::make_unique<ReadBudget>(file)),
       records_(bytes, *budget_) {
   if (!records_.has("data.pkl")) {
-    throw_teacher_error(file, "", "is a zip archive, but none of torch.save",
+    throw_teacher_error(file, "", "is a zip archive, but not one that torch.save wrote",
                         "give a file that torch.save or torch.jit.save wrote");
   }
   check_byte_order(records_);

@@ -108,7 +108,7 @@ bool is_zip_archive(std::span<const std::byte> bytes) {
 TorchRecords::TorchRecords(std::span<const std::byte> archive, ReadBudget& budget)
     : archive_(archive), file_(budget.file()) {
   check_what_is_read_at_once(archive, budget);
-  reader_ = ask(file_, "", "is no whole archive of torch.save", [&] {
+  reader_ = ask(file_, "", "is not a whole archive of torch.save", [&] {
     return std::make_unique<caffe2::serialize::PyTorchStreamReader>(
         std::make_shared<MemoryAdapter>(archive));
   });

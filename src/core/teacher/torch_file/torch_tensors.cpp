@@ -103,7 +103,7 @@ class TorchTensorFinder {
     if (callable == "torch._utils._rebuild_tensor_v3") {
       const std::string_view dtype = global(arguments, 6, "dtype");
       const auto found = torch_dtype(dtype);
-      if (!found) fail("has the dtype " + shown(dtype) + ", which is none");
+      if (!found) fail("has the dtype " + shown(dtype) + ", which is not a dtype");
       return rebuild(arguments, found, 7, made_at);
     }
     if (callable == kRebuildParameter) return inner(arguments);
@@ -119,7 +119,7 @@ class TorchTensorFinder {
   TorchTensor inner(const PickleItems& arguments) {
     if (arguments.empty()) fail("is a parameter without data");
     auto tensor = find(arguments.front());
-    if (!tensor) fail("is a parameter whose data is no tensor");
+    if (!tensor) fail("is a parameter whose data is not a tensor");
     return *std::move(tensor);
   }
 
@@ -130,7 +130,8 @@ class TorchTensorFinder {
     const PickleItems& inner_arguments = tuple(arguments, 2, "arguments");
     if (!is_plain_class(type)) refuse_class(type, rebuild != kRebuildWrapper);
     check_attributes(arguments, 3, made_at);
-    if (!is_rebuild(rebuild)) fail("is made by " + shown(rebuild) + ", which makes no tensor");
+    if (!is_rebuild(rebuild))
+      fail("is made by " + shown(rebuild) + ", which does not make a tensor");
     return call(rebuild, inner_arguments, made_at);
   }
 

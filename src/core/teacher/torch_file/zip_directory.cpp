@@ -103,7 +103,7 @@ class ZipReader {
 
   [[noreturn]] void fail(const std::string& message) const {
     throw_teacher_error(budget_.file(), "",
-                        "is a zip archive, but no whole archive of torch.save: " + message,
+                        "is a zip archive, but not a whole one of torch.save: " + message,
                         "save it again with torch.save, or fetch the file again");
   }
 
