@@ -269,7 +269,7 @@ INSTANTIATE_TEST_SUITE_P(
                 [](Parts& parts) {
                   parts.place_fields[0].second = text(std::string("__0_0.distcp\0a", 14));
                 },
-                "lies in __0_0.distcp?a, which is not a file name"}),
+                "lies in __0_0.distcp\\x00a, which is not a file name"}),
     [](const auto& spoiled) { return spoiled.param.name; });
 
 TEST(DcpMetadata, WhatHasAnotherFormIsRefused) {
@@ -287,7 +287,7 @@ TEST(DcpMetadata, WhatHasAnotherFormIsRefused) {
   EXPECT_THAT(
       refused(dataclass(name, {{"storage_data", dict({})},
                                {"state_dict_metadata", dict({{text("w\xff"), PickleValue()}})}})),
-      HasSubstr("tensor w?: its name is not UTF-8"));
+      HasSubstr("tensor w\\xff: its name is not UTF-8"));
 }
 
 /// 64 dimensions in each of its chunks, which the pickle holds once.

@@ -160,7 +160,7 @@ INSTANTIATE_TEST_SUITE_P(
         HostilePickle{"ForeignGlobal", kBegin + "csubprocess\nPopen\n."s, "subprocess.Popen"},
         HostilePickle{"StackGlobal", "\x80\x04"s + text("os") + text("system") + "\x93."s,
                       "os.system"},
-        HostilePickle{"NotUtf8", kBegin + "cos\n\xff\x01\n."s, "os.??"}),
+        HostilePickle{"NotUtf8", kBegin + "cos\n\xff\x01\n."s, "os.\\xff\\x01"}),
     [](const auto& info) { return info.param.name; });
 
 struct HostileTensor {
@@ -389,7 +389,7 @@ TEST(HostileArchives, AStorageIsLookedUpByTheNameThatIsInThePickle) {
   const std::string name = "k\xc3\xa9y";
   const std::string pickle = replaced(kFine, text("0"), text(name));
   EXPECT_EQ(error_of_archive(pickle, {{"data/" + name, std::string(16, '\0')}}), "no error");
-  EXPECT_THAT(error_of_archive(pickle), HasSubstr("no record data/k??y"));
+  EXPECT_THAT(error_of_archive(pickle), HasSubstr("no record data/" + name));
 }
 
 /// {"x": tensor, "a": {"b": tensor}, "a.b": tensor}

@@ -5,9 +5,8 @@
 
 namespace fakescore::detail {
 
-/// Text of a file for an error's message: cut, and without bytes that are not printable ASCII.
+/// Text of a file for an error, which escapes what is not printable: its first 200 bytes, but for a
+/// character that ends later.
 std::string shown(std::string_view text);
-
-bool is_utf8(std::string_view text);
 
 }  // namespace fakescore::detail

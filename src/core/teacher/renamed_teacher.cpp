@@ -5,6 +5,7 @@
 #include <unordered_map>
 #include <utility>
 
+#include "core/teacher/file_text.hpp"
 #include "fakescore/core/error.hpp"
 
 namespace fakescore::detail {
@@ -13,7 +14,7 @@ namespace {
 constexpr size_t kBeginningsInMessage = 10;
 
 /// Names come from files, which may be hostile.
-std::string in_quotes(const std::string& name) { return "\"" + name.substr(0, 200) + "\""; }
+std::string in_quotes(const std::string& name) { return "\"" + shown(name) + "\""; }
 
 const std::string& stored_name(const TeacherTensor& tensor) {
   return tensor.stored_name.empty() ? tensor.name : tensor.stored_name;

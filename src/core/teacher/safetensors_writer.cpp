@@ -6,6 +6,7 @@
 #include "core/teacher/file_text.hpp"
 #include "core/teacher/safetensors_header.hpp"
 #include "core/teacher/teacher_error.hpp"
+#include "core/utf8.hpp"
 #include "core/whole_file.hpp"
 #include "fakescore/core/teacher_source.hpp"
 
@@ -67,7 +68,7 @@ class Header {
   }
 
   void check_text(const std::string& text) const {
-    if (detail::is_utf8(text)) return;
+    if (detail::is_valid_utf8(text)) return;
     detail::throw_teacher_error(path_, "",
                                 "cannot hold \"" + detail::shown(text) + "\", which is not UTF-8",
                                 "give tensors other names");

@@ -3,6 +3,7 @@
 #include <filesystem>
 #include <string>
 
+#include "core/teacher/file_text.hpp"
 #include "fakescore/core/error.hpp"
 
 namespace fakescore::detail {
@@ -12,7 +13,7 @@ namespace fakescore::detail {
     const std::filesystem::path& file, const std::string& tensor, const std::string& message,
     const std::string& remedy = "check that the file is whole and is what was meant") {
   std::string subject = file.string();
-  if (!tensor.empty()) subject += ", tensor " + tensor.substr(0, 200);  // may be hostile
+  if (!tensor.empty()) subject += ", tensor " + shown(tensor);  // may be hostile
   throw_error({ErrorCode::kTeacher, -1, "", subject, message, remedy});
 }
 

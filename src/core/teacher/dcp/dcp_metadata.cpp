@@ -13,6 +13,7 @@
 #include "core/teacher/file_text.hpp"
 #include "core/teacher/teacher_error.hpp"
 #include "core/teacher/torch_file/torch_globals.hpp"
+#include "core/utf8.hpp"
 
 namespace fakescore::detail {
 namespace {
@@ -98,7 +99,7 @@ class MetadataReader {
 
   ShardedTensor read_tensor(std::string_view name, const PickleValue& value) {
     budget_.charge_memory(kTensorMemory + kTensorNameCopies * name.size(), kManyTensors);
-    if (!is_utf8(name)) fields_.fail(shown(name), "its name is not UTF-8");
+    if (!is_valid_utf8(name)) fields_.fail(shown(name), "its name is not UTF-8");
     const PickleObject& entry = fields_.object(value, kDcpTensor, name);
     ShardedTensor tensor;
     tensor.name = name;

@@ -3,6 +3,7 @@
 #include <algorithm>
 #include <set>
 
+#include "core/teacher/file_text.hpp"
 #include "core/teacher/teacher_error.hpp"
 
 namespace fakescore::detail {
@@ -36,7 +37,7 @@ void check_key(const std::string& key, const std::vector<std::string_view>& name
   const auto is_below = [&](std::string_view name) { return name.starts_with(prefix); };
   if (prefix.empty() || std::any_of(names.begin(), names.end(), is_below)) return;
   throw_teacher_error(file, "",
-                      "holds no tensor below the key " + key.substr(0, 200) +
+                      "holds no tensor below the key " + shown(key) +
                           "; its tensors' names begin with: " + describe_first_parts(names),
                       "give one of these as the key, or leave the key out");
 }

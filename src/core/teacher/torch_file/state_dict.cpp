@@ -10,6 +10,7 @@
 #include "core/teacher/torch_file/foreign_search.hpp"
 #include "core/teacher/torch_file/state_dict_keys.hpp"
 #include "core/teacher/torch_file/torch_classes.hpp"
+#include "core/utf8.hpp"
 
 namespace fakescore::detail {
 namespace {
@@ -110,7 +111,7 @@ class StateDictLister {
 
   /// The prefix is of parts that were looked at: a name is UTF-8 if its parts are.
   void add_tensor(const std::string& name, std::string_view part, const PickleValue& value) {
-    if (!is_utf8(part) || !is_utf8(name.substr(0, name.size() - part.size()))) {
+    if (!is_valid_utf8(part) || !is_valid_utf8(name.substr(0, name.size() - part.size()))) {
       throw_teacher_error(archive_.file(), shown(name), "its name is not UTF-8");
     }
     auto tensor = archive_.find(value, name);
