@@ -1,6 +1,5 @@
 """What is measured, and how its seconds are told apart: each workload gives the seconds of its
 steps for a number of tensors."""
-import functools
 import json
 import os
 import pathlib
@@ -13,6 +12,9 @@ from dataclasses import dataclass
 from teachers import teacher_of
 
 Steps = dict[str, float]
+
+# Two runs of the same command differ by as much where other work runs beside.
+SMALLEST_DIFFERENCE = 0.2
 
 
 @dataclass(frozen=True)
@@ -40,20 +42,14 @@ def launcher_of(ranks: int) -> list[str]:
     return [] if ranks == 1 else ["mpirun", "--oversubscribe", "-n", str(ranks)]
 
 
-@functools.cache
-def start_seconds(program: pathlib.Path, ranks: int) -> float:
-    return min(seconds_of([*launcher_of(ranks), program, "--version"]) for _ in range(3))
-
-
-def beside_start(setup: Setup, seconds: float, ranks: int = 1) -> float:
-    """What a command takes beside starting, which would hide how the rest grows."""
-    return max(0.0, seconds - start_seconds(setup.program, ranks))
+def difference(longer: float, shorter: float) -> float:
+    return longer - shorter if longer - shorter >= SMALLEST_DIFFERENCE else 0.0
 
 
 @dataclass(frozen=True)
 class Run:
     """One `fakescore run`: its phases are from its report, `rest` is what lies outside of them: the
-    names for a module of the checkpoint's own, the table, the report itself, the end."""
+    start, the names for a module of the checkpoint's own, the table, the report itself, the end."""
     steps: Steps
     rest: float
 
@@ -65,7 +61,7 @@ def run(setup: Setup, teacher: pathlib.Path, ranks: int, options: list) -> Run:
                        "--timeout", "3000", "--json", report, *options])
     content = json.loads(report.read_text())
     return Run({phase["name"]: phase["seconds"] for phase in content["phases"]},
-               beside_start(setup, wall - content["seconds"], ranks))
+               wall - content["seconds"])
 
 
 def measure_run(setup: Setup, kind: str, count: int, ranks: int, options: list) -> Steps:
@@ -76,8 +72,8 @@ def measure_run(setup: Setup, kind: str, count: int, ranks: int, options: list) 
     written = run(setup, teacher, ranks, [*options, "--output", output])
     shutil.rmtree(output)
     steps = {name: min(seconds, written.steps[name]) for name, seconds in plain.steps.items()}
-    return steps | {"names and report": plain.rest,
-                    "write --output": max(0.0, written.rest - plain.rest)}
+    return steps | {"start, names, report": plain.rest,
+                    "write --output": difference(written.rest, plain.rest)}
 
 
 def measure_plan(setup: Setup, kind: str, count: int, options: list) -> Steps:
@@ -85,12 +81,12 @@ def measure_plan(setup: Setup, kind: str, count: int, options: list) -> Steps:
     command = [setup.program, "plan", "--teacher", teacher, "--ranks", "8", "--all", *options]
     table = seconds_of(command)
     with_json = seconds_of([*command, "--json", setup.folder / "plan.json"])
-    return {"all": beside_start(setup, table), "write --json": max(0.0, with_json - table)}
+    return {"all": table, "write --json": difference(with_json, table)}
 
 
 def measure_inspect(setup: Setup, kind: str, count: int, options: list) -> Steps:
     teacher = teacher_of(kind, count, setup.folder)
-    return {"all": beside_start(setup, seconds_of([setup.program, "inspect", teacher, *options]))}
+    return {"all": seconds_of([setup.program, "inspect", teacher, *options])}
 
 
 def measure_library(setup: Setup, name: str, count: int) -> Steps:

@@ -19,9 +19,9 @@ LARGEST_EXPONENT = 1.3
 # What looks too steep is measured again, as often as this: other work beside costs long steps more.
 SECOND_LOOKS = 2
 # Below this many seconds at the largest size, what else the machine does decides.
-NOISE_FLOOR = 0.25
-# Less than this at a smaller size is not told from nothing: some steps are differences of two runs.
-RESOLUTION = 0.03
+NOISE_FLOOR = 0.5
+# Less than this at a smaller size is not told from nothing.
+RESOLUTION = 0.1
 
 Table = dict[int, Steps]  # by the number of tensors
 
@@ -40,12 +40,14 @@ def measure(workload: Workload, setup: Setup, sizes: list[int], repeats: int) ->
 
 
 def exponent(seconds: dict[int, float]) -> float | None:
-    """The slope of the least-squares line through the logarithms, over the upper half of the sizes;
-    None for what is too short to tell."""
-    upper = sorted(seconds)[len(seconds) // 2:]
-    points = [(math.log(size), math.log(seconds[size])) for size in upper
-              if seconds[size] >= RESOLUTION]
-    if len(points) < 2 or seconds[upper[-1]] < NOISE_FLOOR:
+    """The slope of the least-squares line through the logarithms, over the upper half of the sizes
+    and beyond what the smallest size takes, which is the cost of starting; None for what is too
+    short to tell."""
+    smallest, *sizes = sorted(seconds)
+    grown = {size: seconds[size] - seconds[smallest] for size in sizes[(len(sizes) - 1) // 2:]}
+    points = [(math.log(size), math.log(value)) for size, value in grown.items()
+              if value >= RESOLUTION]
+    if len(points) < 2 or grown[sizes[-1]] < NOISE_FLOOR:
         return None
     middle_x = sum(x for x, _ in points) / len(points)
     middle_y = sum(y for _, y in points) / len(points)
@@ -67,13 +69,15 @@ def rows_of(table: Table) -> list[tuple[str, float | None, list[float]]]:
     return rows
 
 
-def print_rows(rows: list, sizes: list[int]) -> None:
-    shown = sizes[len(sizes) // 2:]
+def print_head(shown: list[int]) -> None:
     print("| workload | step | " + " | ".join(f"{size:,}" for size in shown) + " | exponent |")
     print("|---" * (3 + len(shown)) + "|")
-    for name, step, power, seconds in rows:
-        upper = " | ".join(f"{value:.2f}" for value in seconds[-len(shown):])
-        print(f"| {name} | {step} | {upper} | {'-' if power is None else f'{power:.2f}'} |")
+
+
+def print_row(name: str, step: str, power: float | None, seconds: list[float]) -> None:
+    columns = " | ".join(f"{value:.2f}" for value in seconds)
+    print(f"| {name} | {step} | {columns} | {'-' if power is None else f'{power:.2f}'} |",
+          flush=True)
 
 
 def describe_machine() -> str:
@@ -108,20 +112,22 @@ def main() -> int:
     args.folder.mkdir(parents=True, exist_ok=True)
     measurements.environment_for_mpi()
     setup = Setup(args.build.resolve(), args.folder.resolve())
-    rows = []
+    shown = sizes[len(sizes) // 2:]
+    print(describe_machine() + "\n")
+    print_head(shown)
+    steep = []
     with open(args.folder / "scaling.jsonl", "a") as lines:
         for name, workload in choose(args.only).items():
             print(name, file=sys.stderr)
             table = measure(workload, setup, sizes, args.repeats)
             lines.write(json.dumps({"workload": name, "seconds": table}) + "\n")
             lines.flush()
-            rows += [(name, *row) for row in rows_of(table)]
-    print(describe_machine() + "\n")
-    print_rows(rows, sizes)
-    steep = [row for row in rows if is_steep(row[2])]
-    for name, step, power, _ in steep:
-        print(f"{name}, {step}: grows with exponent {power:.2f}, more than {LARGEST_EXPONENT}",
-              file=sys.stderr)
+            for step, power, seconds in rows_of(table):
+                print_row(name, step, power, seconds[-len(shown):])
+                if is_steep(power):
+                    steep.append(f"{name}, {step}: grows with exponent {power:.2f}, more than "
+                                 f"{LARGEST_EXPONENT}")
+    print("\n".join(steep), file=sys.stderr)
     return 1 if steep else 0
 
 

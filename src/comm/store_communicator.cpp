@@ -169,8 +169,9 @@ std::vector<Bytes> StoreCommunicator::await(const std::vector<std::string>& keys
   // By questions: c10d prints a line and its stack for each wait of its own whose time passes.
   for (Nap nap;; nap.take()) {
     operate(
-        [full, values](c10d::Store& s) {
-          if (s.check(full)) *values = s.multiGet(full);
+        [full, values, verdict = prefix_ + "verdict"](c10d::Store& s) {
+          // Who comes too late finds all that it waits for, but the others have given up.
+          if (s.check(full) && !s.check({verdict})) *values = s.multiGet(full);
         },
         std::max(deadline.left(), milliseconds(0)) + kStoreGrace, &deadline);
     if (!values->empty()) return std::move(*values);

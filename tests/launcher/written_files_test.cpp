@@ -74,7 +74,9 @@ TEST(WrittenFiles, AReportOfAPathThatIsNoUtf8KeepsItsBytes) {
     EXPECT_THAT(result.output, AllOf(HasSubstr("caf\\xe9"), Not(HasSubstr(kLatin1))));
     const auto report = nlohmann::json::parse(written_text(json));
     EXPECT_EQ(report.at("teacher"), (folder / "caf\ufffd").string());
-    EXPECT_EQ(exact_bytes(report), (std::map<std::string, std::string>{{"/teacher", teacher}}));
+    EXPECT_EQ(exact_bytes(report),
+              (std::map<std::string, std::string>{{"/file", teacher / "model.safetensors"},
+                                                  {"/teacher", teacher}}));
   }
 }
 
@@ -174,9 +176,9 @@ TEST(HostileNames, DoNotCutAnError) {
 }
 
 TEST(HostileNames, OfArgumentsAreEscapedToo) {
-  for (const auto& arguments :
-       {shell_quoted("\x1b[31mfly"), "inspect " + shell_quoted("/\x1b[31mno"),
-        "run --teacher x --map " + shell_quoted("\x1b[31m(")}) {
+  for (const auto& arguments : {"run --teacher x " + shell_quoted("--\x1b[31mfly"),
+                                "inspect " + shell_quoted("/\x1b[31mno"),
+                                "run --teacher x --map " + shell_quoted("\x1b[31m(")}) {
     const auto result = program(arguments);
     EXPECT_NE(result.exit_code, 0);
     EXPECT_THAT(result.output, AllOf(HasSubstr("\\x1b[31m"), Not(HasSubstr("\x1b"))));

@@ -229,7 +229,7 @@ INSTANTIATE_TEST_SUITE_P(
                       R"({"x":{"dtype":"U8","shape":[1],"data_offsets":[0,1]}})" +
                           std::string("\0{\"y\":1}", 8),
                       1,
-                      "it has a NUL at byte 51",
+                      "it has a NUL at byte 53",
                       {}},
         HostileHeader{
             "PaddedWithNul",

@@ -189,7 +189,7 @@ TEST(TorchFiles, OtherFormatsAreNamed) {
   EXPECT_THAT(refusal_of(folder / "cut.pt"), HasSubstr("no whole archive of torch.save"));
   save_safetensors(folder / "named.pt", {{"x", torch::ones(2)}});  // known by its content
   EXPECT_EQ(refusal_of(folder / "named.pt"), "no error");
-  EXPECT_THAT(refusal_of(folder / "named.pt", {"model", "", ""}), HasSubstr("has no key model"));
+  EXPECT_THAT(refusal_of(folder / "named.pt", {"model", "", ""}), HasSubstr("does not have the key model"));
 }
 
 }  // namespace
