@@ -64,8 +64,8 @@ INSTANTIATE_TEST_SUITE_P(
         Filling{"Appended", "]", "Na", ""}, Filling{"Pairs", "}(", "NN", "u"},
         Filling{"SetItems", "}", "NNs", ""}, Filling{"OneTuples", "(", "N\x85\x85\x85\x85", "t"},
         Filling{"Remembered", "N", "\x94", ""},
-        Filling{"Objects", "cA\nB\nq\x00("s, "h\x00)\x81"s, "t"},
-        Filling{"Plain", "ccollections\nOrderedDict\nq\x00("s, "h\x00)R"s, "t"},
+        Filling{"Objects", "(cA\nB\nq\x00"s, "h\x00)\x81"s, "t"},
+        Filling{"Plain", "(ccollections\nOrderedDict\nq\x00"s, "h\x00)R"s, "t"},
         Filling{"Calls", "(cA\nB\n)R", "2)R", "t"}, Filling{"Storages", "(", "NQ", "t"},
         Filling{"Globals", "(", "ca\nb\n", "t"}, Filling{"Numbers", "(", "K\x01", "t"}),
     [](const auto& info) { return info.param.name; });

@@ -113,7 +113,7 @@ void PickleMachine::call(bool is_new, bool has_named) {
   }
   object.made_at = object.changed_at = now();
   if (!object.is_inert) {
-    budget_.charge_memory(3 * sizeof(&object), "calls more than its pickle describes");
+    budget_.charge_memory(sizeof(&object), "calls more than its pickle describes");
     result_.objects.push_back(&object);
   }
   push(PickleValue(object));
@@ -133,7 +133,7 @@ void PickleMachine::push_persistent_id() {
   id.changed_at = now();
   arena().append(id.items, pop());
   const PickleValue value = PickleValue::persistent_id(id);
-  budget_.charge_memory(3 * sizeof(PickleValue), "names more storages than its pickle describes");
+  budget_.charge_memory(sizeof(PickleValue), "names more storages than its pickle describes");
   result_.persistent_ids.push_back(value);
   push(value);
 }

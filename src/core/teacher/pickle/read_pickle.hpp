@@ -1,13 +1,13 @@
 #pragma once
 
 #include <cstddef>
+#include <deque>
 #include <functional>
 #include <memory>
 #include <optional>
 #include <span>
 #include <string>
 #include <string_view>
-#include <vector>
 
 #include "core/teacher/pickle/pickle_arena.hpp"
 #include "core/teacher/pickle/pickle_value.hpp"
@@ -32,9 +32,9 @@ struct ForeignGlobal {
 struct Pickle {
   PickleValue root;
   std::unique_ptr<PickleArena> arena;
-  std::vector<PickleValue> persistent_ids;   ///< in the order in which they were met
-  std::vector<const PickleObject*> objects;  ///< all but the inert ones, in the same order
-  std::optional<ForeignGlobal> foreign;      ///< the first of them, used or not
+  std::deque<PickleValue> persistent_ids;   ///< in the order in which they were met
+  std::deque<const PickleObject*> objects;  ///< all but the inert ones, in the same order
+  std::optional<ForeignGlobal> foreign;     ///< the first of them, used or not
 };
 
 /// Reads a pickle of protocol 2 to 5 (https://docs.python.org/3/library/pickletools.html) as data:

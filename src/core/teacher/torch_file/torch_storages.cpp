@@ -13,7 +13,7 @@ constexpr uint64_t kStorageSteps = 64;  // to look one up among many
 
 }  // namespace
 
-TorchStorages::TorchStorages(const std::vector<PickleValue>& ids, const TorchRecords& records,
+TorchStorages::TorchStorages(const std::deque<PickleValue>& ids, const TorchRecords& records,
                              ReadBudget& budget)
     : records_(records) {
   for (const PickleValue& value : ids) {

@@ -3,12 +3,12 @@
 #include <c10/core/ScalarType.h>
 
 #include <cstddef>
+#include <deque>
 #include <map>
 #include <optional>
 #include <span>
 #include <string>
 #include <string_view>
-#include <vector>
 
 #include "core/teacher/pickle/pickle_value.hpp"
 #include "core/teacher/read_budget.hpp"
@@ -27,7 +27,7 @@ struct TorchStorage {
 class TorchStorages {
  public:
   /// `ids` are all that the pickle names, in its order.
-  TorchStorages(const std::vector<PickleValue>& ids, const TorchRecords& records,
+  TorchStorages(const std::deque<PickleValue>& ids, const TorchRecords& records,
                 ReadBudget& budget);
 
   /// Throws TeacherError naming `tensor` where the id is none of a storage, where the archive does
