@@ -30,7 +30,8 @@ using testing::ShellResult;
 /// Listens on a port of this host, and does to each connection what it is given.
 class Listener {
  public:
-  explicit Listener(std::function<void(int)> greet) : socket_(::socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0)) {
+  explicit Listener(std::function<void(int)> greet)
+      : socket_(::socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0)) {
     sockaddr_in address{};
     address.sin_family = AF_INET;
     address.sin_addr.s_addr = htonl(INADDR_LOOPBACK);

@@ -26,7 +26,8 @@ int port_of_job(int64_t job, int64_t step) {
 }
 
 std::string store_remedy(const LaunchEnv& env) {
-  const std::string check = "check that MASTER_ADDR " + env.master_addr + " is reachable from every host";
+  const std::string check =
+      "check that MASTER_ADDR " + env.master_addr + " is reachable from every host";
   if (env.agent_hosts_store) return check + " and torchrun still runs there";
   return check + " and no other program has port " + std::to_string(env.master_port) +
          (env.port_follows_job ? ", which follows from SLURM_JOB_ID" : "") +
