@@ -1,5 +1,7 @@
 #pragma once
 
+#include <ATen/ops/ones.h>
+
 #include <string>
 #include <utility>
 #include <vector>
@@ -31,6 +33,11 @@ inline TeacherSource only_on_root(const Communicator& communicator, const Teache
 
 inline TeacherSource only_on_root(const Communicator& communicator, NamedTensors tensors) {
   return only_on_root(communicator, TeacherSource::state_dict(std::move(tensors)));
+}
+
+/// A teacher of nothing that a module here has: every tensor of it is missing.
+inline TeacherSource unrelated_teacher(const Communicator& communicator) {
+  return only_on_root(communicator, NamedTensors{{"unrelated", at::ones({1})}});
 }
 
 }  // namespace fakescore::testing

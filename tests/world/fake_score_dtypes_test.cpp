@@ -110,8 +110,7 @@ void expect_awkward(Communicator& communicator, const std::vector<DtypeRule>& ru
   options.strict = false;
   const auto create = [&] {
     return create_fake_score_meta([] { return std::make_shared<testing::AwkwardModule>(); },
-                                  only_on_root(communicator, testing::NamedTensors()), communicator,
-                                  options);
+                                  testing::unrelated_teacher(communicator), communicator, options);
   };
   if (!message.empty()) {
     EXPECT_THAT(error_of<ConfigError>(create), AllOf(HasSubstr(message), HasSubstr("in build")));
@@ -160,8 +159,8 @@ TEST(FakeScoreDtypes, RanksMustHaveTheSameRules) {
     options.dtype_rules = {{is_last ? "half|big" : "half", at::kFloat}};
     EXPECT_THAT(error_of<MismatchError>([&] {
                   create_fake_score_meta([] { return std::make_shared<testing::AwkwardModule>(); },
-                                         only_on_root(communicator, testing::NamedTensors()),
-                                         communicator, options);
+                                         testing::unrelated_teacher(communicator), communicator,
+                                         options);
                 }),
                 AllOf(HasSubstr("dtype_rules=half=Float"), HasSubstr("half|big=Float")));
   });

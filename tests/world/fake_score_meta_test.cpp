@@ -32,6 +32,7 @@ using testing::only_on_root;
 using testing::persistent_tensors;
 using testing::run_on_every_rank;
 using testing::TempFolder;
+using testing::unrelated_teacher;
 
 const std::filesystem::path kData = FAKESCORE_TEST_DATA;
 
@@ -265,7 +266,7 @@ TEST(FakeScoreMeta, AModelBeyondMemoryIsTheSameErrorEverywhere) {
     MetaOptions options;
     options.strict = false;
     const std::string text = error_of<MemoryError>([&] {
-      create_fake_score_meta(build, only_on_root(communicator, {}), communicator, options);
+      create_fake_score_meta(build, unrelated_teacher(communicator), communicator, options);
     });
     EXPECT_THAT(text, AllOf(HasSubstr("huge"), HasSubstr("needs 1125899906842624 bytes"),
                             HasSubstr("are available")));

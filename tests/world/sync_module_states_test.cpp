@@ -135,7 +135,7 @@ TEST(SyncModuleStates, NamesMayHoldAnyBytes) {
     module.register_buffer("last" + odd, torch::zeros({2 + communicator.rank() % 2}));
     const std::string text =
         error_of<MismatchError>([&] { sync_module_states(module, communicator); });
-    EXPECT_THAT(text, HasSubstr("last" + odd));
+    EXPECT_THAT(text, HasSubstr("lastodd\\x1fname \\xff\\xfe"));
     for (const auto& other : communicator.all_gather(text, "test")) {
       EXPECT_EQ(other, text);
     }
@@ -209,7 +209,7 @@ TEST(SyncModuleStates, OptionsThatCannotWorkAreTheSameErrorOnEveryRank) {
       freed.named_buffers()["gone"].storage().unsafeGetStorageImpl()->set_nbytes(0);
     }
     EXPECT_THAT(error_of<ConfigError>([&] { sync_module_states(freed, communicator); }),
-                AllOf(HasSubstr("gone"), HasSubstr("storage of 0 bytes"),
+                AllOf(HasSubstr("gone"), HasSubstr("0 bytes of its storage"),
                       HasSubstr("on rank " + std::to_string(communicator.world_size() - 1))));
     if (communicator.world_size() == 1) return;
     options = {};
