@@ -13,8 +13,10 @@ fakescore_add_test_program(launcher_test LIBRARIES fakescore_program_objects)
 fakescore_define_launchers(launcher_test)
 target_include_directories(launcher_test PRIVATE ${PROJECT_SOURCE_DIR})
 target_compile_definitions(launcher_test PRIVATE
-  FAKESCORE_PROGRAM="$<TARGET_FILE:fakescore_program>" FAKESCORE_VERSION="${PROJECT_VERSION}"
-  $<$<BOOL:${FAKESCORE_SANITIZE}>:FAKESCORE_SANITIZED>)
+  FAKESCORE_PROGRAM="$<TARGET_FILE:fakescore_program>" FAKESCORE_VERSION="${PROJECT_VERSION}")
+if(FAKESCORE_SANITIZE)
+  target_compile_definitions(launcher_test PRIVATE FAKESCORE_SANITIZED)
+endif()
 add_dependencies(launcher_test fakescore_program)
 
 # fakescore_add_launcher_tests(UNIT unit [LABELS ...] SOURCES ...)
