@@ -1,8 +1,8 @@
 #include "factory/load_plan.hpp"
 
 #include <algorithm>
+#include <map>
 #include <sstream>
-#include <unordered_map>
 
 #include "fakescore/core/error.hpp"
 #include "sync/byte_ranges.hpp"
@@ -100,7 +100,7 @@ class Planner {
 
  private:
   void match() {
-    std::unordered_map<std::string, size_t> specs;
+    std::map<std::string, size_t> specs;
     for (size_t i = 0; i < manifest_.specs().size(); ++i) {
       const TensorKind kind = manifest_.specs()[i].kind;
       if (kind == TensorKind::kParameter || kind == TensorKind::kBuffer) {

@@ -2,8 +2,8 @@
 
 #include <functional>
 #include <map>
+#include <set>
 #include <string_view>
-#include <unordered_map>
 #include <utility>
 
 #include "core/teacher/checkpoint_file.hpp"
@@ -92,8 +92,8 @@ class CheckpointTeacher : public Teacher {
 
   /// Every name of the index must have been found in the shard that it names.
   void check_index_complete(const CheckpointFiles& found) const {
-    std::map<std::string, std::string> present;
-    for (const TeacherTensor& tensor : tensors_) present.emplace(tensor.name, tensor.file);
+    std::set<std::string_view> present;
+    for (const TeacherTensor& tensor : tensors_) present.insert(tensor.name);
     for (const auto& [name, shard] : found.weight_map) {
       if (!present.contains(name)) {
         throw_teacher_error(found.files[shard], name,
@@ -105,7 +105,7 @@ class CheckpointTeacher : public Teacher {
 
   /// Shards without an index, which would say which of two is meant.
   void check_no_name_twice() const {
-    std::unordered_map<std::string_view, std::string_view> file_of;
+    std::map<std::string_view, std::string_view> file_of;
     for (const TeacherTensor& tensor : tensors_) {
       const auto [first, is_new] = file_of.emplace(tensor.name, tensor.file);
       if (is_new) continue;

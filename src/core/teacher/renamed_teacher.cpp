@@ -1,8 +1,8 @@
 #include "core/teacher/renamed_teacher.hpp"
 
 #include <algorithm>
+#include <map>
 #include <set>
-#include <unordered_map>
 #include <utility>
 
 #include "core/teacher/file_text.hpp"
@@ -59,7 +59,7 @@ class Renamer {
 
   const KeyMap& map_;
   std::string what_;
-  std::unordered_map<std::string, std::string> stored_by_name_;
+  std::map<std::string, std::string> stored_by_name_;
 };
 
 class RenamedTeacher : public Teacher {
@@ -90,7 +90,7 @@ class RenamedTeacher : public Teacher {
   TeacherChoice choice() const override { return teacher_->choice(); }
 
  private:
-  using Names = std::unordered_map<std::string, std::optional<std::string>>;
+  using Names = std::map<std::string, std::optional<std::string>>;
 
   /// `names` has what became of the tensors' names.
   void rename_ties(Renamer& renamer, const Names& names) {

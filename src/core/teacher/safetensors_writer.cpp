@@ -1,7 +1,7 @@
 #include <algorithm>
 #include <nlohmann/json.hpp>
+#include <set>
 #include <system_error>
-#include <unordered_set>
 
 #include "core/teacher/file_text.hpp"
 #include "core/teacher/safetensors_header.hpp"
@@ -81,7 +81,7 @@ class Header {
 
   const std::filesystem::path& path_;
   std::string text_ = "{";
-  std::unordered_set<std::string> names_;
+  std::set<std::string> names_;
   size_t offset_ = 0;  ///< of the next tensor's data
 };
 
