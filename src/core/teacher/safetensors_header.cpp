@@ -5,6 +5,7 @@
 #include <tuple>
 #include <utility>
 
+#include "core/teacher/file_text.hpp"
 #include "core/teacher/json_events.hpp"
 #include "core/teacher/read_budget.hpp"
 #include "core/teacher/teacher_error.hpp"
@@ -14,7 +15,6 @@ namespace {
 
 constexpr size_t kLengthBytes = 8;
 constexpr uint64_t kMaxHeaderBytes = 100'000'000;  // the format's own limit
-constexpr size_t kMaxShownName = 200;
 constexpr const char* kMetadataKey = "__metadata__";
 /// What an entry takes up to the teacher's list of tensors, its vectors' spare room included,
 /// beside its name and its sizes, of which there are several copies each.
@@ -72,7 +72,7 @@ class EntryMaker {
     }
     const auto dtype = safetensors_dtype(*raw.dtype);
     if (!dtype) {
-      throw_teacher_error(path_, raw.name, "unknown dtype " + raw.dtype->substr(0, kMaxShownName),
+      throw_teacher_error(path_, raw.name, "unknown dtype " + shown(*raw.dtype),
                           "save it in a dtype that LibTorch has");
     }
     const auto [begin, end] = offsets_of(raw);

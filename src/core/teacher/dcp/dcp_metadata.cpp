@@ -99,7 +99,7 @@ class MetadataReader {
 
   ShardedTensor read_tensor(std::string_view name, const PickleValue& value) {
     budget_.charge_memory(kTensorMemory + kTensorNameCopies * name.size(), kManyTensors);
-    if (!is_valid_utf8(name)) fields_.fail(shown(name), "its name is not UTF-8");
+    if (!is_valid_utf8(name)) fields_.fail(name, "its name is not UTF-8");
     const PickleObject& entry = fields_.object(value, kDcpTensor, name);
     ShardedTensor tensor;
     tensor.name = name;

@@ -1,11 +1,9 @@
 #include "core/teacher/torch_file/state_dict.hpp"
 
 #include <algorithm>
-#include <numeric>
 #include <utility>
 
 #include "core/teacher/file_text.hpp"
-#include "core/teacher/pickle/pickle_children.hpp"
 #include "core/teacher/teacher_error.hpp"
 #include "core/teacher/torch_file/foreign_search.hpp"
 #include "core/teacher/torch_file/state_dict_keys.hpp"
@@ -100,7 +98,7 @@ class StateDictLister {
       archive_.budget().charge_text(prefix.size() + part->size(), kLists);
       const std::string name = prefix + *part;
       if (TorchTensors::is_tensor(*child)) {
-        add_tensor(name, *part, *child);
+        add_tensor(name, *child);
       } else if (TorchDicts::is_dict(*child)) {
         add(name + ".", *child);
         continue;
@@ -109,10 +107,9 @@ class StateDictLister {
     }
   }
 
-  /// The prefix is of parts that were looked at: a name is UTF-8 if its parts are.
-  void add_tensor(const std::string& name, std::string_view part, const PickleValue& value) {
-    if (!is_valid_utf8(part) || !is_valid_utf8(name.substr(0, name.size() - part.size()))) {
-      throw_teacher_error(archive_.file(), shown(name), "its name is not UTF-8");
+  void add_tensor(const std::string& name, const PickleValue& value) {
+    if (!is_valid_utf8(name)) {
+      throw_teacher_error(archive_.file(), name, "its name is not UTF-8");
     }
     auto tensor = archive_.find(value, name);
     archive_.budget().charge_memory(
@@ -128,7 +125,7 @@ class StateDictLister {
     const auto twice =
         std::adjacent_find(names.begin(), names.end(), [](auto* a, auto* b) { return *a == *b; });
     if (twice == names.end()) return;
-    throw_teacher_error(archive_.file(), shown(**twice), "is there twice",
+    throw_teacher_error(archive_.file(), **twice, "is there twice",
                         "give the key of one of the dicts that hold it");
   }
 

@@ -41,7 +41,7 @@ std::optional<TorchStorages::Id> TorchStorages::read_id(const PickleValue& id) {
 
 TorchStorage TorchStorages::find(const PickleValue& id, const std::string& tensor) {
   const auto fail = [&](const std::string& message) {
-    throw_teacher_error(records_.file(), shown(tensor), message);
+    throw_teacher_error(records_.file(), tensor, message);
   };
   const auto read = read_id(id);
   if (!read) fail("has no storage");
@@ -56,11 +56,11 @@ TorchStorage TorchStorages::find(const PickleValue& id, const std::string& tenso
 }
 
 std::span<const std::byte> TorchStorages::bytes_of(const Id& id, const std::string& tensor) const {
-  const auto bytes = records_.get("data/" + std::string(id.record), shown(tensor));
+  const auto bytes = records_.get("data/" + std::string(id.record), tensor);
   int64_t wanted = 0;
   if (id.count < 0 || __builtin_mul_overflow(id.count, c10::elementSize(*id.dtype), &wanted) ||
       static_cast<uint64_t>(wanted) > bytes.size()) {
-    throw_teacher_error(records_.file(), shown(tensor),
+    throw_teacher_error(records_.file(), tensor,
                         "has a storage of " + std::to_string(id.count) +
                             " elements, but its record has " + std::to_string(bytes.size()) +
                             " bytes: truncated or hostile");

@@ -275,7 +275,7 @@ class TorchTensorFinder {
   [[noreturn]] void fail(
       const std::string& message,
       const std::string& remedy = "check that the file is whole and is what was meant") const {
-    throw_teacher_error(tensors_.records_.file(), shown(name_), message, remedy);
+    throw_teacher_error(tensors_.records_.file(), name_, message, remedy);
   }
 
   TorchTensors& tensors_;
