@@ -1,7 +1,6 @@
 #pragma once
 
 #include <chrono>
-#include <memory>
 #include <string>
 #include <torch/csrc/distributed/c10d/TCPStore.hpp>
 

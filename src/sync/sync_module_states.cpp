@@ -3,9 +3,7 @@
 #include <ATen/EmptyTensor.h>
 #include <torch/nn/module.h>
 
-#include <algorithm>
 #include <chrono>
-#include <iterator>
 #include <optional>
 #include <utility>
 

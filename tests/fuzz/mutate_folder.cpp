@@ -1,4 +1,3 @@
-#include <algorithm>
 
 #include "fuzz/folder_input.hpp"
 #include "fuzz/fuzz_target.hpp"

@@ -4,8 +4,6 @@
 #include <gtest/gtest.h>
 #include <torch/torch.h>
 
-#include <fstream>
-
 #include "fakescore/core/error.hpp"
 #include "fakescore/core/module_tensors.hpp"
 #include "fakescore/models/registry.hpp"

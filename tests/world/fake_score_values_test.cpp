@@ -3,8 +3,6 @@
 #include <gtest/gtest.h>
 #include <torch/torch.h>
 
-#include <mutex>
-
 #include "fakescore/core/error.hpp"
 #include "fakescore/core/module_tensors.hpp"
 #include "fakescore/factory/fake_score_meta.hpp"

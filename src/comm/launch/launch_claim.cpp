@@ -1,6 +1,5 @@
 #include "comm/launch/launch_claim.hpp"
 
-#include <algorithm>
 #include <utility>
 
 #include "comm/launch/launch_variables.hpp"

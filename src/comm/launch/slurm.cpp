@@ -1,3 +1,5 @@
+#include <limits>
+
 #include "comm/launch/job_port.hpp"
 #include "comm/launch/launchers.hpp"
 #include "comm/launch/slurm_nodes.hpp"

@@ -1,6 +1,5 @@
 #include "core/teacher/numbered_shards.hpp"
 
-#include <algorithm>
 #include <utility>
 
 #include "core/teacher/weight_names.hpp"

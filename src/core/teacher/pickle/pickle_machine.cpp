@@ -1,6 +1,5 @@
 #include "core/teacher/pickle/pickle_machine.hpp"
 
-#include <algorithm>
 #include <bit>
 #include <cstring>
 #include <utility>

@@ -3,7 +3,6 @@
 #include <algorithm>
 #include <string>
 
-#include "core/teacher/file_text.hpp"
 #include "core/teacher/pickle/pickle_machine.hpp"
 
 namespace fakescore::detail {

@@ -1,7 +1,6 @@
 #include "core/teacher/torch_file/state_dict_keys.hpp"
 
 #include <algorithm>
-#include <utility>
 
 #include "core/teacher/file_text.hpp"
 #include "core/teacher/pickle/pickle_children.hpp"

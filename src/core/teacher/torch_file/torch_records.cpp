@@ -6,7 +6,6 @@
 #include <algorithm>
 #include <array>
 #include <cstring>
-#include <utility>
 
 #include "core/teacher/file_text.hpp"
 #include "core/teacher/teacher_error.hpp"
