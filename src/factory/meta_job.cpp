@@ -165,6 +165,7 @@ void MetaJob::plan() {
   const ReadDecision decision = agreement.decide(source_, teacher_);
   report_.read = decision.read;
   report_.read_reason = decision.reason;
+  if (communicator_.world_size() == 1) return;
   const std::string bytes =
       communicator_.broadcast_message(is_root() ? plan_.serialize() : "", options_.root, "plan");
   if (!is_root()) plan_ = LoadPlan::deserialize(bytes);
