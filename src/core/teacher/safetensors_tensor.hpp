@@ -1,18 +1,17 @@
 #pragma once
 
-#include <c10/util/strides.h>
-
+#include "core/teacher/row_major.hpp"
 #include "core/teacher/safetensors_header.hpp"
 #include "core/teacher/torch_file/torch_tensor.hpp"
 
 namespace fakescore::detail {
 
-/// An entry of the safetensors file that lies at `file`, for read_torch_tensor.
+/// An entry of the safetensors file that lies at `file`, for read_torch_tensor. The header's reader
+/// has refused shapes whose strides overflow.
 inline TorchTensor stored_tensor(const SafetensorsEntry& entry, const std::byte* file) {
-  const auto strides = c10::contiguous_strides(c10::IntArrayRef(entry.sizes));
   return {.dtype = entry.dtype,
           .sizes = entry.sizes,
-          .strides = {strides.begin(), strides.end()},
+          .strides = row_major_strides(entry.sizes).value(),
           .memory = {file + entry.begin, entry.end - entry.begin}};
 }
 
