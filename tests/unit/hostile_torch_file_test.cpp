@@ -250,6 +250,17 @@ INSTANTIATE_TEST_SUITE_P(
 
 const std::string kFine = tensor_pickle("K\x04", "K\x00"s, "K\x04\x85", "K\x01\x85");
 
+/// The calls are popped again: the root's nesting says nothing of them.
+TEST(HostileArchives, DictsOfDictsThatNothingLeadsToMayNotNestWithoutEnd) {
+  constexpr int kDicts = 100'000;
+  std::string pickle =
+      kBegin + "ccollections\nOrderedDict\nq\x00"s + "0ctorch._tensor\n_rebuild_from_type_v2\n(NNN";
+  for (int i = 0; i <= kDicts; ++i) pickle += "h\x00"s;
+  pickle += ")R";
+  for (int i = 0; i < kDicts; ++i) pickle += "\x85RN0";
+  EXPECT_THAT(error_of_archive(pickle + "tR0}."), HasSubstr("dicts of dicts deeper than 1000"));
+}
+
 TEST(HostileArchives, AreRefusedWithTheirReason) {
   const std::string floats(16, '\0');
   EXPECT_THAT(error_of_archive(kFine), AllOf(HasSubstr("tensor x"), HasSubstr("no record data/0")));

@@ -17,6 +17,18 @@ namespace {
 
 constexpr const char* kDictHolds = "holds more entries in its dicts than its pickle describes";
 constexpr uint64_t kDictBytes = 128;
+/// Also of dicts that the pickle's root does not lead to, whose nesting nobody has looked at.
+constexpr size_t kMaxDictDepth = 1000;
+
+struct DictLevel {
+  explicit DictLevel(size_t& depth) : depth_(depth) { ++depth_; }
+  ~DictLevel() { --depth_; }
+  DictLevel(const DictLevel&) = delete;
+  DictLevel& operator=(const DictLevel&) = delete;
+
+ private:
+  size_t& depth_;
+};
 
 /// A text or an integer, which others may equal; floats and bools count as the integers they equal.
 using DictKey = std::pair<std::optional<int64_t>, std::string_view>;
@@ -58,6 +70,12 @@ const TorchDictEntries& TorchDicts::entries(const PickleValue& dict) {
   const auto found = known_.find(pickle_node(dict));
   if (found != known_.end()) return found->second;
   budget_.charge_memory(kDictBytes, kDictHolds);
+  const DictLevel level(depth_);
+  if (depth_ > kMaxDictDepth) {
+    throw_teacher_error(budget_.file(), "",
+                        "makes dicts of dicts deeper than " + std::to_string(kMaxDictDepth),
+                        "save it again: torch.save(dict(state_dict), path)");
+  }
   return known_.emplace(pickle_node(dict), read(dict)).first->second;
 }
 

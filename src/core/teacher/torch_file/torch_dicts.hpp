@@ -1,5 +1,6 @@
 #pragma once
 
+#include <cstddef>
 #include <map>
 #include <vector>
 
@@ -31,7 +32,8 @@ class TorchDicts {
   static bool is_dict(const PickleValue& value);
 
   /// Of a dict. Throws TeacherError where what Python would make of it is not known: arguments of
-  /// other kinds than items, and those that changed after the call.
+  /// other kinds than items, and those that changed after the call; and for dicts that are made of
+  /// others deeper than 1000.
   const TorchDictEntries& entries(const PickleValue& dict);
 
  private:
@@ -43,6 +45,7 @@ class TorchDicts {
   [[noreturn]] void refuse_arguments(const PickleObject& object) const;
 
   ReadBudget& budget_;
+  size_t depth_ = 0;  ///< of the dicts that are made of others and are being read
   std::map<const PickleNode*, TorchDictEntries> known_;
 };
 
