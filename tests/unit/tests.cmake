@@ -51,6 +51,8 @@ fakescore_add_tests(unit_test UNIT meta LABELS unit SOURCES
   unit/own_module_cases.cpp
   unit/random_replay_test.cpp)
 fakescore_check_suites(unit_test unit)
+# It asks Open MPI how it was started.
+fakescore_unwind_for_mpi(launch_conflict_test)
 
 add_executable(second_copy_test unit/second_copy_test.cpp)
 fakescore_configure_test(second_copy_test)
