@@ -17,8 +17,6 @@ namespace {
 namespace fs = std::filesystem;
 using Names = std::vector<std::string>;
 
-constexpr const char* kDistributedMetadata = ".metadata";
-
 /// What chooses where nothing else does.
 std::string how_to_choose(const FolderListing& listing, const Names& candidates) {
   std::string remedy = "give the path of the one that is meant: " +

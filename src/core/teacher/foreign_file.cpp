@@ -8,6 +8,7 @@
 
 #include "core/teacher/file_text.hpp"
 #include "core/teacher/read_budget.hpp"
+#include "core/teacher/safetensors_header.hpp"
 #include "core/teacher/teacher_error.hpp"
 #include "core/teacher/torch_file/zip_directory.hpp"
 
@@ -198,12 +199,11 @@ bool is_text(std::string_view bytes) {
 }  // namespace
 
 bool begins_as_safetensors(std::string_view bytes) {
-  constexpr size_t kLengthBytes = 8;
-  constexpr uint64_t kMaxHeaderBytes = 100'000'000;
-  if (bytes.size() <= kLengthBytes || bytes[kLengthBytes] != '{') return false;
+  if (bytes.size() <= kSafetensorsLengthBytes || bytes[kSafetensorsLengthBytes] != '{')
+    return false;
   uint64_t length = 0;
-  std::memcpy(&length, bytes.data(), kLengthBytes);
-  return length <= kMaxHeaderBytes;
+  std::memcpy(&length, bytes.data(), kSafetensorsLengthBytes);
+  return length <= kMaxSafetensorsHeaderBytes;
 }
 
 void refuse_stand_in(const MappedFile& file) {

@@ -1,6 +1,7 @@
 #pragma once
 
 #include <algorithm>
+#include <cstddef>
 #include <cstdint>
 #include <optional>
 #include <vector>
@@ -21,6 +22,22 @@ inline std::optional<std::vector<int64_t>> row_major_strides(const std::vector<i
     }
   }
   return strides;
+}
+
+/// The bytes of a tensor of these sizes with at least one element along each dimension, whose
+/// strides a tensor without elements has as well. Nullopt where a size is negative or the bytes do
+/// not fit 63 bits.
+inline std::optional<uint64_t> row_major_bytes(const std::vector<int64_t>& sizes,
+                                               size_t element_bytes) {
+  uint64_t bytes = element_bytes;
+  for (const int64_t size : sizes) {
+    const auto length = static_cast<uint64_t>(std::max<int64_t>(size, 1));
+    if (size < 0 || __builtin_mul_overflow(bytes, length, &bytes) ||
+        bytes > static_cast<uint64_t>(INT64_MAX)) {
+      return std::nullopt;
+    }
+  }
+  return bytes;
 }
 
 }  // namespace fakescore::detail

@@ -8,13 +8,12 @@
 #include "core/teacher/file_text.hpp"
 #include "core/teacher/json_events.hpp"
 #include "core/teacher/read_budget.hpp"
+#include "core/teacher/row_major.hpp"
 #include "core/teacher/teacher_error.hpp"
 
 namespace fakescore::detail {
 namespace {
 
-constexpr size_t kLengthBytes = 8;
-constexpr uint64_t kMaxHeaderBytes = 100'000'000;  // the format's own limit
 constexpr const char* kMetadataKey = "__metadata__";
 /// What an entry takes up to the teacher's list of tensors, its vectors' spare room included,
 /// beside its name and its sizes, of which there are several copies each.
@@ -25,18 +24,18 @@ constexpr uint64_t kMetadataMemory = 160;
 constexpr const char* kManyEntries = "describes more tensors than its header has room for";
 
 uint64_t header_length(std::span<const std::byte> file, const std::filesystem::path& path) {
-  if (file.size() < kLengthBytes) {
+  if (file.size() < kSafetensorsLengthBytes) {
     throw_teacher_error(path, "",
                         "is truncated: " + std::to_string(file.size()) +
                             " bytes, too short for a safetensors header");
   }
   uint64_t length = 0;  // little-endian, as every machine LibTorch runs on
-  std::memcpy(&length, file.data(), kLengthBytes);
-  if (length > kMaxHeaderBytes || length > file.size() - kLengthBytes) {
+  std::memcpy(&length, file.data(), kSafetensorsLengthBytes);
+  if (length > kMaxSafetensorsHeaderBytes || length > file.size() - kSafetensorsLengthBytes) {
     throw_teacher_error(path, "",
                         "header length " + std::to_string(length) + " does not fit: the file has " +
                             std::to_string(file.size()) + " bytes and a header at most " +
-                            std::to_string(kMaxHeaderBytes));
+                            std::to_string(kMaxSafetensorsHeaderBytes));
   }
   return length;
 }
@@ -114,17 +113,9 @@ class EntryMaker {
 
   /// A tensor without elements has strides nevertheless, which must not overflow either.
   uint64_t bytes_of(const RawEntry& raw, const SafetensorsEntry& entry) const {
-    uint64_t bytes = c10::elementSize(entry.dtype);
-    bool is_empty = false;
-    for (const int64_t size : entry.sizes) {
-      const auto length = static_cast<uint64_t>(size);
-      is_empty = is_empty || length == 0;
-      if (__builtin_mul_overflow(bytes, std::max<uint64_t>(length, 1), &bytes) ||
-          bytes > static_cast<uint64_t>(INT64_MAX)) {
-        fail(raw, "shape overflows: " + describe_counts(*raw.shape));
-      }
-    }
-    return is_empty ? 0 : bytes;
+    const auto bytes = row_major_bytes(entry.sizes, c10::elementSize(entry.dtype));
+    if (!bytes) fail(raw, "shape overflows: " + describe_counts(*raw.shape));
+    return std::count(entry.sizes.begin(), entry.sizes.end(), 0) > 0 ? 0 : *bytes;
   }
 
   [[noreturn]] void fail(const RawEntry& raw, const std::string& message) const {
@@ -295,13 +286,13 @@ void refuse_repeated_names(const std::vector<SafetensorsEntry>& entries,
 SafetensorsHeader parse_safetensors_header(std::span<const std::byte> file,
                                            const std::filesystem::path& path) {
   const uint64_t length = header_length(file, path);
-  const size_t data_begin = kLengthBytes + length;
+  const size_t data_begin = kSafetensorsLengthBytes + length;
   ReadBudget budget(path, data_begin);
   SafetensorsHeader header;
   header.bytes = data_begin;
   HeaderListener listener(header, {data_begin, file.size(), path}, budget);
-  read_json({reinterpret_cast<const char*>(file.data()) + kLengthBytes, length}, path, "header",
-            listener);
+  read_json({reinterpret_cast<const char*>(file.data()) + kSafetensorsLengthBytes, length}, path,
+            "header", listener);
   refuse_repeated_names(header.entries, path);
   std::sort(header.entries.begin(), header.entries.end(), [](const auto& a, const auto& b) {
     return std::tie(a.begin, a.end, a.name) < std::tie(b.begin, b.end, b.name);

@@ -3,6 +3,7 @@
 #include <c10/core/ScalarType.h>
 #include <c10/util/ArrayRef.h>
 
+#include <cstddef>
 #include <cstdint>
 #include <filesystem>
 #include <map>
@@ -12,6 +13,10 @@
 #include <vector>
 
 namespace fakescore::detail {
+
+/// A file begins with its header's length, in this many bytes.
+inline constexpr size_t kSafetensorsLengthBytes = 8;
+inline constexpr uint64_t kMaxSafetensorsHeaderBytes = 100'000'000;  ///< the format's own limit
 
 /// One tensor of a safetensors file. Offsets are bytes from the beginning of the file.
 struct SafetensorsEntry {

@@ -9,6 +9,9 @@
 
 namespace fakescore::detail {
 
+/// What says which chunks of which files a distributed checkpoint has.
+inline constexpr const char* kDistributedMetadata = ".metadata";
+
 /// Whether a file's name is that of an index of shards: model.safetensors.index.json.
 bool is_index_name(const std::string& name);
 /// Whether it ends as checkpoints of safetensors, or of torch.save and torch.jit.save, do.

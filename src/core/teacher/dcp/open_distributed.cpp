@@ -20,7 +20,6 @@ namespace {
 
 namespace fs = std::filesystem;
 
-constexpr const char* kMetadataFile = ".metadata";
 constexpr const char* kDataSuffix = ".distcp";
 constexpr const char* kShards = "shard-*.safetensors";
 
@@ -53,7 +52,7 @@ bool is_checkpoint_of_its_own(const fs::path& file) {
 TeacherChoice choose_beside_others(const fs::path& folder, const ShardedCheckpoint& checkpoint) {
   std::set<std::string> used;
   for (const fs::path& file : checkpoint.files) used.insert(file.filename().string());
-  const fs::path own = folder / (checkpoint.index ? kMetadataFile : kShards);
+  const fs::path own = folder / (checkpoint.index ? kDistributedMetadata : kShards);
   TeacherChoice choice{own.string(), paths_passed_over(list_folder(folder), used)};
   for (const std::string& other : choice.passed_over) {
     if (!is_checkpoint_of_its_own(other)) continue;
@@ -74,9 +73,9 @@ TeacherChoice choose_beside_others(const fs::path& folder, const ShardedCheckpoi
 bool is_distributed_checkpoint(const fs::path& path) {
   std::error_code ignored;  // what cannot be looked at is no such checkpoint
   if (!fs::is_directory(path, ignored)) {
-    return path.filename() == kMetadataFile || path.extension() == kDataSuffix;
+    return path.filename() == kDistributedMetadata || path.extension() == kDataSuffix;
   }
-  return fs::exists(path / kMetadataFile, ignored) || !find_safetensors_shards(path).empty();
+  return fs::exists(path / kDistributedMetadata, ignored) || !find_safetensors_shards(path).empty();
 }
 
 std::unique_ptr<Teacher> open_distributed_checkpoint(const fs::path& path, const std::string& key) {
@@ -85,7 +84,8 @@ std::unique_ptr<Teacher> open_distributed_checkpoint(const fs::path& path, const
                         "give the folder that holds it");
   }
   std::error_code ignored;
-  const fs::path metadata = path.filename() == kMetadataFile ? path : path / kMetadataFile;
+  const fs::path metadata =
+      path.filename() == kDistributedMetadata ? path : path / kDistributedMetadata;
   ShardedCheckpoint checkpoint =
       fs::exists(metadata, ignored)
           ? read_metadata_file(metadata, key)

@@ -3,6 +3,7 @@
 #include <algorithm>
 #include <string>
 
+#include "core/teacher/row_major.hpp"
 #include "core/teacher/teacher_error.hpp"
 
 namespace fakescore::detail {
@@ -12,15 +13,9 @@ namespace {
 /// strides must not overflow either.
 uint64_t count_bytes(const ShardedTensor& tensor, const std::vector<int64_t>& sizes,
                      const std::filesystem::path& source) {
-  uint64_t bytes = c10::elementSize(tensor.dtype);
-  for (const int64_t size : sizes) {
-    const auto length = static_cast<uint64_t>(std::max<int64_t>(size, 1));
-    if (size < 0 || __builtin_mul_overflow(bytes, length, &bytes) ||
-        bytes > static_cast<uint64_t>(INT64_MAX)) {
-      throw_teacher_error(source, tensor.name, "its shape overflows or is negative");
-    }
-  }
-  return bytes;
+  const auto bytes = row_major_bytes(sizes, c10::elementSize(tensor.dtype));
+  if (!bytes) throw_teacher_error(source, tensor.name, "its shape overflows or is negative");
+  return *bytes;
 }
 
 /// Chunks without elements, and all but the first of those with the same box. Sorts by boxes.
