@@ -28,8 +28,8 @@ class SeedSource {
 };
 
 /// The turn of one thread at the process's default generator and default dtype, which replays and
-/// seeded calls switch for a while. Recursive: an op that is called
-/// during a replay may begin another replay.
+/// seeded calls switch for a while. Recursive: an op that is called during a replay
+/// may begin another replay.
 std::unique_lock<std::recursive_mutex> take_generator_turn();
 
 /// Keeps the turn, and puts the default CPU generator's state back when it goes.
