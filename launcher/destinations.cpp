@@ -93,6 +93,15 @@ void prepare_output(const fs::path& folder, const fs::path& teacher) {
   for (const char* name : {kWeightsFile, kConfigFile}) try_to_write(folder / name, kRemedy);
 }
 
+void check_output_config(const fs::path& folder, const std::string& config_json) {
+  std::error_code error;
+  if (!config_json.empty() || !fs::exists(folder / kConfigFile, error)) return;
+  refuse(folder / kConfigFile,
+         "is there, and would be read with the weights that this job writes beside it, which come "
+         "without a configuration",
+         "give another folder or the teacher's --config, or remove the file");
+}
+
 void check_report_file(const fs::path& file, const fs::path& teacher, const fs::path& config,
                        const fs::path& output) {
   if (is_same(file, teacher) || is_same(file, config) || is_checkpoint_file_of(file, teacher)) {

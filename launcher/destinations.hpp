@@ -1,6 +1,7 @@
 #pragma once
 
 #include <filesystem>
+#include <string>
 
 namespace fakescore::launcher {
 
@@ -11,6 +12,10 @@ inline constexpr const char* kConfigFile = "config.json";
 /// Makes the folder that write_output() will fill, and makes sure that it can be written and is not
 /// the teacher's own. Throws ConfigError naming the path.
 void prepare_output(const std::filesystem::path& folder, const std::filesystem::path& teacher);
+
+/// Makes sure that the folder has no configuration of an older model if write_output() will write
+/// none: `config_json` is empty then. Throws ConfigError naming the file.
+void check_output_config(const std::filesystem::path& folder, const std::string& config_json);
 
 /// Makes sure that write_report() will be able to write `file`, which it leaves as it is, and that
 /// it is none of the files that the job reads, nor of those it writes into `output`, which may be

@@ -65,7 +65,12 @@ void run(const RunOptions& options, const LaunchEnv& env, Communicator& communic
   check_destinations(options, communicator);
   const auto teacher = options.teacher.source();
   Structure structure = choose_structure(options, teacher, communicator);
-  if (!options.output.empty()) structure.build = checked_for_output(structure.build);
+  if (!options.output.empty()) {
+    run_agreed(communicator, "output", ErrorCode::kConfig, [&] {
+      if (writes_output(communicator)) check_output_config(options.output, structure.config);
+    });
+    structure.build = checked_for_output(structure.build);
+  }
   structure.description.launcher = to_string(env.launcher);
   structure.description.launch_notes = env.notes;
   const MetaResult result = create_fake_score_meta(structure.build, teacher, communicator,

@@ -206,7 +206,7 @@ std::unique_ptr<OwnWork> MpiCommunicator::begin_work(const std::string& what) {
   // How often the ranks were together travels in place of a length.
   const auto message =
       make_head({CallKind::kAllGather, -1, -1, what}, static_cast<size_t>(times_together()));
-  return detail::send_work(group_->census, message, timeout(), waits());
+  return detail::send_work(group_, message, timeout(), waits());
 }
 
 void MpiCommunicator::listen(Answers& answers) {

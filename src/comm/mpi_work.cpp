@@ -44,29 +44,37 @@ class MpiSigns {
 
 class MpiWork : public OwnWork {
  public:
-  MpiWork(std::shared_ptr<MpiSigns> signs, std::chrono::milliseconds timeout,
-          std::shared_ptr<const std::atomic<bool>> waits)
-      : signs_(signs), heartbeat_(make_heartbeat(timeout, [signs, waits] {
+  MpiWork(std::shared_ptr<MpiGroup> group, std::shared_ptr<MpiSigns> signs,
+          std::chrono::milliseconds timeout, std::shared_ptr<const std::atomic<bool>> waits)
+      : group_(std::move(group)), signs_(signs), heartbeat_(make_heartbeat(timeout, [signs, waits] {
           if (!*waits) signs->send();
         })) {}
   ~MpiWork() override {
-    if (heartbeat_ == nullptr || (heartbeat_->stop() && signs_->are_taken())) return;
+    if (heartbeat_ == nullptr) return;
+    const bool is_in_mpi = !heartbeat_->stop();
+    if (!is_in_mpi && signs_->are_taken()) return;
+    if (is_in_mpi) {
+      // What a call is stuck in may not be freed.
+      group_->keep = true;
+      keep_mpi_initialised();
+    }
     // MPI may still read what it sends.
     static_cast<void>(std::make_unique<decltype(signs_)>(std::move(signs_)).release());
   }
 
  private:
+  std::shared_ptr<MpiGroup> group_;
   std::shared_ptr<MpiSigns> signs_;
   std::unique_ptr<Heartbeat> heartbeat_;
 };
 
 }  // namespace
 
-std::unique_ptr<OwnWork> send_work(MPI_Comm census, const Head& message,
+std::unique_ptr<OwnWork> send_work(std::shared_ptr<MpiGroup> group, const Head& message,
                                    std::chrono::milliseconds timeout,
                                    std::shared_ptr<const std::atomic<bool>> waits) {
-  return std::make_unique<MpiWork>(std::make_shared<MpiSigns>(census, message), timeout,
-                                   std::move(waits));
+  auto signs = std::make_shared<MpiSigns>(group->census, message);
+  return std::make_unique<MpiWork>(std::move(group), std::move(signs), timeout, std::move(waits));
 }
 
 }  // namespace fakescore::detail

@@ -7,13 +7,15 @@
 #include <memory>
 
 #include "comm/mpi_messages.hpp"
+#include "comm/mpi_session.hpp"
 #include "fakescore/comm/communicator.hpp"
 
 namespace fakescore::detail {
 
-/// Sends `message` to every other rank of `census`, with kWorkTag, now and then until it is
+/// Sends `message` to every other rank of the group, with kWorkTag, now and then until it is
 /// destroyed, but not while `waits`. From a thread of its own: MPI must have MPI_THREAD_MULTIPLE.
-std::unique_ptr<OwnWork> send_work(MPI_Comm census, const Head& message,
+/// If that thread is stuck in MPI then, the group is kept for good.
+std::unique_ptr<OwnWork> send_work(std::shared_ptr<MpiGroup> group, const Head& message,
                                    std::chrono::milliseconds timeout,
                                    std::shared_ptr<const std::atomic<bool>> waits);
 

@@ -22,6 +22,8 @@ using StorePointer = c10::intrusive_ptr<c10d::TCPStore>;
 constexpr milliseconds kShortestProbe{500};
 constexpr milliseconds kLongestProbe{5000};
 constexpr milliseconds kLongestProbeNap{1000};
+// What a probe may take beyond its patience, so that its own words are heard.
+constexpr milliseconds kProbeGrace{200};
 constexpr milliseconds kShortestJoin{1500};
 
 [[noreturn]] void refuse_door(const StoreAddress& address, const std::string& message) {
@@ -30,35 +32,58 @@ constexpr milliseconds kShortestJoin{1500};
                    address.remedy});
 }
 
+/// How long a job has to join its store.
+class JoinTime {
+ public:
+  explicit JoinTime(milliseconds timeout) : timeout_(timeout), end_(Clock::now() + timeout) {}
+  milliseconds timeout() const { return timeout_; }
+  milliseconds left() const { return std::chrono::ceil<milliseconds>(end_ - Clock::now()); }
+  bool passed() const { return left().count() <= 0; }
+
+ private:
+  milliseconds timeout_;
+  Clock::time_point end_;
+};
+
+/// On `thread`, which is of no more use once this throws: a resolver has no deadline.
+StoreProbe probe_within(SideThread& thread, const StoreAddress& address, milliseconds left) {
+  const milliseconds patience = std::clamp(left, kShortestProbe, kLongestProbe);
+  auto probe = std::make_shared<StoreProbe>();
+  const bool has_ended = thread.run([probe, host = address.host, port = address.port,
+                                     patience] { *probe = probe_store(host, port, patience); },
+                                    std::max(left, kShortestProbe) + kProbeGrace);
+  if (has_ended) return std::move(*probe);
+  return {"", "the name is still being resolved, or its addresses do not answer"};
+}
+
 /// Knocks until a store answers; the address of the one that does.
-std::string find_store(const StoreAddress& address, milliseconds timeout) {
-  const auto end = Clock::now() + timeout;
+std::string find_store(const StoreAddress& address, const JoinTime& time) {
+  SideThread thread;
   for (Nap nap(kLongestProbeNap);; nap.take()) {
-    const auto left = std::chrono::ceil<milliseconds>(end - Clock::now());
-    const milliseconds patience = std::clamp(left, kShortestProbe, kLongestProbe);
-    StoreProbe probe = probe_store(address.host, address.port, patience);
+    StoreProbe probe = probe_within(thread, address, time.left());
     if (!probe.address.empty()) return std::move(probe.address);
-    if (Clock::now() >= end) {
-      refuse_door(address, "cannot be joined within " + in_seconds(timeout) + ": " + probe.failure);
+    if (time.passed()) {
+      refuse_door(address,
+                  "cannot be joined within " + in_seconds(time.timeout()) + ": " + probe.failure);
     }
   }
 }
 
 /// On a thread of its own: c10d waits without a deadline for what takes a connection and is silent.
 StorePointer make_tcp_store(const StoreAddress& address, const std::string& host,
-                            const c10d::TCPStoreOptions& options) {
+                            const c10d::TCPStoreOptions& options, const JoinTime& time) {
   auto store = std::make_shared<StorePointer>();
   SideThread thread;
   try {
     const bool is_made = thread.run(
         [store, host, options] { *store = c10::make_intrusive<c10d::TCPStore>(host, options); },
-        std::max(options.timeout, kShortestJoin));
+        std::max(time.left(), kShortestJoin));
     if (is_made) return std::move(*store);
   } catch (const std::exception& error) {
     const std::string text = describe(error);
     refuse_door(address, "cannot be joined: " + text.substr(0, text.find('\n')));
   }
-  refuse_door(address, "does not answer within " + in_seconds(options.timeout));
+  refuse_door(address, "does not answer within " + in_seconds(time.timeout()));
 }
 
 /// The socket to serve on; none where this process serves a store there already, which c10d shares.
@@ -73,11 +98,12 @@ Descriptor open_door(const StoreAddress& address) {
   }
 }
 
-StorePointer serve_store(const StoreAddress& address, c10d::TCPStoreOptions options) {
+StorePointer serve_store(const StoreAddress& address, c10d::TCPStoreOptions options,
+                         const JoinTime& time) {
   Descriptor door = open_door(address);
   options.isServer = true;
   if (door.get() >= 0) options.masterListenFd = door.release();  // the store closes it
-  return make_tcp_store(address, "127.0.0.1", options);
+  return make_tcp_store(address, "127.0.0.1", options, time);
 }
 
 }  // namespace
@@ -89,10 +115,11 @@ StorePointer join_tcp_store(const StoreAddress& address, milliseconds timeout) {
   // A process may make one communicator after the other on the same port.
   options.multiTenant = true;
   options.timeout = timeout;
-  if (!address.is_server) return make_tcp_store(address, find_store(address, timeout), options);
-  StorePointer store = serve_store(address, options);
+  const JoinTime time(timeout);
+  if (!address.is_server) return make_tcp_store(address, find_store(address, time), options, time);
+  StorePointer store = serve_store(address, options, time);
   // That the others can find it as well.
-  find_store(address, timeout);
+  find_store(address, time);
   return store;
 }
 

@@ -6,6 +6,8 @@
 #include <gtest/gtest.h>
 #include <torch/torch.h>
 
+#include <optional>
+
 #include "fakescore/core/error.hpp"
 #include "fakescore/factory/fake_score_meta.hpp"
 #include "fakescore/sync/sync_module_states.hpp"
@@ -99,6 +101,25 @@ TEST_P(CallersStream, SyncSendsAndReplacesWhatItWritesLate) {
     BusyStream busy(communicator);
     write_on_stream(late, tensors);
     sync_module_states(*module, busy.communicator());
+    expect_right(tensors);
+  });
+}
+
+/// The root's stream is free: a broadcast that a receiver does not hold back arrives at once.
+TEST_P(CallersStream, AReceiverMayStillWriteToWhatItReceives) {
+  run_on_every_rank([](Communicator& communicator) {
+    const auto stream = enter_stream();
+    const bool is_root = communicator.rank() == 0;
+    const NamedTensors late = pinned_tensors(kWrong);
+    const NamedTensors tensors = gpu_tensors(is_root ? kRight : 0);
+    const auto module = module_of(tensors);
+    std::optional<BusyStream> busy;
+    if (!is_root) {
+      busy.emplace(communicator);
+      write_on_stream(late, tensors);
+    }
+    sync_module_states(*module, busy ? busy->communicator() : communicator);
+    c10::cuda::device_synchronize();
     expect_right(tensors);
   });
 }

@@ -46,6 +46,18 @@ TEST(SyncOnGpu, TakesModulesThatAreInBothMemories) {
   });
 }
 
+TEST(SyncOnGpu, ModulesInOtherMemoriesThanOtherRanksAreTheSameErrorOnEveryRank) {
+  run_on_every_rank([](Communicator& communicator) {
+    if (communicator.world_size() == 1) GTEST_SKIP() << "needs a second rank";
+    const auto module = testing::make_mixed_module(rank_device(), 1);
+    if (communicator.rank() == communicator.world_size() - 1) module->to(rank_device());
+    const std::string text =
+        testing::error_of<ConfigError>([&] { sync_module_states(*module, communicator); });
+    EXPECT_THAT(text, HasSubstr("devices of the module's tensors"));
+    for (const auto& other : communicator.all_gather(text, "test")) EXPECT_EQ(other, text);
+  });
+}
+
 TEST(SyncOnGpu, AFailureInHostMemoryIsTheSameErrorOnEveryRankBeforeTheGpuBegins) {
   run_on_every_rank([](Communicator& communicator) {
     const auto module = testing::make_mixed_module(rank_device(), communicator.rank() + 1);

@@ -126,6 +126,24 @@ TEST(Program, DoesNotWriteBesideAnIndexThatWouldBeReadInstead) {
               AllOf(HasSubstr("safetensors.index.json"), HasSubstr("would be read in place of")));
 }
 
+TEST(Program, DoesNotWriteBesideAConfigurationOfAnotherModel) {
+  const TempFolder folder;
+  const auto teacher = folder / "plain.safetensors";
+  save_safetensors(teacher, {{"layer.weight", torch::ones({2, 2})}});
+  std::filesystem::create_directory(folder / "o");
+  std::filesystem::copy(kDigits / "config.json", folder / "o/config.json");
+  const std::string command =
+      "run --quiet --teacher " + shell_quoted(teacher) + " --output " + shell_quoted(folder / "o");
+  const auto refused = program(command);
+  EXPECT_EQ(refused.exit_code, 2);
+  EXPECT_THAT(refused.output, AllOf(HasSubstr("o/config.json"), HasSubstr("remove the file")));
+  EXPECT_FALSE(std::filesystem::exists(folder / "o/diffusion_pytorch_model.safetensors"));
+  std::filesystem::remove(folder / "o/config.json");
+  EXPECT_EQ(program(command).output, "");
+  // Once more into what it wrote itself.
+  EXPECT_EQ(program(command).output, "");
+}
+
 TEST(Program, ATeacherOfNothingIsNoSuccess) {
   const TempFolder folder;
   save_safetensors(folder / "none.safetensors", {});

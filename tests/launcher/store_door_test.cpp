@@ -80,9 +80,10 @@ void talk(int connection) {
 }
 
 /// One rank of a job of two whose rank 0 serves the store.
-ShellResult join(int rank, const std::string& address, int port) {
+ShellResult join(int rank, const std::string& address, int port,
+                 const std::string& environment = "") {
   const std::string number = std::to_string(rank);
-  return run_shell("env RANK=" + number + " WORLD_SIZE=2 LOCAL_RANK=" + number +
+  return run_shell("env " + environment + " RANK=" + number + " WORLD_SIZE=2 LOCAL_RANK=" + number +
                    " MASTER_ADDR=" + address + " MASTER_PORT=" + std::to_string(port) + " " +
                    program_command(run_of(kDigits) + " --quiet --timeout 2"));
 }
@@ -101,6 +102,17 @@ TEST(StoreDoor, ANameThatCannotBeResolvedIsOneLine) {
   for (const int rank : {0, 1}) {
     expect_one_line(join(rank, "no-such-host.invalid", port),
                     "no-such-host.invalid:" + std::to_string(port), "name cannot be resolved");
+  }
+}
+
+TEST(StoreDoor, ANameServerThatDoesNotAnswerIsOneLine) {
+  // The address sanitizer wants to be the first library.
+  const std::string environment =
+      "ASAN_OPTIONS=$ASAN_OPTIONS:verify_asan_link_order=0 LD_PRELOAD=" FAKESCORE_SLOW_RESOLVER;
+  const int port = free_port();
+  for (const int rank : {0, 1}) {
+    expect_one_line(join(rank, "some-host.invalid", port, environment),
+                    "some-host.invalid:" + std::to_string(port), "still being resolved");
   }
 }
 

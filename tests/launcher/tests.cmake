@@ -17,7 +17,10 @@ target_compile_definitions(launcher_test PRIVATE
 if(FAKESCORE_SANITIZE)
   target_compile_definitions(launcher_test PRIVATE FAKESCORE_SANITIZED)
 endif()
-add_dependencies(launcher_test fakescore_program)
+add_library(slow_resolver MODULE launcher/slow_resolver.cpp)
+target_compile_definitions(launcher_test PRIVATE
+  FAKESCORE_SLOW_RESOLVER="$<TARGET_FILE:slow_resolver>")
+add_dependencies(launcher_test fakescore_program slow_resolver)
 
 # fakescore_add_launcher_tests(UNIT unit [LABELS ...] SOURCES ...)
 function(fakescore_add_launcher_tests)

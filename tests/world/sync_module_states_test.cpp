@@ -117,6 +117,29 @@ TEST(SyncModuleStates, AProgressCallbackThatThrowsOnOneRankIsTheSameErrorOnEvery
   });
 }
 
+TEST(SyncModuleStates, VerifyingNamesRankAndTensorOfTheFirstDifference) {
+  run_on_every_rank([](Communicator& communicator) {
+    if (communicator.world_size() == 1) GTEST_SKIP() << "needs a second rank";
+    const int odd = communicator.world_size() - 1;
+    const auto module = make_seeded<AwkwardModule>(1);
+    const ModuleTensor second = module_tensors(*module).at(1);
+    SyncOptions options;
+    options.bucket_bytes = 65536;
+    options.verify = true;
+    options.progress = [&](const Progress& progress) {
+      if (communicator.rank() != odd || progress.done_bytes < progress.total_bytes) return;
+      torch::NoGradGuard no_grad;
+      second.tensor.fill_(12345);
+    };
+    const std::string text =
+        error_of<MismatchError>([&] { sync_module_states(*module, communicator, options); });
+    EXPECT_THAT(text, AllOf(HasSubstr(second.name), HasSubstr("rank " + std::to_string(odd)),
+                            HasSubstr("bytes differ")));
+    for (const auto& other : communicator.all_gather(text, "test")) EXPECT_EQ(other, text);
+    EXPECT_FALSE(communicator.broken());
+  });
+}
+
 TEST(SyncModuleStates, NamesMayHoldAnyBytes) {
   run_on_every_rank([](Communicator& communicator) {
     const std::string odd = "odd\x1fname \xff\xfe";

@@ -113,7 +113,11 @@ std::optional<ShardName> parse_shard_name(const std::string& name) {
                    *count};
 }
 
-std::string teacher_option(const std::string& path) { return "--teacher '" + path + "'"; }
+std::string teacher_option(const std::string& path) {
+  std::string quoted;
+  for (const char c : path) quoted += c == '\'' ? std::string("'\\''") : std::string(1, c);
+  return "--teacher '" + quoted + "'";
+}
 
 std::string join_some(const std::vector<std::string>& names, size_t most) {
   std::string text;

@@ -44,7 +44,8 @@ struct ShardName {
 /// Of model-00001-of-00003.safetensors and model-00001-of-00003.fp16.bin; nullopt for other names.
 std::optional<ShardName> parse_shard_name(const std::string& name);
 
-/// "--teacher 'PATH'": how the program is given a path that a folder leaves open.
+/// "--teacher 'PATH'": how the program is given a path that a folder leaves open, as a shell takes
+/// it.
 std::string teacher_option(const std::string& path);
 
 /// "a, b and 3 more".
