@@ -2,10 +2,10 @@
 
 #include <algorithm>
 #include <system_error>
+#include <thread>
 #include <utility>
 
 #include "comm/deadline.hpp"
-#include "comm/nap.hpp"
 #include "comm/plain_socket.hpp"
 #include "comm/side_thread.hpp"
 #include "comm/step.hpp"
@@ -21,6 +21,7 @@ using StorePointer = c10::intrusive_ptr<c10d::TCPStore>;
 // A probe in less time would say nothing but that.
 constexpr milliseconds kShortestProbe{500};
 constexpr milliseconds kLongestProbe{5000};
+constexpr milliseconds kShortestProbeNap{10};
 constexpr milliseconds kLongestProbeNap{1000};
 // What a probe may take beyond its patience, so that its own words are heard.
 constexpr milliseconds kProbeGrace{200};
@@ -59,13 +60,15 @@ StoreProbe probe_within(SideThread& thread, const StoreAddress& address, millise
 /// Knocks until a store answers; the address of the one that does.
 std::string find_store(const StoreAddress& address, const JoinTime& time) {
   SideThread thread;
-  for (Nap nap(kLongestProbeNap);; nap.take()) {
+  // Few probes: each asks the name server, which may answer fewer questions than all ranks have.
+  for (milliseconds nap = kShortestProbeNap;; nap = std::min(2 * nap, kLongestProbeNap)) {
     StoreProbe probe = probe_within(thread, address, time.left());
     if (!probe.address.empty()) return std::move(probe.address);
     if (time.passed()) {
       refuse_door(address,
                   "cannot be joined within " + in_seconds(time.timeout()) + ": " + probe.failure);
     }
+    std::this_thread::sleep_for(std::min(nap, time.left()));
   }
 }
 

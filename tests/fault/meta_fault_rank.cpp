@@ -4,9 +4,10 @@
 //
 //   meta_fault_rank PHASE STRIKE VICTIM TIMEOUT_MS
 //
-// STRIKE is the number of a signal; "gpu": its emulated GPU breaks; or "step": it calls another
-// step than the others. FAKESCORE_TEST_DEVICE says where the fake score lies: cpu unless set.
-// FAKESCORE_TEST_ABORT_MS makes emulated NCCL take that long to abort.
+// STRIKE is the number of a signal; "gpu": its emulated GPU breaks; "step": it calls another step
+// than the others; or "gives_up": it says that it cannot go on. FAKESCORE_TEST_DEVICE says where
+// the fake score lies: cpu unless set. FAKESCORE_TEST_ABORT_MS makes emulated NCCL take that long
+// to abort.
 
 #include <signal.h>
 #include <unistd.h>
@@ -29,6 +30,8 @@ void be_struck(const std::string& strike, fakescore::Communicator& communicator)
     fakescore::emulation::attached()->break_device();
   } else if (strike == "step") {
     communicator.all_gather("", "another step");
+  } else if (strike == "gives_up") {
+    throw fakescore::CommError(communicator.abandon("the disk is full"));
   } else {
     ::raise(std::stoi(strike));
   }

@@ -18,6 +18,7 @@ if(FAKESCORE_SANITIZE)
   target_compile_definitions(launcher_test PRIVATE FAKESCORE_SANITIZED)
 endif()
 add_library(slow_resolver MODULE launcher/slow_resolver.cpp)
+target_compile_features(slow_resolver PRIVATE cxx_std_20)
 target_compile_definitions(launcher_test PRIVATE
   FAKESCORE_SLOW_RESOLVER="$<TARGET_FILE:slow_resolver>")
 add_dependencies(launcher_test fakescore_program slow_resolver)

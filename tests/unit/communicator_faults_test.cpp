@@ -88,6 +88,21 @@ TEST_P(CommunicatorFaults, WhoWaitsHearsOfAFailureLongBeforeItsDeadline) {
   EXPECT_EQ(errors[1], errors[0]);
 }
 
+TEST_P(CommunicatorFaults, RanksAtWorkThatWaitDoNotKeepEachOtherWaiting) {
+  constexpr milliseconds kTimeout{2000};
+  constexpr std::chrono::seconds kLongest{10};  // of ten timeouts, were they heard
+  World world = make(3, kTimeout);
+  const Call gather_within_work = [](Communicator& communicator) {
+    const auto work = communicator.begin_work("a step");
+    gather(communicator);
+  };
+  const auto begin = std::chrono::steady_clock::now();
+  const auto errors = errors_of(world, {gather_within_work, gather_within_work});
+  EXPECT_LT(std::chrono::steady_clock::now() - begin, kLongest);
+  EXPECT_THAT(errors[0], HasSubstr("rank 2 of 3 did not answer"));
+  EXPECT_EQ(errors[1], errors[0]);
+}
+
 TEST_P(CommunicatorFaults, WhoLooksHearsOfAFailure) {
   World world = make(2, kForever);
   EXPECT_FALSE(world[0]->peer_abandoned());

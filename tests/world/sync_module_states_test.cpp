@@ -122,18 +122,18 @@ TEST(SyncModuleStates, VerifyingNamesRankAndTensorOfTheFirstDifference) {
     if (communicator.world_size() == 1) GTEST_SKIP() << "needs a second rank";
     const int odd = communicator.world_size() - 1;
     const auto module = make_seeded<AwkwardModule>(1);
-    const ModuleTensor second = module_tensors(*module).at(1);
+    const ModuleTensor first = module_tensors(*module).front();
     SyncOptions options;
     options.bucket_bytes = 65536;
     options.verify = true;
     options.progress = [&](const Progress& progress) {
       if (communicator.rank() != odd || progress.done_bytes < progress.total_bytes) return;
       torch::NoGradGuard no_grad;
-      second.tensor.fill_(12345);
+      first.tensor.fill_(12345);
     };
     const std::string text =
         error_of<MismatchError>([&] { sync_module_states(*module, communicator, options); });
-    EXPECT_THAT(text, AllOf(HasSubstr(second.name), HasSubstr("rank " + std::to_string(odd)),
+    EXPECT_THAT(text, AllOf(HasSubstr(first.name), HasSubstr("rank " + std::to_string(odd)),
                             HasSubstr("bytes differ")));
     for (const auto& other : communicator.all_gather(text, "test")) EXPECT_EQ(other, text);
     EXPECT_FALSE(communicator.broken());
