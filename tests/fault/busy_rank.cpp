@@ -5,8 +5,9 @@
 // MODE says what becomes of the last rank: "works" for three timeouts; "overworks" for more than
 // any work is waited for; "stops" or "is_killed" after two timeouts; "stops_in_a_call", in a step
 // in which the others wait for it in another call; "broadcasts", as "works", and the others wait
-// for bytes; "has_no_threads", as "works", with an MPI that no other thread may call. Prints how
-// long it took until a rank was lost, and the error, and leaves as the program does.
+// for bytes; "has_no_threads", as "works", with an MPI that no other thread may call; "stays_away",
+// it initialises MPI and makes no communicator. Prints how long it took until a rank was lost, and
+// the error, and leaves as the program does.
 // FAKESCORE_TEST_DEVICE says where the bulk data lies (cpu unless set); with
 // FAKESCORE_TEST_LOCAL_RANKS the ranks are that many threads of this process.
 
@@ -97,6 +98,24 @@ int run(fakescore::Communicator& communicator, const std::string& mode, millisec
   return 0;
 }
 
+#ifdef FAKESCORE_TEST_WITH_MPI
+int start_without_last(milliseconds timeout) {
+  int rank = 0;
+  int world_size = 0;
+  MPI_Init(nullptr, nullptr);
+  MPI_Comm_rank(MPI_COMM_WORLD, &rank);
+  MPI_Comm_size(MPI_COMM_WORLD, &world_size);
+  if (rank == world_size - 1) ::pause();
+  try {
+    fakescore::make_mpi_communicator(timeout);
+  } catch (const fakescore::CommError& error) {
+    std::cout << "ERROR " << error.what() << std::endl;
+    return kLostPeer;
+  }
+  return 0;
+}
+#endif
+
 int run_threads(int ranks, const std::string& mode, milliseconds timeout) {
   std::atomic<int> worst{0};
   std::vector<std::thread> threads;
@@ -119,6 +138,7 @@ int main(int argc, char** argv) {
     return run_threads(std::atoi(ranks), mode, timeout);
   }
 #ifdef FAKESCORE_TEST_WITH_MPI
+  if (mode == "stays_away") return start_without_last(timeout);
   int level = 0;
   if (mode == "has_no_threads") {
     MPI_Init_thread(nullptr, nullptr, MPI_THREAD_FUNNELED, &level);
@@ -129,7 +149,6 @@ int main(int argc, char** argv) {
   const auto communicator =
       fakescore::make_communicator(fakescore::detect_launch_env(), std::chrono::seconds(60),
                                    at::Device(device != nullptr ? device : "cpu"));
-  const int code = run(*communicator, mode, timeout);
-  if (code != 0) ::_exit(code);
-  return 0;
+  // Leaves as a program does, with what libraries do at exit.
+  return run(*communicator, mode, timeout);
 }

@@ -145,6 +145,15 @@ TEST(BusyRank, DoesNotKeepOthersWaitingWhereItWaitsItselfUnderMpirun) {
   expect_last_is_lost(outcome.output, kLongTimeout, "last heard of in \"ready\"");
 }
 
+TEST(BusyRank, ThatMakesNoCommunicatorIsNotWaitedForForEverUnderMpirun) {
+  auto job = start_busy_mpi_job("stays_away", kBusyTimeout);
+  const auto outcome = job.wait(kBusyPatience).front();
+  ASSERT_TRUE(outcome.ended) << outcome.output;
+  EXPECT_NE(outcome.exit_code, 0);
+  EXPECT_THAT(line_of(outcome.output, "ERROR"),
+              HasSubstr("not every rank made its communicator within 2000 ms"));
+}
+
 TEST(BusyRank, ThatCannotSaySoIsLostWithItsLastStepNamed) {
   auto job = start_busy_mpi_job("has_no_threads", kBusyTimeout);
   const auto outcome = job.wait(kBusyPatience).front();
