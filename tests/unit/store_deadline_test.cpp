@@ -3,11 +3,13 @@
 #include <gtest/gtest.h>
 #include <torch/torch.h>
 
+#include <atomic>
 #include <mutex>
 #include <set>
 #include <thread>
 #include <torch/csrc/distributed/c10d/HashStore.hpp>
 
+#include "comm/store_communicator.hpp"
 #include "fakescore/comm/make_communicator.hpp"
 
 namespace fakescore {
@@ -74,6 +76,26 @@ TEST(StoreCommunicator, ABroadcastMayTakeLongerThanTheTimeoutWhileItsChunksMove)
   EXPECT_NO_THROW(reader->start_broadcast(received, 0, "weights")->wait());
   EXPECT_TRUE((received == 1).all().item<bool>());
   peer.join();
+}
+
+/// Else their last message would be cut off.
+TEST(StoreCommunicator, WhoServesTheStoreLeavesAfterTheOthers) {
+  const auto store = c10::make_intrusive<c10d::HashStore>();
+  const auto make = [&](int rank) {
+    return detail::make_store_communicator(store, rank, 2, "goodbye", std::chrono::seconds(30),
+                                           {"rank 0's store", 0});
+  };
+  auto server = make(0);
+  auto other = make(1);
+  std::atomic<bool> has_left{false};
+  std::thread late([&] {
+    std::this_thread::sleep_for(std::chrono::milliseconds(300));
+    has_left = true;
+    other.reset();
+  });
+  server.reset();
+  EXPECT_TRUE(has_left);
+  late.join();
 }
 
 TEST(StoreCommunicator, LeavesFewChunksUnread) {
