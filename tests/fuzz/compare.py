@@ -40,6 +40,10 @@ REFUSED_TORCH = {
     "has attributes that torch.save does not write": "a tensor with a state",
     "ends with values left over": "a stack that is not empty at the end",
     "something else where a call's arguments should be": "a call of a list",
+    "has a storage of the class": "a class of storage in a module that has none",
+    "of arguments that torch.save does not write": "a Counter or the like made of other arguments",
+    "names with several classes or sizes": "one storage of two classes or sizes",
+    "has no storage": "a storage named by a number, not by a text",
     "hostile": "cost",
 }
 
