@@ -35,9 +35,10 @@ std::vector<std::vector<std::string>> gpu_environments(uint16_t port) {
 }
 
 ProcessGroup start_fault(const std::string& phase, const std::string& strike, int victim,
-                         const std::vector<std::vector<std::string>>& environments) {
+                         const std::vector<std::vector<std::string>>& environments,
+                         milliseconds timeout = kTimeout) {
   return testing::start_on_gpus(
-      META_FAULT_RANK, {phase, strike, std::to_string(victim), std::to_string(kTimeout.count())},
+      META_FAULT_RANK, {phase, strike, std::to_string(victim), std::to_string(timeout.count())},
       environments);
 }
 
@@ -124,6 +125,23 @@ TEST(NcclFault, ABrokenGpuIsTheSameErrorOnEveryRank) {
     EXPECT_EQ(outcome.exit_code, kLostPeer);
     EXPECT_THAT(line_of(outcome.output, "ERROR"),
                 AllOf(HasSubstr("rank 1 cannot go on"), HasSubstr("illegal memory access")));
+    EXPECT_EQ(line_of(outcome.output, "ERROR"), line_of(outcomes[0].output, "ERROR"));
+  }
+}
+
+/// It would say that they do not answer, if they heard of it only at their deadline.
+TEST(NcclFault, ARankThatGivesUpIsHeardOfInABroadcast) {
+  const auto store = testing::serve_store();
+  auto ranks =
+      start_fault("bulk", "gives_up", 1, gpu_environments(store->getPort()), 10 * kPatience);
+  const auto outcomes = ranks.wait(kPatience);
+  for (const auto& outcome : outcomes) {
+    SCOPED_TRACE(outcome.output);
+    EXPECT_TRUE(outcome.ended);
+    EXPECT_EQ(outcome.exit_code, kLostPeer);
+    EXPECT_THAT(line_of(outcome.output, "ERROR"),
+                AllOf(HasSubstr("rank 1 cannot go on; every rank still answers"),
+                      HasSubstr("the disk is full")));
     EXPECT_EQ(line_of(outcome.output, "ERROR"), line_of(outcomes[0].output, "ERROR"));
   }
 }

@@ -1,12 +1,16 @@
+#include <c10/cuda/CUDAStream.h>
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
 #include <torch/torch.h>
+
+#include <thread>
 
 #include "fakescore/comm/make_communicator.hpp"
 #include "fakescore/factory/fake_score_meta.hpp"
 #include "fakescore/sync/sync_module_states.hpp"
 #include "gpu/gpu_environment.hpp"
 #include "gpu/mixed_module.hpp"
+#include "self_test/gate.hpp"
 #include "support/error_of.hpp"
 #include "support/rank_environment.hpp"
 #include "support/seeded_modules.hpp"
@@ -94,6 +98,27 @@ TEST(SyncOnGpu, StagesThroughHostMemoryWhereTheJobInsists) {
         [] { return std::make_shared<AwkwardModule>(); }, source, *host, options);
     expect_values(*expected, *result.module);
     EXPECT_THAT(result.report.backend, HasSubstr("staged through host memory"));
+  });
+}
+
+TEST(SyncOnGpu, StagesTheNextBytesOnlyAfterTheLastWereCopied) {
+  run_on_every_rank([](Communicator& communicator) {
+    constexpr int64_t kElements = int64_t{3} << 20;  // several times what is staged at once
+    const auto host = make_communicator(detect_launch_env(), std::chrono::seconds(60));
+    const auto expected = torch::arange(kElements, torch::kInt);
+    torch::nn::Module module;
+    const auto values = module.register_buffer(
+        "values",
+        (communicator.rank() == 0 ? expected : torch::zeros_like(expected)).to(rank_device()));
+    // Receivers' copies begin late.
+    emulation::Gate gate(c10::cuda::getCurrentCUDAStream(rank_device().index()));
+    std::thread opener([&] {
+      std::this_thread::sleep_for(std::chrono::milliseconds(300));
+      gate.open();
+    });
+    sync_module_states(module, *host);
+    opener.join();
+    EXPECT_TRUE(torch::equal(values.cpu(), expected));
   });
 }
 

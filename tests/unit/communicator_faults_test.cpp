@@ -110,6 +110,15 @@ TEST_P(CommunicatorFaults, WhoLooksHearsOfAFailure) {
   EXPECT_TRUE(world[0]->peer_abandoned());
 }
 
+TEST(StoreCommunicatorFaults, OfAnOlderCommunicatorAreNotTheNextOnes) {
+  const auto store = c10::make_intrusive<c10d::HashStore>();
+  const auto make = [&] {
+    return make_store_communicator(store, 0, 1, "faults", std::chrono::seconds(30));
+  };
+  EXPECT_FALSE(make()->abandon("the disk is full").message.empty());
+  EXPECT_FALSE(make()->peer_abandoned());
+}
+
 TEST_P(CommunicatorFaults, DifferentStepsAreToldApartByEveryRank) {
   const Call other_step = [](Communicator& communicator) {
     communicator.all_gather("", "another step");

@@ -16,6 +16,7 @@ fakescore_add_tests(unit_test UNIT core LABELS unit SOURCES
   unit/load_plan_test.cpp
   unit/manifest_test.cpp
   unit/printable_test.cpp
+  unit/side_thread_test.cpp
   unit/store_deadline_test.cpp
   unit/whole_file_test.cpp)
 fakescore_add_tests(unit_test UNIT launch LABELS unit SOURCES
