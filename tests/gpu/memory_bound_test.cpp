@@ -167,6 +167,23 @@ TEST(GpuMemory, OneRankWithoutPinnedMemoryIsTheSameErrorEverywhere) {
   });
 }
 
+TEST(GpuMemory, ARootWithoutPinnedMemoryIsTheSameErrorEverywhere) {
+  auto* emulation = emulation::attached();
+  if (emulation == nullptr) GTEST_SKIP() << "only the emulation can fail pinned allocations";
+  run_on_every_rank([&](Communicator& communicator) {
+    const auto source = teacher_on_root(communicator);
+    at::getHostAllocator(at::kCUDA)->empty_cache();
+    if (communicator.rank() == 0) emulation->fail_pinned_allocations(1, 1000);
+    const std::string text = testing::error_of<MemoryError>([&] {
+      create_fake_score_meta(build_mixed, source, communicator, options_with(1 << 20, 1 << 20));
+    });
+    EXPECT_THAT(text, HasSubstr("rank 0 in move"));
+    for (const auto& other : communicator.all_gather(text, "test")) EXPECT_EQ(other, text);
+    EXPECT_FALSE(communicator.broken());
+    emulation->fail_pinned_allocations(1, 0);
+  });
+}
+
 TEST(GpuMemory, ARankUsesItsOwnGpuAlone) {
   auto* emulation = emulation::attached();
   if (emulation == nullptr) GTEST_SKIP() << "only the emulation counts contexts";
