@@ -129,6 +129,18 @@ TEST(NcclFault, ABrokenGpuIsTheSameErrorOnEveryRank) {
   }
 }
 
+TEST(NcclFault, AKilledPeerIsHeardOfLongBeforeTheDeadline) {
+  const auto store = testing::serve_store();
+  auto ranks = start_fault("bulk", std::to_string(SIGKILL), 1, gpu_environments(store->getPort()),
+                           10 * kPatience);
+  const auto outcomes = ranks.wait(kPatience, {0, 2});
+  for (const size_t rank : {0, 2}) {
+    SCOPED_TRACE("rank " + std::to_string(rank) + " printed: " + outcomes[rank].output);
+    EXPECT_TRUE(outcomes[rank].ended);
+    EXPECT_EQ(outcomes[rank].exit_code, kLostPeer);
+  }
+}
+
 /// It would say that they do not answer, if they heard of it only at their deadline.
 TEST(NcclFault, ARankThatGivesUpIsHeardOfInABroadcast) {
   const auto store = testing::serve_store();
