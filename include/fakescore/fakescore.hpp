@@ -5,6 +5,7 @@
 #include "fakescore/comm/communicator.hpp"
 #include "fakescore/comm/launch_env.hpp"
 #include "fakescore/comm/make_communicator.hpp"
+#include "fakescore/comm/run_agreed.hpp"
 #include "fakescore/core/cuda.hpp"
 #include "fakescore/core/digest.hpp"
 #include "fakescore/core/error.hpp"
@@ -18,5 +19,4 @@
 #include "fakescore/factory/fake_score_plan.hpp"
 #include "fakescore/models/dit.hpp"
 #include "fakescore/models/registry.hpp"
-#include "fakescore/sync/run_agreed.hpp"
 #include "fakescore/sync/sync_module_states.hpp"

@@ -13,6 +13,10 @@ ControlledCommunicator::ControlledCommunicator(std::shared_ptr<Communicator> con
       host_(dynamic_cast<const BaseCommunicator*>(control_.get())),
       data_plane_(std::move(data_plane)) {}
 
+Comparison ControlledCommunicator::compare(const std::string& value, const std::string& what) {
+  return on_control([&](Communicator& control) { return control.compare(value, what); });
+}
+
 std::vector<std::string> ControlledCommunicator::all_gather(const std::string& message,
                                                             const std::string& what) {
   return on_control([&](Communicator& control) { return control.all_gather(message, what); });

@@ -14,6 +14,7 @@ namespace fakescore::detail {
 /// to another communicator, its control plane. What breaks one of the two breaks both.
 class ControlledCommunicator : public BaseCommunicator {
  public:
+  Comparison compare(const std::string& value, const std::string& what) override;
   std::vector<std::string> all_gather(const std::string& message, const std::string& what) override;
   std::string broadcast_message(const std::string& message, int root,
                                 const std::string& what) override;

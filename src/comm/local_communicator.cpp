@@ -5,7 +5,7 @@
 #include <map>
 #include <mutex>
 
-#include "comm/base_communicator.hpp"
+#include "comm/meeting_communicator.hpp"
 #include "fakescore/comm/make_communicator.hpp"
 
 namespace fakescore {
@@ -29,8 +29,11 @@ struct Call {
 struct Slot {
   explicit Slot(int world_size) : calls(static_cast<size_t>(world_size)) {}
   std::vector<std::optional<Call>> calls;
-  int copied = 0;  // receivers that have taken the root's bytes
-  int left = 0;    // ranks that need the slot no longer
+  int first = -1;  // the rank that came first
+  int arrived = 0;
+  std::shared_ptr<const std::string> combined;  // once all have come
+  int copied = 0;                               // receivers that have taken the root's bytes
+  int left = 0;                                 // ranks that need the slot no longer
 };
 
 /// A rank at work on a step of its own.
@@ -46,20 +49,24 @@ struct LocalWorld {
   std::condition_variable changed;
   std::map<uint64_t, Slot> slots;
   Answers answers;
+  size_t answered = 0;
   std::map<int, OngoingWork> working;
   bool census = false;
   std::optional<ErrorInfo> verdict;
 };
 
-class LocalCommunicator : public detail::BaseCommunicator {
+std::shared_ptr<const std::string> combine_messages(const Step& step, Slot& slot) {
+  std::vector<std::string> messages;
+  for (auto& call : slot.calls) messages.push_back(std::move(call->message));
+  return std::make_shared<const std::string>(detail::combine(step, std::move(messages)));
+}
+
+class LocalCommunicator : public detail::MeetingCommunicator {
  public:
   LocalCommunicator(std::shared_ptr<LocalWorld> world, int rank, int world_size,
                     std::chrono::milliseconds timeout)
-      : BaseCommunicator(rank, world_size, timeout, "local"), world_(std::move(world)) {}
+      : MeetingCommunicator(rank, world_size, timeout, "local"), world_(std::move(world)) {}
 
-  std::vector<std::string> all_gather(const std::string& message, const std::string& what) override;
-  std::string broadcast_message(const std::string& message, int root,
-                                const std::string& what) override;
   std::unique_ptr<PendingBroadcast> start_broadcast(const at::Tensor& buffer, int root,
                                                     const std::string& what) override;
   ErrorInfo abandon(const std::string& reason) override;
@@ -70,6 +77,7 @@ class LocalCommunicator : public detail::BaseCommunicator {
  private:
   using Lock = std::unique_lock<std::mutex>;
 
+  std::string meet(const Step& step, const std::string& message) override;
   uint64_t enter(Lock& lock, Call call);
   void leave(uint64_t number);
   [[noreturn]] void take_census(Lock& lock, const Step& step);
@@ -121,17 +129,22 @@ uint64_t LocalCommunicator::enter(Lock& lock, Call call) {
   if (world_->verdict) fail(*world_->verdict);
   const uint64_t number = next_++;
   Slot& slot = world_->slots.try_emplace(number, world_size()).first->second;
-  for (int other = 0; other < world_size(); ++other) {
-    const auto& theirs = slot.calls[static_cast<size_t>(other)];
-    if (!theirs || theirs->step == call.step) continue;
+  if (slot.arrived == 0) slot.first = rank();
+  // All that came before are like the first.
+  const auto& theirs = slot.calls[static_cast<size_t>(slot.first)];
+  if (theirs && theirs->step != call.step) {
     world_->verdict =
-        other < rank() ? detail::different_steps(other, theirs->step, rank(), call.step, backend())
-                       : detail::different_steps(rank(), call.step, other, theirs->step, backend());
+        slot.first < rank()
+            ? detail::different_steps(slot.first, theirs->step, rank(), call.step, backend())
+            : detail::different_steps(rank(), call.step, slot.first, theirs->step, backend());
     world_->changed.notify_all();
     fail(*world_->verdict);
   }
   slot.calls[static_cast<size_t>(rank())] = std::move(call);
-  world_->changed.notify_all();
+  ++slot.arrived;
+  // Whoever waits, waits for all or for the root.
+  const int root = slot.calls[static_cast<size_t>(rank())]->step.root;
+  if (slot.arrived == world_size() || rank() == root) world_->changed.notify_all();
   return number;
 }
 
@@ -194,14 +207,11 @@ bool LocalCommunicator::peer_abandoned() {
 void LocalCommunicator::take_census(Lock& lock, const Step& step) {
   world_->census = true;
   hears_of_work();
-  world_->answers[static_cast<size_t>(rank())] = answer_with(step);
+  auto& own = world_->answers[static_cast<size_t>(rank())];
+  if (!own) ++world_->answered;
+  own = answer_with(step);
   world_->changed.notify_all();
-  const auto everybody = [&] {
-    for (const auto& answer : world_->answers) {
-      if (!answer) return false;
-    }
-    return true;
-  };
+  const auto everybody = [&] { return world_->answered == world_->answers.size(); };
   world_->changed.wait_until(lock, Clock::now() + detail::kCensusListens,
                              [&] { return world_->verdict || everybody(); });
   if (!world_->verdict) {
@@ -211,34 +221,21 @@ void LocalCommunicator::take_census(Lock& lock, const Step& step) {
   fail(*world_->verdict);
 }
 
-std::vector<std::string> LocalCommunicator::all_gather(const std::string& message,
-                                                       const std::string& what) {
-  const Step step{CallKind::kAllGather, -1, -1, what};
+std::string LocalCommunicator::meet(const Step& step, const std::string& message) {
   Lock lock(world_->mutex);
   const uint64_t number = enter(lock, {step, message, {}});
-  const Slot& slot = await(lock, number, step, [](const Slot& s) {
-    for (const auto& call : s.calls) {
-      if (!call) return false;
-    }
-    return true;
-  });
-  std::vector<std::string> messages;
-  for (const auto& call : slot.calls) messages.push_back(call->message);
-  leave(number);
-  hear_of_all(what);
-  return messages;
-}
-
-std::string LocalCommunicator::broadcast_message(const std::string& message, int root,
-                                                 const std::string& what) {
-  require_root(root, what);
-  const Step step{CallKind::kBroadcastMessage, root, -1, what};
-  Lock lock(world_->mutex);
-  const uint64_t number = enter(lock, {step, rank() == root ? message : std::string(), {}});
-  const size_t at_root = static_cast<size_t>(root);
-  const Slot& slot =
-      await(lock, number, step, [&](const Slot& s) { return s.calls[at_root].has_value(); });
-  std::string received = slot.calls[at_root]->message;
+  std::string received;
+  if (step.kind == CallKind::kBroadcastMessage) {
+    const size_t at_root = static_cast<size_t>(step.root);
+    const Slot& slot =
+        await(lock, number, step, [&](const Slot& s) { return s.calls[at_root].has_value(); });
+    received = slot.calls[at_root]->message;
+  } else {
+    Slot& slot =
+        await(lock, number, step, [&](const Slot& s) { return s.arrived == world_size(); });
+    if (!slot.combined) slot.combined = combine_messages(step, slot);
+    received = *slot.combined;
+  }
   leave(number);
   return received;
 }

@@ -10,8 +10,9 @@ namespace fakescore::detail {
 /// wait ends at once and a long one costs little.
 class Nap {
  public:
-  explicit Nap(std::chrono::microseconds longest = std::chrono::milliseconds(100))
-      : longest_(longest) {}
+  /// Begins `factor` times as long as it would else.
+  explicit Nap(std::chrono::microseconds longest = std::chrono::milliseconds(100), int factor = 1)
+      : longest_(longest), length_(std::min(factor * kShortest, longest)) {}
 
   void take() {
     std::this_thread::sleep_for(length_);
@@ -19,8 +20,10 @@ class Nap {
   }
 
  private:
+  static constexpr std::chrono::microseconds kShortest{50};
+
   std::chrono::microseconds longest_;
-  std::chrono::microseconds length_{50};
+  std::chrono::microseconds length_;
 };
 
 }  // namespace fakescore::detail

@@ -1,18 +1,23 @@
 fakescore_add_unit(fakescore_objects comm
+  comm/agreement.cpp
   comm/communicator.cpp
   comm/controlled_communicator.cpp
   comm/heartbeat.cpp
   comm/local_communicator.cpp
   comm/make_communicator.cpp
+  comm/meeting.cpp
   comm/plain_socket.cpp
   comm/process_group_communicator.cpp
+  comm/run_agreed.cpp
   comm/side_thread.cpp
   comm/staged_communicator.cpp
   comm/step.cpp
+  comm/store_broadcast.cpp
   comm/store_communicator.cpp
   comm/store_door.cpp
   comm/store_frame.cpp
   comm/store_keys.cpp
+  comm/store_meeting.cpp
   comm/store_work.cpp)
 fakescore_add_unit(fakescore_objects comm_launch
   comm/launch/job_port.cpp
@@ -26,6 +31,7 @@ fakescore_add_unit(fakescore_objects comm_launch
 if(FAKESCORE_WITH_MPI)
   fakescore_add_unit(fakescore_mpi_objects comm_mpi
     comm/mpi_communicator.cpp
+    comm/mpi_meeting.cpp
     comm/mpi_session.cpp
     comm/mpi_start.cpp
     comm/mpi_work.cpp)

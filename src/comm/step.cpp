@@ -36,7 +36,7 @@ json to_json(const Step& step) {
 
 std::optional<Step> step_from(const json& fields) {
   const int kind = fields.at(0).get<int>();
-  if (kind < 0 || kind > static_cast<int>(CallKind::kFailure)) return std::nullopt;
+  if (kind < 0 || kind > static_cast<int>(CallKind::kCompare)) return std::nullopt;
   return Step{static_cast<CallKind>(kind), fields.at(1).get<int>(), fields.at(2).get<int64_t>(),
               fields.at(3).get<std::string>()};
 }
@@ -116,6 +116,9 @@ std::string describe(const Step& step) {
       break;
     case CallKind::kFailure:
       text << step.what;
+      break;
+    case CallKind::kCompare:
+      text << "compare \"" << step.what << '"';
       break;
   }
   return text.str();

@@ -13,7 +13,13 @@ namespace fakescore::detail {
 
 /// kFailure is no call: its rank cannot go on, and `what` says why; empty where another one gave
 /// up.
-enum class CallKind : int { kAllGather = 0, kBroadcastMessage = 1, kBroadcast = 2, kFailure = 3 };
+enum class CallKind : int {
+  kAllGather = 0,
+  kBroadcastMessage = 1,
+  kBroadcast = 2,
+  kFailure = 3,
+  kCompare = 4
+};
 
 /// One collective call as its caller sees it; ranks that differ in it called different steps.
 struct Step {

@@ -2,8 +2,8 @@
 
 #include "factory/cast_module.hpp"
 #include "factory/meta_job.hpp"
+#include "fakescore/comm/run_agreed.hpp"
 #include "fakescore/factory/fake_score_meta.hpp"
-#include "fakescore/sync/run_agreed.hpp"
 #include "sync/verify.hpp"
 
 namespace fakescore {

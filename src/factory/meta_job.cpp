@@ -5,13 +5,14 @@
 #include <sstream>
 #include <unordered_set>
 
+#include "comm/agreement.hpp"
 #include "core/broken_device.hpp"
 #include "factory/host_memory.hpp"
 #include "factory/meta_structure.hpp"
 #include "factory/read_agreement.hpp"
 #include "factory/trainable.hpp"
-#include "fakescore/sync/run_agreed.hpp"
-#include "sync/agreement.hpp"
+#include "fakescore/comm/run_agreed.hpp"
+#include "sync/manifest_agreement.hpp"
 #include "sync/options_check.hpp"
 #include "sync/verify.hpp"
 

@@ -1,7 +1,7 @@
+#include "comm/agreement.hpp"
 #include "core/copy_once.hpp"
 #include "factory/meta_job.hpp"
 #include "fakescore/comm/make_communicator.hpp"
-#include "sync/agreement.hpp"
 #include "sync/options_check.hpp"
 #include "sync/populate.hpp"
 #include "sync/storage_bytes.hpp"

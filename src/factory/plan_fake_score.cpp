@@ -6,8 +6,8 @@
 #include "factory/meta_structure.hpp"
 #include "factory/trainable.hpp"
 #include "fakescore/comm/make_communicator.hpp"
+#include "fakescore/comm/run_agreed.hpp"
 #include "fakescore/factory/fake_score_plan.hpp"
-#include "fakescore/sync/run_agreed.hpp"
 #include "sync/flight_plan.hpp"
 #include "sync/options_check.hpp"
 

@@ -1,7 +1,6 @@
 #include "factory/read_agreement.hpp"
 
 #include <nlohmann/json.hpp>
-#include <set>
 
 #include "factory/host_memory.hpp"
 #include "fakescore/core/digest.hpp"
@@ -71,8 +70,8 @@ std::string first_difference(const Teacher& teacher, const std::string& describe
 
 /// Whether all ranks run on one machine; where the kernel does not say, they do not.
 bool on_one_host(Communicator& communicator) {
-  const auto hosts = communicator.all_gather(host_id(), kAgreementPhase);
-  return !hosts.front().empty() && std::set<std::string>(hosts.begin(), hosts.end()).size() == 1;
+  const Comparison hosts = communicator.compare(host_id(), kAgreementPhase);
+  return !hosts.of_rank_0.empty() && hosts.is_same();
 }
 
 }  // namespace
@@ -103,22 +102,25 @@ ReadDecision ReadAgreement::decide(const TeacherSource& source, std::unique_ptr<
   if (root_alone_) return {TeacherRead::kRoot, reason_};
   const std::string files = communicator_.broadcast_message(
       is_root() ? describe_files(*teacher) : "", options_.root, kAgreementPhase);
-  if (files.empty()) problem_ = "has the teacher in memory";
-  if (problem_.empty()) problem_ = first_difference(*teacher, files);
-  const auto problems = communicator_.all_gather(problem_, kAgreementPhase);
-  // What the root says concerns all ranks, so its problem comes first.
-  for (size_t i = 0; i < problems.size(); ++i) {
-    const size_t rank = (static_cast<size_t>(options_.root) + i) % problems.size();
-    if (problems[rank].empty()) continue;
-    if (!is_root()) teacher.reset();
-    const std::string reason = "rank " + std::to_string(rank) + ' ' + problems[rank];
-    if (options_.read == TeacherRead::kAuto) return {TeacherRead::kRoot, reason};
-    throw_error({ErrorCode::kTeacher, static_cast<int>(rank), kAgreementPhase, source.description(),
-                 "cannot be read by every rank: " + reason,
-                 "put the same files where every rank sees them, or let the root read alone "
-                 "(--read root)"});
+  int rank = -1;
+  std::string problem;
+  if (files.empty()) {
+    rank = options_.root;
+    problem = "has the teacher in memory";
+  } else {
+    if (problem_.empty()) problem_ = first_difference(*teacher, files);
+    Comparison found = communicator_.compare(problem_, kAgreementPhase);
+    rank = found.of_rank_0.empty() ? found.other_rank : 0;
+    problem = std::move(found.of_rank_0.empty() ? found.of_other_rank : found.of_rank_0);
   }
-  return {TeacherRead::kEveryRank, ""};
+  if (rank < 0) return {TeacherRead::kEveryRank, ""};
+  if (!is_root()) teacher.reset();
+  const std::string reason = "rank " + std::to_string(rank) + ' ' + problem;
+  if (options_.read == TeacherRead::kAuto) return {TeacherRead::kRoot, reason};
+  throw_error({ErrorCode::kTeacher, rank, kAgreementPhase, source.description(),
+               "cannot be read by every rank: " + reason,
+               "put the same files where every rank sees them, or let the root read alone "
+               "(--read root)"});
 }
 
 }  // namespace fakescore::detail

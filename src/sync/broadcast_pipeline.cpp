@@ -7,7 +7,7 @@
 #include <cstring>
 #include <memory>
 
-#include "fakescore/sync/run_agreed.hpp"
+#include "fakescore/comm/run_agreed.hpp"
 #include "sync/device_pipeline.hpp"
 #include "sync/first_failure.hpp"
 #include "sync/populate.hpp"

@@ -12,7 +12,7 @@
 #include <memory>
 
 #include "core/broken_device.hpp"
-#include "fakescore/sync/run_agreed.hpp"
+#include "fakescore/comm/run_agreed.hpp"
 #include "sync/first_failure.hpp"
 #include "sync/flight_plan.hpp"
 #include "sync/pinned_reader.hpp"

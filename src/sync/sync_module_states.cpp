@@ -7,12 +7,13 @@
 #include <optional>
 #include <utility>
 
+#include "comm/agreement.hpp"
+#include "fakescore/comm/run_agreed.hpp"
 #include "fakescore/core/error.hpp"
 #include "fakescore/core/module_tensors.hpp"
-#include "fakescore/sync/run_agreed.hpp"
-#include "sync/agreement.hpp"
 #include "sync/broadcast_pipeline.hpp"
 #include "sync/data_plane.hpp"
+#include "sync/manifest_agreement.hpp"
 #include "sync/options_check.hpp"
 #include "sync/storage_bytes.hpp"
 #include "sync/verify.hpp"

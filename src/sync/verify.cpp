@@ -3,8 +3,8 @@
 #include <cstring>
 #include <string>
 
+#include "fakescore/comm/run_agreed.hpp"
 #include "fakescore/core/error.hpp"
-#include "fakescore/sync/run_agreed.hpp"
 
 namespace fakescore::detail {
 namespace {
@@ -29,11 +29,12 @@ constexpr const char* kPhase = "verify";
       first = tensors[i].name;
     }
   }
-  const auto reports = communicator.all_gather(first, kPhase);
-  size_t rank = 0;
-  while (rank + 1 < reports.size() && reports[rank].empty()) ++rank;
+  const Comparison found = communicator.compare(first, kPhase);
+  // The root has none, and where rank 0 has none either, the lowest other rank that has one counts.
+  const bool is_of_rank_0 = !found.of_rank_0.empty();
   throw_error(
-      {ErrorCode::kMismatch, static_cast<int>(rank), kPhase, reports[rank],
+      {ErrorCode::kMismatch, is_of_rank_0 ? 0 : found.other_rank, kPhase,
+       is_of_rank_0 ? found.of_rank_0 : found.of_other_rank,
        "its bytes differ from those of root rank " + std::to_string(root),
        "check that nothing else writes to the module during the job; if nothing does, check "
        "the memory and the network of this rank"});
@@ -53,9 +54,8 @@ Digest verify_across_ranks(Communicator& communicator, const std::vector<ModuleT
     for (const Digest& digest : digests) sequence.add(digest);
   });
   const Digest total = sequence.value();
-  const auto totals = communicator.all_gather(to_string(total), kPhase);
-  for (const std::string& other : totals) {
-    if (other != totals.front()) throw_first_difference(communicator, tensors, digests, root);
+  if (!communicator.compare(to_string(total), kPhase).is_same()) {
+    throw_first_difference(communicator, tensors, digests, root);
   }
   return total;
 }

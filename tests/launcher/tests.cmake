@@ -61,6 +61,12 @@ if(FAKESCORE_BUILD_EXAMPLES)
     add_dependencies(launcher_test training)
   endif()
 endif()
+if(TARGET control_benchmark)
+  fakescore_add_launcher_tests(UNIT launcher SOURCES launcher/control_benchmark_test.cpp)
+  target_compile_definitions(launcher_test PRIVATE
+    FAKESCORE_CONTROL_BENCHMARK="$<TARGET_FILE:control_benchmark>")
+  add_dependencies(launcher_test control_benchmark)
+endif()
 # A sanitizer keeps memory of its own, which is what this counts.
 if(TARGET cpu_load_benchmark AND NOT FAKESCORE_SANITIZE)
   find_package(Python3 REQUIRED COMPONENTS Interpreter)

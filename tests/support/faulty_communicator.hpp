@@ -31,6 +31,10 @@ class FaultyCommunicator : public Communicator {
   }
   uint64_t times_heard() const noexcept override { return inner_->times_heard(); }
 
+  Comparison compare(const std::string& value, const std::string& what) override {
+    strike_at(what);
+    return inner_->compare(value, what);
+  }
   std::vector<std::string> all_gather(const std::string& message,
                                       const std::string& what) override {
     strike_at(what);

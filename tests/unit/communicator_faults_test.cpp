@@ -130,6 +130,27 @@ TEST_P(CommunicatorFaults, DifferentStepsAreToldApartByEveryRank) {
   EXPECT_EQ(errors[1], errors[0]);
 }
 
+TEST_P(CommunicatorFaults, AnyTwoKindsOfStepsAreToldApart) {
+  const std::vector<Call> kinds{
+      gather, [](Communicator& communicator) { communicator.compare("", "a step"); },
+      [](Communicator& communicator) {
+        communicator.broadcast_message("", 0, "a step");
+        gather(communicator);
+      },
+      [](Communicator& communicator) {
+        communicator.start_broadcast(torch::zeros({16}, torch::kUInt8), 0, "a step")->wait();
+        gather(communicator);
+      }};
+  for (size_t first = 0; first < kinds.size(); ++first) {
+    for (size_t second = 0; second < first; ++second) {
+      World world = make(3, std::chrono::seconds(30));
+      const auto errors = errors_of(world, {kinds[first], kinds[second], kinds[second]});
+      EXPECT_THAT(errors[0], HasSubstr("different steps")) << first << " and " << second;
+      EXPECT_THAT(errors, ::testing::Each(errors[0]));
+    }
+  }
+}
+
 /// The root of a message need not wait for its readers, so it may hear of it in a later call.
 TEST_P(CommunicatorFaults, DifferentMessagesAndBroadcastsAreToldApart) {
   const auto message = [](const std::string& what) {

@@ -98,6 +98,31 @@ TEST(StoreCommunicator, WhoServesTheStoreLeavesAfterTheOthers) {
   late.join();
 }
 
+TEST(StoreCommunicator, LeavesNothingInAStoreThatGoesOn) {
+  const auto store = c10::make_intrusive<c10d::HashStore>();
+  int64_t before = 0;
+  for (const bool meets_last : {false, true}) {
+    std::vector<std::thread> ranks;
+    for (int rank = 0; rank < 3; ++rank) {
+      ranks.emplace_back([&store, rank, meets_last] {
+        const auto own = make_store_communicator(store, rank, 3, "left", std::chrono::seconds(30));
+        const auto work = own->begin_work("a step");
+        own->all_gather(std::string(100'000, 'x'), "gather");
+        own->broadcast_message(std::string(100'000, 'x'), 1, "message");
+        for (const int64_t bytes : {0, 10, 12 << 20}) {
+          own->start_broadcast(torch::ones({bytes}, torch::kUInt8), 2, "weights")->wait();
+        }
+        if (meets_last) own->compare("", "compare");
+      });
+    }
+    for (std::thread& rank : ranks) rank.join();
+    // How many communicators each rank has made is counted for good.
+    if (before == 0) before = store->getNumKeys();
+    EXPECT_EQ(before, 3);
+    EXPECT_EQ(store->getNumKeys(), before);
+  }
+}
+
 TEST(StoreCommunicator, LeavesFewChunksUnread) {
   constexpr int64_t kChunks = 32;
   const auto store = c10::make_intrusive<c10d::HashStore>();

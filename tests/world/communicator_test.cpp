@@ -24,11 +24,38 @@ TEST(Communicator, GathersMessagesOfAnyLength) {
   });
 }
 
+TEST(Communicator, ComparesValuesOfAnyLengthWithThoseOfRank0) {
+  run_on_every_rank([](Communicator& comm) {
+    const int last = comm.world_size() - 1;
+    for (const size_t length : {size_t{0}, size_t{100}, size_t{10'000}, size_t{20} << 20}) {
+      const std::string same(length, 'x');
+      EXPECT_TRUE(comm.compare(same, "same").is_same());
+      const std::string own = comm.rank() == last ? same + "y" : same;
+      const Comparison found = comm.compare(own, "other");
+      EXPECT_EQ(found.other_rank, last == 0 ? -1 : last);
+      EXPECT_EQ(found.of_rank_0, last == 0 ? same + "y" : same);
+      EXPECT_EQ(found.of_other_rank, last == 0 ? "" : same + "y");
+    }
+  });
+}
+
+TEST(Communicator, ComparingNamesTheLowestRankThatDiffers) {
+  run_on_every_rank([](Communicator& comm) {
+    const Comparison found = comm.compare(std::to_string(comm.rank()), "ranks");
+    EXPECT_EQ(found.of_rank_0, "0");
+    EXPECT_EQ(found.other_rank, comm.world_size() == 1 ? -1 : 1);
+  });
+}
+
 TEST(Communicator, BroadcastsMessagesFromEveryRoot) {
   run_on_every_rank([](Communicator& comm) {
     for (int root = 0; root < comm.world_size(); ++root) {
       const std::string message = comm.rank() == root ? std::string("from\0root", 9) : "ignored";
       EXPECT_EQ(comm.broadcast_message(message, root, "plan"), std::string("from\0root", 9));
+      // More than a TCPStore takes at once.
+      const std::string longest(size_t{10} << 20, static_cast<char>('a' + root));
+      EXPECT_EQ(comm.broadcast_message(comm.rank() == root ? longest : "", root, "longest"),
+                longest);
     }
   });
 }

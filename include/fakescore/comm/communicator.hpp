@@ -33,6 +33,15 @@ class FAKESCORE_API OwnWork {
   virtual ~OwnWork() = default;
 };
 
+/// What `Communicator::compare` found: rank 0's value, and the lowest rank that has another one.
+struct Comparison {
+  std::string of_rank_0;
+  int other_rank = -1;  ///< -1 where every rank has rank 0's value
+  std::string of_other_rank;
+
+  bool is_same() const noexcept { return other_rank < 0; }
+};
+
 /// A fixed group of ranks that exchange small host messages (control) and bulk tensors (data).
 /// Control always goes over the host; data lives on `device()`: the CPU, or this rank's GPU.
 ///
@@ -72,8 +81,12 @@ class FAKESCORE_API Communicator {
   /// The device of the broadcasts' buffers: the CPU, or this rank's GPU.
   at::Device device() const noexcept { return device_; }
 
-  /// Control: every rank's message, indexed by rank, on every rank. Lengths may differ.
-  /// `what` names the step in errors.
+  /// Control: whether every rank has the same value. What a rank sends and receives for it does not
+  /// grow with the number of ranks: the way to agree. `what` names the step in errors.
+  virtual Comparison compare(const std::string& value, const std::string& what) = 0;
+
+  /// Control: every rank's message, indexed by rank, on every rank. Lengths may differ. A rank
+  /// receives as much as all ranks send, so this is for what differs from rank to rank.
   virtual std::vector<std::string> all_gather(const std::string& message,
                                               const std::string& what) = 0;
 

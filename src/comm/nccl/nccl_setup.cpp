@@ -14,27 +14,17 @@
 
 #include "comm/nccl/nccl_communicator.hpp"
 #include "comm/periodic.hpp"
-#include "core/error_codec.hpp"
 #include "fakescore/comm/make_communicator.hpp"
+#include "fakescore/comm/run_agreed.hpp"
 #include "fakescore/core/cuda.hpp"
 #include "fakescore/core/error.hpp"
 
 namespace fakescore {
 namespace {
 
+constexpr const char* kPhase = "nccl";
 constexpr std::chrono::milliseconds kPoll{1};
 constexpr int kManyRanksOnOneGpu = 23000;  // the NCCL version, as NCCL writes it, that allows it
-
-/// A result or an error as a message between ranks.
-std::string success(const std::string& value) { return "+" + value; }
-std::string failure(const ErrorInfo& info) { return "-" + detail::encode_error(info); }
-
-/// Throws on every rank what failed on the lowest.
-void require_success(const std::vector<std::string>& messages) {
-  for (const std::string& message : messages) {
-    if (message.front() == '-') throw_error(detail::decode_error(message.substr(1)));
-  }
-}
 
 /// "host, GPU 0000:01:00.0": two ranks with the same seat share a GPU.
 std::string find_seat(at::Device device) {
@@ -92,32 +82,24 @@ void require_own_gpus(const std::vector<std::string>& ranks) {
 }
 
 void agree_on_seats(Communicator& control, at::Device device) {
-  std::string mine;
-  try {
-    mine = success(describe_seat(device));
-  } catch (...) {
-    mine = failure(describe_current_exception(control.rank(), "nccl", ErrorCode::kConfig));
-  }
-  auto ranks = control.all_gather(mine, "nccl seats");
-  require_success(ranks);
-  for (std::string& rank : ranks) rank.erase(0, 1);
-  require_own_gpus(ranks);
+  std::string seat;
+  run_agreed(control, kPhase, ErrorCode::kConfig, [&] { seat = describe_seat(device); });
+  // Which ranks share a GPU takes all seats, and is asked once.
+  require_own_gpus(control.all_gather(seat, "nccl seats"));
 }
 
 ncclUniqueId share_id(Communicator& control) {
-  ncclUniqueId id;
-  std::string message;
-  if (control.rank() == 0) {
-    const ncclResult_t result = ncclGetUniqueId(&id);
-    message = result == ncclSuccess
-                  ? success(std::string(id.internal, sizeof id.internal))
-                  : failure({ErrorCode::kConfig, 0, "nccl", "ncclGetUniqueId",
-                             detail::describe_nccl(result, nullptr),
-                             "check NCCL_SOCKET_IFNAME and run with NCCL_DEBUG=INFO"});
-  }
-  message = control.broadcast_message(message, 0, "nccl id");
-  require_success({message});
-  std::memcpy(id.internal, message.data() + 1, sizeof id.internal);
+  ncclUniqueId id{};
+  run_agreed(control, kPhase, ErrorCode::kConfig, [&] {
+    const ncclResult_t result = control.rank() == 0 ? ncclGetUniqueId(&id) : ncclSuccess;
+    if (result == ncclSuccess) return;
+    throw_error({ErrorCode::kConfig, 0, kPhase, "ncclGetUniqueId",
+                 detail::describe_nccl(result, nullptr),
+                 "check NCCL_SOCKET_IFNAME and run with NCCL_DEBUG=INFO"});
+  });
+  const std::string message =
+      control.broadcast_message(std::string(id.internal, sizeof id.internal), 0, "nccl id");
+  std::memcpy(id.internal, message.data(), sizeof id.internal);
   return id;
 }
 
@@ -169,7 +151,7 @@ std::unique_ptr<Communicator> make_nccl_communicator(std::unique_ptr<Communicato
   auto communicator =
       detail::wrap_nccl(std::move(control), device, comm, detail::NcclOwnership::kOwned);
   // A rank whose initialisation failed says so here.
-  communicator->all_gather("", "nccl ready");
+  communicator->compare("", "nccl ready");
   return communicator;
 }
 

@@ -1,8 +1,8 @@
-#include "fakescore/sync/run_agreed.hpp"
+#include "fakescore/comm/run_agreed.hpp"
 
 #include <optional>
 
-#include "sync/agreement.hpp"
+#include "comm/agreement.hpp"
 
 namespace fakescore {
 

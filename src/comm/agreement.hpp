@@ -5,7 +5,6 @@
 
 #include "fakescore/comm/communicator.hpp"
 #include "fakescore/core/error.hpp"
-#include "fakescore/core/manifest.hpp"
 
 namespace fakescore::detail {
 
@@ -17,9 +16,5 @@ void agree(Communicator& communicator, const std::string& phase,
 /// Collective. Throws MismatchError on every rank unless `value` is the same everywhere.
 void agree_on_value(Communicator& communicator, const std::string& phase, const std::string& name,
                     const std::string& value);
-
-/// Collective. Throws MismatchError on every rank, naming the first entry that differs, both sides
-/// and the ranks, unless every rank has root's manifest.
-void agree_on_manifest(Communicator& communicator, const Manifest& manifest, int root);
 
 }  // namespace fakescore::detail

@@ -1,10 +1,12 @@
-#include "sync/agreement.hpp"
+#include "sync/manifest_agreement.hpp"
 
 #include <nlohmann/json.hpp>
+#include <optional>
+#include <string>
 #include <vector>
 
 #include "comm/step.hpp"
-#include "core/error_codec.hpp"
+#include "fakescore/core/error.hpp"
 
 namespace fakescore::detail {
 namespace {
@@ -55,32 +57,9 @@ std::optional<Difference> decode_difference(const std::string& bytes) {
 
 }  // namespace
 
-void agree(Communicator& communicator, const std::string& phase,
-           const std::optional<ErrorInfo>& failure) {
-  const auto statuses = communicator.all_gather(failure ? encode_error(*failure) : "", phase);
-  for (const std::string& status : statuses) {
-    if (!status.empty()) throw_error(decode_error(status));
-  }
-}
-
-void agree_on_value(Communicator& communicator, const std::string& phase, const std::string& name,
-                    const std::string& value) {
-  const auto values = communicator.all_gather(value, phase);
-  for (size_t rank = 1; rank < values.size(); ++rank) {
-    if (values[rank] == values[0]) continue;
-    throw_error(
-        {ErrorCode::kMismatch, static_cast<int>(rank), phase, name,
-         "rank " + std::to_string(rank) + " has " + values[rank] + ", but rank 0 has " + values[0],
-         "call with the same options on every rank"});
-  }
-}
-
 void agree_on_manifest(Communicator& communicator, const Manifest& manifest, int root) {
-  const auto digests = communicator.all_gather(to_string(manifest.digest()), "agree");
-  bool equal = true;
-  for (const std::string& digest : digests) equal = equal && digest == digests.front();
-  if (equal) return;
-
+  if (communicator.compare(to_string(manifest.digest()), "agree").is_same()) return;
+  // Once, for the error: which ranks differ, and in what.
   const Manifest root_manifest =
       Manifest::deserialize(communicator.broadcast_message(manifest.serialize(), root, "agree"));
   std::optional<Difference> difference;
