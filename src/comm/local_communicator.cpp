@@ -55,9 +55,10 @@ struct LocalWorld {
   std::optional<ErrorInfo> verdict;
 };
 
-std::shared_ptr<const std::string> combine_messages(const Step& step, Slot& slot) {
+/// The slot keeps its messages: where memory runs out here, the next rank combines them.
+std::shared_ptr<const std::string> combine_messages(const Step& step, const Slot& slot) {
   std::vector<std::string> messages;
-  for (auto& call : slot.calls) messages.push_back(std::move(call->message));
+  for (const auto& call : slot.calls) messages.push_back(call->message);
   return std::make_shared<const std::string>(detail::combine(step, std::move(messages)));
 }
 

@@ -105,10 +105,11 @@ void MpiCommunicator::send_result(const Step& step, MeetingHead::Next next,
 std::string MpiCommunicator::lead(const Step& step, const std::string& message,
                                   const std::vector<Head>& heads, Deadline& deadline) {
   using Next = MeetingHead::Next;
+  const Step mine = read_step(heads[kLeader]);
   for (int peer = 0; peer < world_size(); ++peer) {
     const Step theirs = read_step(heads[static_cast<size_t>(peer)]);
-    if (theirs == read_step(heads[kLeader])) continue;
-    const ErrorInfo error = different_steps(kLeader, step, peer, theirs, backend());
+    if (theirs == mine) continue;
+    const ErrorInfo error = different_steps(kLeader, mine, peer, theirs, backend());
     send_result(step, Next::kDifferent, encode_error(error), deadline);
     give_up(error);
   }

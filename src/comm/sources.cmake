@@ -13,10 +13,10 @@ fakescore_add_unit(fakescore_objects comm
   comm/staged_communicator.cpp
   comm/step.cpp
   comm/store_broadcast.cpp
+  comm/store_census.cpp
   comm/store_communicator.cpp
   comm/store_door.cpp
   comm/store_frame.cpp
-  comm/store_keys.cpp
   comm/store_meeting.cpp
   comm/store_work.cpp)
 fakescore_add_unit(fakescore_objects comm_launch

@@ -1,5 +1,5 @@
 // Bulk data through a store, in chunks. So that few lie there unread, each reader counts itself
-// once for a window of chunks, and the root keeps one window ahead of what all have read.
+// once for a window of chunks, and the root is at most two windows ahead of what all have read.
 #include <algorithm>
 #include <cstring>
 

@@ -3,7 +3,7 @@
 #include <algorithm>
 #include <sstream>
 
-#include "comm/store_keys.hpp"
+#include "comm/store_census.hpp"
 #include "comm/store_work.hpp"
 #include "core/error_codec.hpp"
 #include "fakescore/comm/make_communicator.hpp"
@@ -31,7 +31,8 @@ Bytes to_bytes(const std::string& text) { return Bytes(text.begin(), text.end())
 /// What the ranks left in a store that goes on without them.
 void clean_up(c10d::Store& store, const std::string& prefix,
               const std::optional<StoreMeeting>& last_meeting) {
-  if (last_meeting) delete_outcome(store, *last_meeting);
+  // The root of a message does not wait for what comes of the meeting, which may be nothing.
+  if (last_meeting && store.check({last_meeting->outcome()})) delete_outcome(store, *last_meeting);
   const std::string leftovers = prefix + "leftovers";
   if (store.check({leftovers})) {
     const Bytes keys = store.get(leftovers);
@@ -66,6 +67,8 @@ void StoreCommunicator::operate(Operation operation, milliseconds limit, Deadlin
     in_time =
         worker_.run([store = store_, operation = std::move(operation)] { operation(*store); },
                     limit.count() > 0 ? limit : std::max(timeout(), kStoreGrace), waiting_for);
+  } catch (const std::bad_alloc&) {
+    throw;
   } catch (const std::exception&) {
     lose_store();  // c10::Error and std::runtime_error: a timeout or a connection that is gone
   }
@@ -96,9 +99,9 @@ void StoreCommunicator::await(const Question& question, const Step& step, Deadli
   // By questions: c10d prints a line and its stack for each wait of its own whose time passes.
   for (Nap nap = make_nap();; nap.take()) {
     operate(
-        [question, is_answered, verdict = prefix_ + "verdict"](c10d::Store& s) {
+        [question, is_answered, census = prefix_ + "census"](c10d::Store& s) {
           // Who comes too late finds all that it waits for, but the others have given up.
-          *is_answered = question(s) && !s.check({verdict});
+          *is_answered = question(s) && !s.check({census});
         },
         std::max(deadline.left(), milliseconds(0)) + kStoreGrace, &deadline);
     if (*is_answered) return;
@@ -115,7 +118,7 @@ bool StoreCommunicator::peer_abandoned() {
     WorkLook work;
   };
   const auto look = compute<Look>([seen = signs_, prefix = prefix_](c10d::Store& s) {
-    if (s.check({prefix + "census"}) || s.check({prefix + "verdict"})) return Look{true, {}};
+    if (s.check({prefix + "census"})) return Look{true, {}};
     return Look{false, look_for_work(s, prefix, seen)};
   });
   if (look.abandoned) return true;
@@ -166,7 +169,7 @@ std::string StoreCommunicator::meet(const Step& step, const std::string& message
 /// Of the rank that came last: all others wait for it.
 MeetingPart StoreCommunicator::lead(const StoreMeeting& meeting, const Step& step) {
   // Who comes too late is the last as well, but the others have given up.
-  if (has("verdict")) publish({});
+  if (has("census")) take_census(step);
   const auto parts = compute<std::vector<MeetingPart>>(
       [meeting, ranks = world_size()](c10d::Store& s) { return collect(s, meeting, ranks); });
   MeetingPart outcome{rank(), step, step.kind != CallKind::kBroadcastMessage, "", 0};
@@ -195,11 +198,12 @@ void StoreCommunicator::require_same(int other, const Step& theirs, const Step& 
 
 /// If there is a verdict already, that one counts.
 void StoreCommunicator::publish(const ErrorInfo& info) {
-  const std::string key = prefix_ + "verdict";
   const Bytes mine = to_bytes(encode_error(info));
   // The first verdict wins, so that all ranks raise the same.
-  const Bytes winner =
-      compute<Bytes>([key, mine](c10d::Store& s) { return s.compareSet(key, {}, mine); });
+  const Bytes winner = compute<Bytes>([prefix = prefix_, mine](c10d::Store& s) {
+    s.set(prefix + "census", Bytes{1});
+    return s.compareSet(prefix + "verdict", {}, mine);
+  });
   fail(decode_error(std::string(winner.begin(), winner.end())));
 }
 
@@ -212,9 +216,10 @@ ErrorInfo StoreCommunicator::abandon(const std::string& reason) {
 
 void StoreCommunicator::take_census(const Step& step) {
   const std::string answered = prefix_ + "answered";
-  operate([prefix = prefix_, answered, key = prefix_ + "alive/" + std::to_string(rank()),
-           answer = to_bytes(encode_answer(answer_with(step)))](c10d::Store& s) {
-    s.set(key, answer);
+  const std::string answers_key = prefix_ + "answers";
+  operate([prefix = prefix_, answered, answers_key, rank = rank(),
+           answer = answer_with(step)](c10d::Store& s) {
+    write_answer(s, answers_key, rank, answer);
     s.add(answered, 1);
     s.set(prefix + "census", Bytes{1});
   });
@@ -232,9 +237,10 @@ void StoreCommunicator::take_census(const Step& step) {
   const bool judges =
       compute<bool>([judge = prefix_ + "judge"](c10d::Store& s) { return s.add(judge, 1) == 1; });
   if (!judges) wait(kJudgeTime, is_judged);
-  const auto answers = compute<Answers>(
-      [is_judged, full = with_prefix(prefix_, keys_of_ranks("alive/", world_size()))](
-          c10d::Store& s) { return is_judged(s) ? Answers() : read_answers(s, full); });
+  const auto answers =
+      compute<Answers>([is_judged, answers_key, ranks = world_size()](c10d::Store& s) {
+        return is_judged(s) ? Answers() : read_answers(s, answers_key, ranks);
+      });
   publish(answers.empty() ? ErrorInfo() : judge_census(answers, backend(), timeout()));
 }
 
@@ -244,7 +250,9 @@ void StoreCommunicator::say_goodbye() noexcept {
   try {
     const auto gone = std::make_shared<int64_t>(0);
     operate(
-        [gone, prefix = prefix_, unread = keys_of_chunks()](c10d::Store& s) {
+        [gone, prefix = prefix_,
+         unread =
+             server_.rank < 0 ? keys_of_chunks() : std::vector<std::string>()](c10d::Store& s) {
           for (const std::string& key : unread)
             s.append(prefix + "leftovers", to_bytes(key + "\n"));
           *gone = s.add(prefix + "gone", 1);

@@ -1,9 +1,10 @@
 #include "comm/store_meeting.hpp"
 
 #include <algorithm>
-#include <cstring>
 #include <nlohmann/json.hpp>
 #include <utility>
+
+#include "comm/store_list.hpp"
 
 namespace fakescore::detail {
 namespace {
@@ -69,26 +70,16 @@ bool arrive(c10d::Store& store, const StoreMeeting& meeting, const MeetingPart& 
             int world_size) {
   const Bytes bytes =
       encode(write_part(store, meeting.message_of(part.rank), part, kLongestInline));
-  const auto length = static_cast<uint32_t>(bytes.size());
-  Bytes framed(sizeof length + bytes.size());
-  std::memcpy(framed.data(), &length, sizeof length);
-  std::memcpy(framed.data() + sizeof length, bytes.data(), bytes.size());
-  store.append(meeting.arrivals(), framed);
+  append_to_list(store, meeting.arrivals(), bytes);
   return store.add(meeting.count(), 1) == world_size;
 }
 
 std::vector<MeetingPart> collect(c10d::Store& store, const StoreMeeting& meeting, int world_size) {
-  const Bytes arrivals = store.get(meeting.arrivals());
   std::vector<MeetingPart> parts(static_cast<size_t>(world_size));
-  for (size_t begin = 0; begin < arrivals.size();) {
-    uint32_t length = 0;
-    std::memcpy(&length, arrivals.data() + begin, sizeof length);
-    begin += sizeof length;
-    const auto at = arrivals.begin() + static_cast<std::ptrdiff_t>(begin);
-    MeetingPart part = part_from(json::from_msgpack(at, at + length));
+  for (const Bytes& bytes : read_list(store, meeting.arrivals())) {
+    MeetingPart part = part_from(json::from_msgpack(bytes));
     read_message(store, meeting.message_of(part.rank), part);
     delete_message(store, meeting.message_of(part.rank), part);
-    begin += length;
     const auto rank = static_cast<size_t>(part.rank);
     parts.at(rank) = std::move(part);
   }

@@ -55,8 +55,9 @@ struct Comparison {
 /// Collective calls must be made by every rank in the same order. One thread at a time may use a
 /// communicator; an MPI one makes its MPI calls on the calling thread, but for `begin_work` where
 /// MPI has MPI_THREAD_MULTIPLE. Destruction never throws; it returns at once, but for what may each
-/// take kPeerCensus at most: NCCL's own end, and on the rank that serves the job's store the
-/// others' farewell, so that their last message is not cut off.
+/// take kPeerCensus at most: NCCL's own end; over a store, to say that this rank leaves, and on the
+/// last rank to clean up; and on the rank that serves the job's store the others' farewell, so that
+/// their last message is not cut off.
 class FAKESCORE_API Communicator {
  public:
   /// How long survivors take at most to find out which ranks are lost.
@@ -82,7 +83,8 @@ class FAKESCORE_API Communicator {
   at::Device device() const noexcept { return device_; }
 
   /// Control: whether every rank has the same value. What a rank sends and receives for it does not
-  /// grow with the number of ranks: the way to agree. `what` names the step in errors.
+  /// grow with the number of ranks, except on the one that combines: the way to agree. `what` names
+  /// the step in errors.
   virtual Comparison compare(const std::string& value, const std::string& what) = 0;
 
   /// Control: every rank's message, indexed by rank, on every rank. Lengths may differ. A rank

@@ -47,8 +47,9 @@ FAKESCORE_API std::vector<std::unique_ptr<Communicator>> make_local_communicator
     int world_size, std::chrono::milliseconds timeout = kDefaultTimeout);
 
 /// A communicator over a c10d store shared by the ranks (TCPStore, HashStore, ...). Its keys start
-/// with "fakescore/" and `key_prefix`, and are deleted once read. Bulk data goes through the store
-/// in chunks of at most 1 MiB: for tests and small models.
+/// with "fakescore/" and `key_prefix`, and are deleted once every rank has read them, the last ones
+/// when the communicators are destroyed. Bulk data goes through the store in chunks of at most
+/// 1 MiB: for tests and small models.
 FAKESCORE_API std::unique_ptr<Communicator> make_store_communicator(
     c10::intrusive_ptr<c10d::Store> store, int rank, int world_size, const std::string& key_prefix,
     std::chrono::milliseconds timeout = kDefaultTimeout);
