@@ -1,15 +1,23 @@
 #include "comm/agreement.hpp"
 
+#include <utility>
+
 #include "core/error_codec.hpp"
 
 namespace fakescore::detail {
 
+RankReport first_report(Communicator& communicator, const std::string& phase,
+                        const std::string& own) {
+  Comparison found = communicator.compare(own, phase);
+  // Where rank 0 has nothing, the lowest rank with another value is the lowest that has something.
+  if (found.of_rank_0.empty()) return {found.other_rank, std::move(found.of_other_rank)};
+  return {0, std::move(found.of_rank_0)};
+}
+
 void agree(Communicator& communicator, const std::string& phase,
            const std::optional<ErrorInfo>& failure) {
-  const Comparison found = communicator.compare(failure ? encode_error(*failure) : "", phase);
-  // Where rank 0 has not failed, the lowest rank with another value is the lowest that has.
-  if (!found.of_rank_0.empty()) throw_error(decode_error(found.of_rank_0));
-  if (!found.is_same()) throw_error(decode_error(found.of_other_rank));
+  const RankReport first = first_report(communicator, phase, failure ? encode_error(*failure) : "");
+  if (first.rank >= 0) throw_error(decode_error(first.text));
 }
 
 void agree_on_value(Communicator& communicator, const std::string& phase, const std::string& name,

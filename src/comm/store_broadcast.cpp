@@ -56,12 +56,8 @@ std::unique_ptr<PendingBroadcast> StoreCommunicator::start_broadcast(const at::T
 
 /// Where all others meet in this call instead, this says so to them.
 void StoreCommunicator::announce(const Bulk& bulk) {
-  const StoreMeeting meeting{prefix_ + std::to_string(bulk.number) + "/"};
-  const MeetingPart own{rank(), bulk.step, false, "", 0};
-  const bool is_last = compute<bool>([meeting, own, ranks = world_size()](c10d::Store& s) {
-    return arrive(s, meeting, own, ranks);
-  });
-  if (is_last) lead(meeting, bulk.step);
+  const StoreMeeting meeting = meeting_of(bulk.number);
+  if (arrive_at(meeting, {rank(), bulk.step, false, "", 0})) lead(meeting, bulk.step);
 }
 
 std::string StoreCommunicator::window_key(int root, int64_t window) const {
@@ -101,7 +97,7 @@ bool StoreCommunicator::send_chunk(Bulk& bulk, bool may_wait, Deadline& deadline
   unread_.push_back({key});
   if (bulk.next_chunk == 0) {
     // Until then others may come to meet in this call.
-    const StoreMeeting announced{prefix_ + std::to_string(bulk.number) + "/"};
+    const StoreMeeting announced = meeting_of(bulk.number);
     unread_.back().insert(unread_.back().end(), {announced.arrivals(), announced.count()});
   }
   ++sent_;

@@ -134,18 +134,24 @@ std::unique_ptr<OwnWork> StoreCommunicator::begin_work(const std::string& what) 
   return write_work(store_, prefix_, {0, rank(), times_together(), what}, timeout(), waits());
 }
 
+StoreMeeting StoreCommunicator::meeting_of(uint64_t call) const {
+  return {prefix_ + std::to_string(call) + "/"};
+}
+
+bool StoreCommunicator::arrive_at(const StoreMeeting& meeting, const MeetingPart& own) {
+  return compute<bool>([meeting, own, ranks = world_size()](c10d::Store& s) {
+    return arrive(s, meeting, own, ranks);
+  });
+}
+
 std::string StoreCommunicator::meet(const Step& step, const std::string& message) {
   require_healthy();
   if (world_size() == 1) return combine(step, {message});
   Deadline deadline(timeout());
   drop_finished();
-  const StoreMeeting meeting{prefix_ + std::to_string(next_++) + "/"};
-  const MeetingPart own{rank(), step, pending_.empty(), message, 0};
-  const bool is_last = compute<bool>([meeting, own, ranks = world_size()](c10d::Store& s) {
-    return arrive(s, meeting, own, ranks);
-  });
+  const StoreMeeting meeting = meeting_of(next_++);
   MeetingPart outcome;
-  if (is_last) {
+  if (arrive_at(meeting, {rank(), step, pending_.empty(), message, 0})) {
     outcome = lead(meeting, step);
   } else if (rank() == step.root) {
     // What it would read is its own.

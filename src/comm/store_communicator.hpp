@@ -47,6 +47,9 @@ class StoreCommunicator : public MeetingCommunicator {
   using Question = std::function<bool(c10d::Store&)>;
 
   std::string meet(const Step& step, const std::string& message) override;
+  StoreMeeting meeting_of(uint64_t call) const;
+  /// Whether this rank is the last to come.
+  bool arrive_at(const StoreMeeting& meeting, const MeetingPart& own);
   MeetingPart lead(const StoreMeeting& meeting, const Step& step);
 
   void operate(Operation operation, std::chrono::milliseconds limit = std::chrono::milliseconds(0),

@@ -2,6 +2,7 @@
 
 #include <nlohmann/json.hpp>
 
+#include "comm/agreement.hpp"
 #include "factory/host_memory.hpp"
 #include "fakescore/core/digest.hpp"
 #include "fakescore/core/error.hpp"
@@ -102,22 +103,16 @@ ReadDecision ReadAgreement::decide(const TeacherSource& source, std::unique_ptr<
   if (root_alone_) return {TeacherRead::kRoot, reason_};
   const std::string files = communicator_.broadcast_message(
       is_root() ? describe_files(*teacher) : "", options_.root, kAgreementPhase);
-  int rank = -1;
-  std::string problem;
-  if (files.empty()) {
-    rank = options_.root;
-    problem = "has the teacher in memory";
-  } else {
+  RankReport first{options_.root, "has the teacher in memory"};
+  if (!files.empty()) {
     if (problem_.empty()) problem_ = first_difference(*teacher, files);
-    Comparison found = communicator_.compare(problem_, kAgreementPhase);
-    rank = found.of_rank_0.empty() ? found.other_rank : 0;
-    problem = std::move(found.of_rank_0.empty() ? found.of_other_rank : found.of_rank_0);
+    first = first_report(communicator_, kAgreementPhase, problem_);
   }
-  if (rank < 0) return {TeacherRead::kEveryRank, ""};
+  if (first.rank < 0) return {TeacherRead::kEveryRank, ""};
   if (!is_root()) teacher.reset();
-  const std::string reason = "rank " + std::to_string(rank) + ' ' + problem;
+  const std::string reason = "rank " + std::to_string(first.rank) + ' ' + first.text;
   if (options_.read == TeacherRead::kAuto) return {TeacherRead::kRoot, reason};
-  throw_error({ErrorCode::kTeacher, rank, kAgreementPhase, source.description(),
+  throw_error({ErrorCode::kTeacher, first.rank, kAgreementPhase, source.description(),
                "cannot be read by every rank: " + reason,
                "put the same files where every rank sees them, or let the root read alone "
                "(--read root)"});

@@ -3,6 +3,7 @@
 #include <cstring>
 #include <string>
 
+#include "comm/agreement.hpp"
 #include "fakescore/comm/run_agreed.hpp"
 #include "fakescore/core/error.hpp"
 
@@ -29,12 +30,9 @@ constexpr const char* kPhase = "verify";
       first = tensors[i].name;
     }
   }
-  const Comparison found = communicator.compare(first, kPhase);
-  // The root has none, and where rank 0 has none either, the lowest other rank that has one counts.
-  const bool is_of_rank_0 = !found.of_rank_0.empty();
+  const RankReport report = first_report(communicator, kPhase, first);
   throw_error(
-      {ErrorCode::kMismatch, is_of_rank_0 ? 0 : found.other_rank, kPhase,
-       is_of_rank_0 ? found.of_rank_0 : found.of_other_rank,
+      {ErrorCode::kMismatch, report.rank, kPhase, report.text,
        "its bytes differ from those of root rank " + std::to_string(root),
        "check that nothing else writes to the module during the job; if nothing does, check "
        "the memory and the network of this rank"});

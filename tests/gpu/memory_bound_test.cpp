@@ -147,23 +147,31 @@ TEST(GpuMemory, TooLittleOnOneRankIsTheSameErrorEverywhereAndLeavesNothing) {
   });
 }
 
+/// On rank `odd` some pinned allocations fail, beginning with the first, in a job over `job`.
+void expect_same_error_without_pinned_memory(emulation::Emulation& emulation,
+                                             Communicator& communicator, Communicator& job, int odd,
+                                             unsigned failures, const std::string& where) {
+  MetaOptions options = options_with(1 << 20, 1 << 20);
+  options.device = rank_device();
+  const auto source = teacher_on_root(communicator);
+  at::getHostAllocator(at::kCUDA)->empty_cache();
+  if (communicator.rank() == odd) emulation.fail_pinned_allocations(1, failures);
+  const std::string text = testing::error_of<MemoryError>(
+      [&] { create_fake_score_meta(build_mixed, source, job, options); });
+  EXPECT_THAT(text, HasSubstr("rank " + std::to_string(odd) + where));
+  for (const auto& other : communicator.all_gather(text, "test")) EXPECT_EQ(other, text);
+  EXPECT_FALSE(job.broken());
+  emulation.fail_pinned_allocations(1, 0);
+}
+
 TEST(GpuMemory, OneRankWithoutPinnedMemoryIsTheSameErrorEverywhere) {
   auto* emulation = emulation::attached();
   if (emulation == nullptr) GTEST_SKIP() << "only the emulation can fail pinned allocations";
   run_on_every_rank([&](Communicator& communicator) {
     const auto host = make_communicator(detect_launch_env(), std::chrono::seconds(60));
-    MetaOptions options = options_with(1 << 20, 1 << 20);
-    options.device = rank_device();
-    const auto source = teacher_on_root(communicator);
-    const int odd = communicator.world_size() - 1;
-    at::getHostAllocator(at::kCUDA)->empty_cache();
-    if (communicator.rank() == odd) emulation->fail_pinned_allocations(1, 2);
-    const std::string text = testing::error_of<MemoryError>(
-        [&] { create_fake_score_meta(build_mixed, source, *host, options); });
-    EXPECT_THAT(text, HasSubstr("rank " + std::to_string(odd) + " in build: pinned memory"));
-    for (const auto& other : communicator.all_gather(text, "test")) EXPECT_EQ(other, text);
-    EXPECT_FALSE(host->broken());
-    emulation->fail_pinned_allocations(1, 0);
+    expect_same_error_without_pinned_memory(*emulation, communicator, *host,
+                                            communicator.world_size() - 1, 2,
+                                            " in build: pinned memory");
   });
 }
 
@@ -171,16 +179,8 @@ TEST(GpuMemory, ARootWithoutPinnedMemoryIsTheSameErrorEverywhere) {
   auto* emulation = emulation::attached();
   if (emulation == nullptr) GTEST_SKIP() << "only the emulation can fail pinned allocations";
   run_on_every_rank([&](Communicator& communicator) {
-    const auto source = teacher_on_root(communicator);
-    at::getHostAllocator(at::kCUDA)->empty_cache();
-    if (communicator.rank() == 0) emulation->fail_pinned_allocations(1, 1000);
-    const std::string text = testing::error_of<MemoryError>([&] {
-      create_fake_score_meta(build_mixed, source, communicator, options_with(1 << 20, 1 << 20));
-    });
-    EXPECT_THAT(text, HasSubstr("rank 0 in move"));
-    for (const auto& other : communicator.all_gather(text, "test")) EXPECT_EQ(other, text);
-    EXPECT_FALSE(communicator.broken());
-    emulation->fail_pinned_allocations(1, 0);
+    expect_same_error_without_pinned_memory(*emulation, communicator, communicator, 0, 1000,
+                                            " in move");
   });
 }
 

@@ -42,6 +42,19 @@ ProcessGroup start_fault(const std::string& phase, const std::string& strike, in
       environments);
 }
 
+/// Every rank ends with the same error, in which each of `texts` stands.
+void expect_same_error(ProcessGroup& ranks, const std::vector<std::string>& texts) {
+  const auto outcomes = ranks.wait(kPatience);
+  for (const auto& outcome : outcomes) {
+    SCOPED_TRACE(outcome.output);
+    EXPECT_TRUE(outcome.ended);
+    EXPECT_EQ(outcome.exit_code, kLostPeer);
+    const std::string error = line_of(outcome.output, "ERROR");
+    for (const std::string& text : texts) EXPECT_THAT(error, HasSubstr(text));
+    EXPECT_EQ(error, line_of(outcomes[0].output, "ERROR"));
+  }
+}
+
 class NcclPeerLost : public ::testing::TestWithParam<Fault> {};
 
 TEST_P(NcclPeerLost, SurvivorsEndWithTheSameErrorThatNamesTheVictim) {
@@ -118,15 +131,7 @@ TEST(NcclFault, ABrokenGpuIsTheSameErrorOnEveryRank) {
   if (testing::on_real_gpus()) GTEST_SKIP() << "only the emulation can break a GPU";
   const auto store = testing::serve_store();
   auto ranks = start_fault("bulk", "gpu", 1, gpu_environments(store->getPort()));
-  const auto outcomes = ranks.wait(kPatience);
-  for (const auto& outcome : outcomes) {
-    SCOPED_TRACE(outcome.output);
-    EXPECT_TRUE(outcome.ended);
-    EXPECT_EQ(outcome.exit_code, kLostPeer);
-    EXPECT_THAT(line_of(outcome.output, "ERROR"),
-                AllOf(HasSubstr("rank 1 cannot go on"), HasSubstr("illegal memory access")));
-    EXPECT_EQ(line_of(outcome.output, "ERROR"), line_of(outcomes[0].output, "ERROR"));
-  }
+  expect_same_error(ranks, {"rank 1 cannot go on", "illegal memory access"});
 }
 
 TEST(NcclFault, AKilledPeerIsHeardOfLongBeforeTheDeadline) {
@@ -146,16 +151,7 @@ TEST(NcclFault, ARankThatGivesUpIsHeardOfInABroadcast) {
   const auto store = testing::serve_store();
   auto ranks =
       start_fault("bulk", "gives_up", 1, gpu_environments(store->getPort()), 10 * kPatience);
-  const auto outcomes = ranks.wait(kPatience);
-  for (const auto& outcome : outcomes) {
-    SCOPED_TRACE(outcome.output);
-    EXPECT_TRUE(outcome.ended);
-    EXPECT_EQ(outcome.exit_code, kLostPeer);
-    EXPECT_THAT(line_of(outcome.output, "ERROR"),
-                AllOf(HasSubstr("rank 1 cannot go on; every rank still answers"),
-                      HasSubstr("the disk is full")));
-    EXPECT_EQ(line_of(outcome.output, "ERROR"), line_of(outcomes[0].output, "ERROR"));
-  }
+  expect_same_error(ranks, {"rank 1 cannot go on; every rank still answers", "the disk is full"});
 }
 
 TEST(NcclFault, ARootThatIsAtWorkIsWaitedForInABroadcast) {
