@@ -1,12 +1,13 @@
 // One rank of a host job whose own NCCL communicator or process group is adopted, and in which one
-// rank is struck by a signal before one of its broadcasts. Prints the error that it got, and what
-// is left of the host job's things afterwards (how many communicators only the emulation tells);
-// exits with 5 for a lost peer.
+// rank is struck before one of its broadcasts. Prints the error that it got, and what is left of
+// the host job's things afterwards (how many communicators only the emulation tells); exits with 5
+// for a lost peer.
 //
-//   adopted_fault_rank KIND ABORT SIGNAL VICTIM BROADCAST TIMEOUT_MS
+//   adopted_fault_rank KIND ABORT STRIKE VICTIM BROADCAST TIMEOUT_MS
 //
-// KIND is nccl, nccl-blocking or group; ABORT is 1 where fakescore may abort it; the victim is
-// struck before broadcast number BROADCAST, from 0.
+// KIND is nccl, nccl-blocking or group; ABORT is 1 where fakescore may abort it; STRIKE is the
+// number of a signal, or "gives_up": the victim says that it cannot go on. It is struck before
+// broadcast number BROADCAST, from 0.
 
 #include <ATen/DeviceAccelerator.h>
 #include <c10/cuda/CUDAStream.h>
@@ -36,7 +37,7 @@ constexpr int64_t kBytes = 1 << 20;
 struct Arguments {
   std::string kind;
   fakescore::AdoptOptions options;
-  int signal;
+  std::string strike;
   int victim;
   int broadcast;
   milliseconds timeout;
@@ -64,6 +65,11 @@ std::unique_ptr<Communicator> adopt(const Arguments& arguments, HostJob& job,
                                             arguments.options);
 }
 
+void be_struck(const std::string& strike, Communicator& adopted) {
+  if (strike == "gives_up") throw fakescore::CommError(adopted.abandon("the disk is full"));
+  ::raise(std::stoi(strike));
+}
+
 void broadcast(Communicator& adopted, const Arguments& arguments) {
   adopted.all_gather("", "ready");
   adopted.set_timeout(arguments.timeout);
@@ -71,7 +77,7 @@ void broadcast(Communicator& adopted, const Arguments& arguments) {
     const auto buffer =
         at::zeros({kBytes}, at::TensorOptions().dtype(at::kByte).device(adopted.device()));
     if (adopted.rank() == arguments.victim && i == arguments.broadcast) {
-      ::raise(arguments.signal);
+      be_struck(arguments.strike, adopted);
     }
     adopted.start_broadcast(buffer, 0, "buffer " + std::to_string(i))->wait();
   }
@@ -115,7 +121,7 @@ int main(int argc, char** argv) {
   if (argc != 7) return 2;
   return run({argv[1],
               {.abort_on_failure = std::string(argv[2]) == "1"},
-              std::atoi(argv[3]),
+              argv[3],
               std::atoi(argv[4]),
               std::atoi(argv[5]),
               milliseconds(std::atoi(argv[6]))});

@@ -37,22 +37,27 @@ std::string name_case(const ::testing::TestParamInfo<Case>& info) {
          (c.signal == SIGKILL ? "_killed" : "_stopped") + "_before_" + std::to_string(c.broadcast);
 }
 
-class AdoptedFault : public ::testing::TestWithParam<Case> {};
-
-TEST_P(AdoptedFault, SurvivorsHearOfItAndTheHostJobKeepsWhatIsItsOwn) {
-  const Case& c = GetParam();
-  const auto store = testing::serve_store();
+testing::ProcessGroup start_fault(const Case& c, const std::string& strike, uint16_t port,
+                                  std::chrono::milliseconds timeout) {
   std::vector<std::vector<std::string>> environments;
   for (int rank = 0; rank < kWorldSize; ++rank) {
-    environments.push_back(testing::store_environment(rank, kWorldSize, store->getPort()));
+    environments.push_back(testing::store_environment(rank, kWorldSize, port));
     // PyTorch's watchdog may else end the process first.
     environments.back().emplace_back("TORCH_NCCL_ASYNC_ERROR_HANDLING=0");
   }
-  auto ranks = testing::start_on_gpus(
+  return testing::start_on_gpus(
       ADOPTED_FAULT_RANK,
-      {c.kind, c.abort ? "1" : "0", std::to_string(c.signal), std::to_string(kVictim),
-       std::to_string(c.broadcast), std::to_string(kTimeout.count())},
+      {c.kind, c.abort ? "1" : "0", strike, std::to_string(kVictim), std::to_string(c.broadcast),
+       std::to_string(timeout.count())},
       environments);
+}
+
+class AdoptedRankLost : public ::testing::TestWithParam<Case> {};
+
+TEST_P(AdoptedRankLost, SurvivorsHearOfItAndTheHostJobKeepsWhatIsItsOwn) {
+  const Case& c = GetParam();
+  const auto store = testing::serve_store();
+  auto ranks = start_fault(c, std::to_string(c.signal), store->getPort(), kTimeout);
   const std::vector<size_t> survivors{0, 2};
   const auto outcomes = ranks.wait(kPatience, survivors);
 
@@ -80,7 +85,7 @@ TEST_P(AdoptedFault, SurvivorsHearOfItAndTheHostJobKeepsWhatIsItsOwn) {
 // Nothing gets a caller out that waits for a stopped peer in the first broadcast of a communicator
 // that blocks and may not be aborted: see docs/backends.md.
 INSTANTIATE_TEST_SUITE_P(
-    Cases, AdoptedFault,
+    Cases, AdoptedRankLost,
     ::testing::Values(Case{"nccl", false, SIGKILL, 1}, Case{"nccl", false, SIGSTOP, 0},
                       Case{"nccl", true, SIGSTOP, 1}, Case{"nccl-blocking", true, SIGSTOP, 0},
                       Case{"nccl-blocking", true, SIGKILL, 0},
@@ -89,6 +94,35 @@ INSTANTIATE_TEST_SUITE_P(
                       Case{"group", true, SIGKILL, 1}, Case{"group", false, SIGKILL, 0},
                       Case{"group", false, SIGSTOP, 0}),
     name_case);
+
+/// Long before the deadline, which here never comes.
+TEST(AdoptedFault, AKilledPeerIsHeardOfFromNcclInTheMiddleOfABroadcast) {
+  const auto store = testing::serve_store();
+  const Case c{"nccl", true, SIGKILL, 1};
+  auto ranks = start_fault(c, std::to_string(SIGKILL), store->getPort(), 10 * kPatience);
+  const auto outcomes = ranks.wait(kPatience, {0, 2});
+  for (const size_t rank : {0, 2}) {
+    SCOPED_TRACE("rank " + std::to_string(rank) + " printed: " + outcomes[rank].output);
+    EXPECT_TRUE(outcomes[rank].ended);
+    EXPECT_EQ(outcomes[rank].exit_code, kLostPeer);
+    EXPECT_THAT(line_of(outcomes[rank].output, "ERROR"), HasSubstr("buffer 1"));
+  }
+}
+
+/// What may not be aborted goes on waiting: only the control plane says that a rank gave up.
+TEST(AdoptedFault, ARankThatGivesUpIsHeardOfWhereNothingIsAborted) {
+  for (const char* kind : {"nccl", "group"}) {
+    const auto store = testing::serve_store();
+    auto ranks = start_fault({kind, false, 0, 1}, "gives_up", store->getPort(), 10 * kPatience);
+    for (const auto& outcome : ranks.wait(kPatience)) {
+      SCOPED_TRACE(std::string(kind) + ", which printed: " + outcome.output);
+      EXPECT_TRUE(outcome.ended);
+      EXPECT_EQ(outcome.exit_code, kLostPeer);
+      EXPECT_THAT(line_of(outcome.output, "ERROR"),
+                  HasSubstr("rank 1 cannot go on; every rank still answers"));
+    }
+  }
+}
 
 }  // namespace
 }  // namespace fakescore

@@ -2,6 +2,9 @@
 #include <gtest/gtest.h>
 #include <torch/torch.h>
 
+#include <chrono>
+#include <thread>
+
 #include "emulation/emulation.hpp"
 #include "fakescore/comm/make_communicator.hpp"
 #include "fakescore/core/error.hpp"
@@ -53,6 +56,29 @@ TEST(NcclCommunicator, KeepsManyGroupsInFlight) {
         EXPECT_TRUE(all_equal(buffer, i + 1)) << "group " << i << " of " << buffer.numel();
       }
     }
+  });
+}
+
+/// The root is slow, and what waits for it has long been begun.
+TEST(NcclCommunicator, BroadcastsThatEndAreProgressForThoseThatFollow) {
+  run_on_every_rank([](Communicator& communicator) {
+    if (communicator.world_size() == 1) GTEST_SKIP() << "needs a second rank";
+    const int root = communicator.world_size() - 1;
+    const bool is_root = communicator.rank() == root;
+    // What follows is then no longer begun together.
+    communicator.start_broadcast(filled(1, 0), root, "first")->wait();
+    const auto timeout = communicator.timeout();
+    communicator.set_timeout(std::chrono::seconds(4));
+    std::vector<at::Tensor> buffers;
+    std::vector<std::unique_ptr<PendingBroadcast>> pending;
+    for (int i = 0; i < 3; ++i) {
+      if (is_root) std::this_thread::sleep_for(std::chrono::milliseconds(2400));
+      buffers.push_back(filled(1 << 20, is_root ? i + 1 : 0));
+      pending.push_back(communicator.start_broadcast(buffers.back(), root, "slow"));
+    }
+    for (const auto& broadcast : pending) broadcast->wait();
+    communicator.set_timeout(timeout);
+    for (int i = 0; i < 3; ++i) EXPECT_TRUE(all_equal(buffers[static_cast<size_t>(i)], i + 1));
   });
 }
 
