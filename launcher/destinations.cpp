@@ -5,8 +5,8 @@
 #include <string>
 #include <system_error>
 
-#include "core/whole_file.hpp"
-#include "fakescore/core/error.hpp"
+#include "fakescore/error.hpp"
+#include "file/whole_file.hpp"
 
 namespace fakescore::launcher {
 namespace {

@@ -2,7 +2,7 @@
 
 #include <utility>
 
-#include "core/error_codec.hpp"
+#include "error/error_codec.hpp"
 
 namespace fakescore::detail {
 

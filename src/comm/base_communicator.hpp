@@ -83,20 +83,18 @@ class BaseCommunicator : public Communicator {
 
   void require_root(int root, const std::string& what) const {
     if (root >= 0 && root < world_size()) return;
-    throw ConfigError({ErrorCode::kConfig, -1, "", what,
-                       "root " + std::to_string(root) + " is not a rank of a job of " +
-                           std::to_string(world_size()) + " ranks",
-                       "give a rank from 0 to the world size less one"});
+    throw ConfigError(what,
+                      "root " + std::to_string(root) + " is not a rank of a job of " +
+                          std::to_string(world_size()) + " ranks",
+                      "give a rank from 0 to the world size less one");
   }
 
   void require_buffer(const at::Tensor& buffer, at::Device where, const std::string& what) const {
     const bool fits = buffer.defined() && buffer.device() == where && buffer.dim() == 1 &&
                       buffer.scalar_type() == at::kByte && buffer.is_contiguous();
     if (fits) return;
-    throw ConfigError(
-        {ErrorCode::kConfig, -1, "", what,
-         "a broadcast over " + backend() + " needs a contiguous 1-D uint8 tensor on " + where.str(),
-         ""});
+    throw ConfigError(what, "a broadcast over " + backend() +
+                                " needs a contiguous 1-D uint8 tensor on " + where.str());
   }
 
  private:

@@ -281,9 +281,8 @@ void LocalCommunicator::finish_broadcast(uint64_t number, int root, const Step& 
 std::vector<std::unique_ptr<Communicator>> make_local_communicators(
     int world_size, std::chrono::milliseconds timeout) {
   if (world_size < 1) {
-    throw ConfigError({ErrorCode::kConfig, -1, "", "world_size",
-                       std::to_string(world_size) + " is not a valid number of ranks",
-                       "give 1 or more"});
+    throw ConfigError("world_size", std::to_string(world_size) + " is not a valid number of ranks",
+                      "give 1 or more");
   }
   auto world = std::make_shared<LocalWorld>(world_size);
   std::vector<std::unique_ptr<Communicator>> ranks;

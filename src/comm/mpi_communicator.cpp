@@ -70,8 +70,8 @@ void MpiCommunicator::count_ranks_of_host() {
 void MpiCommunicator::require_usable(const std::string& what) {
   require_healthy();
   if (!group_->closed) return;
-  throw ConfigError({ErrorCode::kConfig, -1, "", what, "MPI is finalised already",
-                     "finish with the communicator before MPI_Finalize"});
+  throw ConfigError(what, "MPI is finalised already",
+                    "finish with the communicator before MPI_Finalize");
 }
 
 void MpiCommunicator::give_up(ErrorInfo info) {

@@ -5,7 +5,7 @@
 #include <utility>
 
 #include "comm/mpi_communicator.hpp"
-#include "core/error_codec.hpp"
+#include "error/error_codec.hpp"
 
 namespace fakescore::detail {
 namespace {

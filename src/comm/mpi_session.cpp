@@ -27,8 +27,8 @@ void finalise_at_exit() {
 
 void ensure_initialised() {
   if (finalised()) {
-    throw ConfigError({ErrorCode::kConfig, -1, "", "MPI", "is finalised already in this process",
-                       "make the communicator before MPI_Finalize"});
+    throw ConfigError("MPI", "is finalised already in this process",
+                      "make the communicator before MPI_Finalize");
   }
   int flag = 0;
   MPI_Initialized(&flag);

@@ -5,7 +5,7 @@
 #include <cstdlib>
 #include <string_view>
 
-#include "fakescore/core/error.hpp"
+#include "fakescore/error.hpp"
 
 namespace fakescore::detail {
 namespace {
@@ -57,10 +57,9 @@ void check_that_srun_started_mpi() {
   // What Open MPI itself goes by. mpirun gives its ranks PMIX_RANK too.
   if (!kIsOpenMpi || !variable_is_set("SLURM_STEP_ID") || variable_is_set("PMIX_RANK")) return;
   if (variable_is_set("PMI_RANK") && mpi_starts_by_pmi()) return;
-  throw ConfigError({ErrorCode::kConfig, -1, "", "Open MPI",
-                     "cannot be started here: srun started this process without PMIx",
-                     "pass --mpi=pmix to srun, use mpirun, or set FAKESCORE_LAUNCHER=slurm to go "
-                     "without MPI"});
+  throw ConfigError("Open MPI", "cannot be started here: srun started this process without PMIx",
+                    "pass --mpi=pmix to srun, use mpirun, or set FAKESCORE_LAUNCHER=slurm to go "
+                    "without MPI");
 }
 
 }  // namespace fakescore::detail

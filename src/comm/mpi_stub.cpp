@@ -1,7 +1,7 @@
 // The MPI backend of a build without MPI.
 #include "comm/mpi_start.hpp"
 #include "fakescore/comm/make_communicator.hpp"
-#include "fakescore/core/error.hpp"
+#include "fakescore/error.hpp"
 
 namespace fakescore {
 
@@ -10,10 +10,9 @@ bool has_mpi() noexcept { return false; }
 bool detail::mpi_starts_by_pmi() noexcept { return false; }
 
 std::unique_ptr<Communicator> make_mpi_communicator(std::chrono::milliseconds) {
-  throw ConfigError({ErrorCode::kConfig, -1, "", "MPI",
-                     "this build of fakescore has no MPI backend",
-                     "build with FAKESCORE_WITH_MPI=ON, or start the job with torchrun or "
-                     "srun --mpi=none"});
+  throw ConfigError("MPI", "this build of fakescore has no MPI backend",
+                    "build with FAKESCORE_WITH_MPI=ON, or start the job with torchrun or "
+                    "srun --mpi=none");
 }
 
 }  // namespace fakescore

@@ -7,7 +7,7 @@
 
 #include "comm/controlled_communicator.hpp"
 #include "comm/side_thread.hpp"
-#include "core/torch_error.hpp"
+#include "error/torch_error.hpp"
 #include "fakescore/comm/adopt_c10d.hpp"
 
 namespace fakescore {
@@ -147,9 +147,8 @@ void require_nccl(c10d::ProcessGroup& group, at::Device device) {
     backend = "none";
   }
   if (backend == "nccl") return;
-  throw ConfigError({ErrorCode::kConfig, -1, "", "process group",
-                     "has the backend " + backend + " for " + device.str(),
-                     "pass a group with NCCL for GPUs, or the device cpu"});
+  throw ConfigError("process group", "has the backend " + backend + " for " + device.str(),
+                    "pass a group with NCCL for GPUs, or the device cpu");
 }
 
 }  // namespace
@@ -160,14 +159,14 @@ std::unique_ptr<Communicator> adopt_process_group(c10::intrusive_ptr<c10d::Proce
                                                   std::chrono::milliseconds timeout,
                                                   const AdoptOptions& options) {
   if (!group) {
-    throw ConfigError({ErrorCode::kConfig, -1, "", "process group", "is null",
-                       "pass a group that is initialised and has this rank in it"});
+    throw ConfigError("process group", "is null",
+                      "pass a group that is initialised and has this rank in it");
   }
   if (!device.is_cpu()) require_nccl(*group, device);
   if (!control) {
     if (!group->getStore()) {
-      throw ConfigError({ErrorCode::kConfig, -1, "", "process group",
-                         "has no store to carry messages", "pass a control communicator"});
+      throw ConfigError("process group", "has no store to carry messages",
+                        "pass a control communicator");
     }
     control = make_store_communicator(group->getStore(), group->getRank(), group->getSize(),
                                       "process_group", timeout);

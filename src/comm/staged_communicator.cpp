@@ -5,7 +5,7 @@
 #include <algorithm>
 
 #include "comm/controlled_communicator.hpp"
-#include "core/torch_error.hpp"
+#include "error/torch_error.hpp"
 
 namespace fakescore::detail {
 namespace {
@@ -16,11 +16,11 @@ at::Tensor allocate_staging() {
   try {
     return at::empty({kStagingBytes}, at::TensorOptions().dtype(at::kByte).pinned_memory(true));
   } catch (const c10::Error& error) {
-    throw_error(
-        {ErrorCode::kMemory, -1, "", "pinned memory",
-         std::to_string(kStagingBytes) +
-             " bytes for staging broadcasts cannot be allocated: " + describe(error),
-         "raise the limit of locked memory (ulimit -l), or use NCCL, which stages nothing"});
+    throw MemoryError(
+        "pinned memory",
+        std::to_string(kStagingBytes) +
+            " bytes for staging broadcasts cannot be allocated: " + describe(error),
+        "raise the limit of locked memory (ulimit -l), or use NCCL, which stages nothing");
   }
 }
 

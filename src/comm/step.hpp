@@ -7,7 +7,7 @@
 #include <string>
 #include <vector>
 
-#include "fakescore/core/error.hpp"
+#include "fakescore/error.hpp"
 
 namespace fakescore::detail {
 

@@ -5,7 +5,7 @@
 
 #include "comm/store_census.hpp"
 #include "comm/store_work.hpp"
-#include "core/error_codec.hpp"
+#include "error/error_codec.hpp"
 #include "fakescore/comm/make_communicator.hpp"
 
 namespace fakescore::detail {
@@ -284,10 +284,9 @@ std::unique_ptr<Communicator> make_store_communicator(c10::intrusive_ptr<c10d::S
                                                       const std::string& key_prefix,
                                                       milliseconds timeout, StoreServer server) {
   if (!store || world_size < 1 || rank < 0 || rank >= world_size) {
-    throw ConfigError({ErrorCode::kConfig, -1, "", "store communicator",
-                       "needs a store and a rank within its world; rank is " +
-                           std::to_string(rank) + " of " + std::to_string(world_size),
-                       ""});
+    throw ConfigError("store communicator", "needs a store and a rank within its world; rank is " +
+                                                std::to_string(rank) + " of " +
+                                                std::to_string(world_size));
   }
   return std::make_unique<StoreCommunicator>(std::move(store), rank, world_size, key_prefix,
                                              timeout, std::move(server));

@@ -9,8 +9,8 @@
 #include "comm/plain_socket.hpp"
 #include "comm/side_thread.hpp"
 #include "comm/step.hpp"
-#include "core/torch_error.hpp"
-#include "fakescore/core/error.hpp"
+#include "error/torch_error.hpp"
+#include "fakescore/error.hpp"
 
 namespace fakescore::detail {
 namespace {

@@ -46,7 +46,7 @@ int run(std::unique_ptr<fakescore::Communicator> communicator) {
   try {
     fakescore::create_fake_score_meta(
         [] { return std::make_shared<fakescore::testing::AwkwardModule>(); },
-        fakescore::TeacherSource::module(teacher), *communicator, options);
+        fakescore::module_source(teacher), *communicator, options);
   } catch (const fakescore::CommError& error) {
     const auto seconds =
         std::chrono::duration<double>(std::chrono::steady_clock::now() - begin).count();

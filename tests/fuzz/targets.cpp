@@ -1,17 +1,17 @@
 #include <array>
 
-#include "core/teacher/checkpoint_index.hpp"
-#include "core/teacher/dcp/dcp_metadata.hpp"
-#include "core/teacher/open_teacher.hpp"
-#include "core/teacher/pickle/read_pickle.hpp"
-#include "core/teacher/read_budget.hpp"
-#include "core/teacher/safetensors_header.hpp"
-#include "core/teacher/torch_file/torch_globals.hpp"
-#include "core/teacher/torch_file/torch_records.hpp"
-#include "fakescore/core/error.hpp"
+#include "fakescore/error.hpp"
 #include "fuzz/fuzz_target.hpp"
 #include "fuzz/limits.hpp"
 #include "fuzz/scratch_file.hpp"
+#include "teacher/checkpoint_index.hpp"
+#include "teacher/dcp/dcp_metadata.hpp"
+#include "teacher/open_teacher.hpp"
+#include "teacher/pickle/read_pickle.hpp"
+#include "teacher/read_budget.hpp"
+#include "teacher/safetensors_header.hpp"
+#include "teacher/torch_file/torch_globals.hpp"
+#include "teacher/torch_file/torch_records.hpp"
 
 namespace fakescore::fuzz {
 namespace {

@@ -45,11 +45,10 @@ testing::ProcessGroup start_fault(const Case& c, const std::string& strike, uint
     // PyTorch's watchdog may else end the process first.
     environments.back().emplace_back("TORCH_NCCL_ASYNC_ERROR_HANDLING=0");
   }
-  return testing::start_on_gpus(
-      ADOPTED_FAULT_RANK,
-      {c.kind, c.abort ? "1" : "0", strike, std::to_string(kVictim), std::to_string(c.broadcast),
-       std::to_string(timeout.count())},
-      environments);
+  return testing::start_on_gpus(ADOPTED_FAULT_RANK,
+                                {c.kind, c.abort ? "1" : "0", strike, std::to_string(kVictim),
+                                 std::to_string(c.broadcast), std::to_string(timeout.count())},
+                                environments);
 }
 
 class AdoptedRankLost : public ::testing::TestWithParam<Case> {};

@@ -7,7 +7,7 @@
 
 #include "emulation/emulation.hpp"
 #include "fakescore/comm/make_communicator.hpp"
-#include "fakescore/core/error.hpp"
+#include "fakescore/error.hpp"
 #include "gpu/gpu_environment.hpp"
 #include "gpu/host_job.hpp"
 #include "support/error_of.hpp"

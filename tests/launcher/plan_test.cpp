@@ -12,6 +12,7 @@
 #include <fstream>
 #include <nlohmann/json.hpp>
 
+#include "fakescore/teacher/save_safetensors.hpp"
 #include "launcher/program.hpp"
 #include "support/sparse_checkpoint.hpp"
 #include "support/temp_folder.hpp"
@@ -189,8 +190,8 @@ class PlanOfAnotherTeacher : public ::testing::Test {
     auto tensors = read_tensors(kDigits);
     tensors.erase("proj_out_2.bias");
     tensors["ghost"] = torch::ones(1);
-    std::vector<std::pair<std::string, at::Tensor>> wrapped;
-    for (const auto& [name, tensor] : tensors) wrapped.emplace_back("net." + name, tensor);
+    std::vector<NamedTensor> wrapped;
+    for (const auto& entry : tensors) wrapped.push_back({"net." + entry.name, entry.tensor});
     save_safetensors(folder_ / "model.safetensors", wrapped);
     std::filesystem::copy(kDigits / "config.json", folder_ / "config.json");
   }

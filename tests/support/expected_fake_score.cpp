@@ -6,8 +6,8 @@
 #include <utility>
 #include <vector>
 
-#include "fakescore/core/meta_init.hpp"
-#include "fakescore/core/module_tensors.hpp"
+#include "fakescore/meta/meta_init.hpp"
+#include "fakescore/module/module_tensors.hpp"
 #include "support/tensor_checks.hpp"
 
 namespace fakescore::testing {
@@ -16,8 +16,8 @@ namespace {
 using at::Tensor;
 
 /// Registered or not.
-std::vector<ModuleTensor> all_tensors(const torch::nn::Module& module) {
-  std::vector<ModuleTensor> tensors = module_tensors(module);
+std::vector<NamedTensor> all_tensors(const torch::nn::Module& module) {
+  std::vector<NamedTensor> tensors = module_tensors(module);
   for (const Tensor& member : plain_members(module)) {
     tensors.push_back(
         {"member " + std::to_string(tensors.size()), member, TensorKind::kUnregistered});
@@ -28,7 +28,7 @@ std::vector<ModuleTensor> all_tensors(const torch::nn::Module& module) {
 /// Casts registered tensors; what shares their storage follows, and goes on to share it.
 void cast_floating(const torch::nn::Module& module, const DtypeOf& dtype_of) {
   std::map<const c10::StorageImpl*, std::pair<c10::Storage, Tensor>> cast_storages;
-  for (ModuleTensor& entry : all_tensors(module)) {
+  for (NamedTensor& entry : all_tensors(module)) {
     const at::ScalarType built = entry.tensor.scalar_type();
     if (!at::isFloatingType(built)) continue;
     const c10::Storage storage = entry.tensor.storage();
@@ -85,7 +85,7 @@ bool covers(const BytesByStorage& filled, const Tensor& tensor) {
   return all;
 }
 
-std::vector<size_t> sharing(const std::vector<ModuleTensor>& tensors, bool of_objects) {
+std::vector<size_t> sharing(const std::vector<NamedTensor>& tensors, bool of_objects) {
   std::map<const void*, size_t> first;
   std::vector<size_t> result;
   for (size_t i = 0; i < tensors.size(); ++i) {
@@ -102,7 +102,7 @@ Tensor elements(const Tensor& tensor) {
   return tensor.detach().resolve_conj().resolve_neg().clone(at::MemoryFormat::Contiguous);
 }
 
-std::string difference(const ModuleTensor& got, const ModuleTensor& want, bool cast) {
+std::string difference(const NamedTensor& got, const NamedTensor& want, bool cast) {
   if (got.name != want.name || got.kind != want.kind) return "is in the place of " + want.name;
   const Tensor& a = got.tensor;
   const Tensor& b = want.tensor;
@@ -137,7 +137,7 @@ ExpectedFakeScore expect_fake_score(const ModulePlan& plan, const Checkpoint& ch
   cast_floating(*expected.module, dtype_of);
   BytesByStorage filled;
   for (const auto& [name, value] : checkpoint) expected.unexpected.insert(name);
-  for (ModuleTensor& entry : module_tensors(*expected.module)) {
+  for (NamedTensor& entry : module_tensors(*expected.module)) {
     if (entry.kind == TensorKind::kParameter &&
         (at::isFloatingType(entry.tensor.scalar_type()) || entry.tensor.is_complex())) {
       entry.tensor.set_requires_grad(true);
@@ -151,7 +151,7 @@ ExpectedFakeScore expect_fake_score(const ModulePlan& plan, const Checkpoint& ch
     bytes.resize(entry.tensor.storage().nbytes());
     for_each_byte(entry.tensor, [&](size_t byte) { bytes.at(byte) = true; });
   }
-  for (const ModuleTensor& entry : module_tensors(*expected.module)) {
+  for (const NamedTensor& entry : module_tensors(*expected.module)) {
     const bool persistent = entry.kind != TensorKind::kNonPersistentBuffer;
     if (persistent && !checkpoint.contains(entry.name) && !covers(filled, entry.tensor)) {
       expected.missing.insert(entry.name);

@@ -2,7 +2,7 @@
 #include <gtest/gtest.h>
 
 #include "comm/step.hpp"
-#include "core/error_codec.hpp"
+#include "error/error_codec.hpp"
 
 namespace fakescore::detail {
 namespace {

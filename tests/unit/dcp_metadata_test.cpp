@@ -1,4 +1,4 @@
-#include "core/teacher/dcp/dcp_metadata.hpp"
+#include "teacher/dcp/dcp_metadata.hpp"
 
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
@@ -7,11 +7,11 @@
 #include <random>
 #include <set>
 
-#include "core/teacher/dcp/key_choice.hpp"
-#include "core/teacher/dcp/shard_boxes.hpp"
-#include "core/teacher/pickle/pickle_arena.hpp"
-#include "fakescore/core/error.hpp"
+#include "fakescore/error.hpp"
 #include "support/error_of.hpp"
+#include "teacher/dcp/key_choice.hpp"
+#include "teacher/dcp/shard_boxes.hpp"
+#include "teacher/pickle/pickle_arena.hpp"
 
 namespace fakescore::detail {
 namespace {

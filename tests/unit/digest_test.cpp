@@ -1,4 +1,4 @@
-#include "fakescore/core/digest.hpp"
+#include "fakescore/tensor/digest.hpp"
 
 #include <gtest/gtest.h>
 #include <torch/torch.h>

@@ -6,8 +6,8 @@
 #include <fstream>
 #include <iterator>
 
-#include "fakescore/core/error.hpp"
-#include "fakescore/core/teacher_source.hpp"
+#include "fakescore/error.hpp"
+#include "fakescore/teacher/teacher_source.hpp"
 #include "support/error_of.hpp"
 #include "support/load_teacher.hpp"
 #include "support/temp_folder.hpp"

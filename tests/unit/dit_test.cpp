@@ -5,8 +5,8 @@
 
 #include <map>
 
-#include "fakescore/core/module_tensors.hpp"
 #include "fakescore/models/registry.hpp"
+#include "fakescore/module/module_tensors.hpp"
 #include "support/load_teacher.hpp"
 
 namespace fakescore {
@@ -77,7 +77,7 @@ TEST_F(DiT, GradientsAreDiffusersGradients) {
 
 TEST_F(DiT, PositionsAreANonPersistentBufferWithDiffusersValues) {
   torch::Tensor positions;
-  for (const ModuleTensor& entry : module_tensors(*model)) {
+  for (const NamedTensor& entry : module_tensors(*model)) {
     if (entry.kind == TensorKind::kParameter) continue;
     EXPECT_EQ(entry.kind, TensorKind::kNonPersistentBuffer) << entry.name;
     EXPECT_EQ(entry.name, "pos_embed.pos_embed");

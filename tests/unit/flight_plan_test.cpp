@@ -1,4 +1,4 @@
-#include "sync/flight_plan.hpp"
+#include "transfer/flight_plan.hpp"
 
 #include <gtest/gtest.h>
 

@@ -10,7 +10,7 @@
 #include <utility>
 #include <vector>
 
-#include "fakescore/core/meta_init.hpp"
+#include "fakescore/meta/meta_init.hpp"
 
 namespace fakescore::testing {
 
@@ -63,12 +63,12 @@ auto build_on_meta(const Build& build, RandomMode mode, uint64_t seed = kSeed) {
   return std::make_pair(std::move(built), guard.tape());
 }
 
-using NamedTensors = std::vector<std::pair<std::string, at::Tensor>>;
+using NamedTensors = std::vector<NamedTensor>;
 
 inline NamedTensors named_tensors(const torch::nn::Module& module) {
   NamedTensors tensors;
-  for (const auto& item : module.named_parameters()) tensors.emplace_back(item.key(), item.value());
-  for (const auto& item : module.named_buffers()) tensors.emplace_back(item.key(), item.value());
+  for (const auto& item : module.named_parameters()) tensors.push_back({item.key(), item.value()});
+  for (const auto& item : module.named_buffers()) tensors.push_back({item.key(), item.value()});
   return tensors;
 }
 

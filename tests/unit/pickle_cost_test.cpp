@@ -6,11 +6,11 @@
 
 #include <cstring>
 
-#include "core/teacher/pickle/read_pickle.hpp"
-#include "core/teacher/read_budget.hpp"
-#include "core/teacher/torch_file/torch_globals.hpp"
-#include "fakescore/core/error.hpp"
+#include "fakescore/error.hpp"
 #include "support/error_of.hpp"
+#include "teacher/pickle/read_pickle.hpp"
+#include "teacher/read_budget.hpp"
+#include "teacher/torch_file/torch_globals.hpp"
 
 namespace fakescore::detail {
 namespace {

@@ -13,7 +13,7 @@ fakescore_add_tests(unit_test UNIT core LABELS unit SOURCES
   unit/error_test.cpp
   unit/flight_plan_test.cpp
   unit/host_memory_test.cpp
-  unit/load_plan_test.cpp
+  unit/match_keys_test.cpp
   unit/manifest_test.cpp
   unit/printable_test.cpp
   unit/side_thread_test.cpp

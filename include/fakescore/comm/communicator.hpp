@@ -10,7 +10,7 @@
 #include <utility>
 #include <vector>
 
-#include "fakescore/core/error.hpp"
+#include "fakescore/error.hpp"
 #include "fakescore/export.hpp"
 
 namespace fakescore {

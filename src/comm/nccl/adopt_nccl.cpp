@@ -3,7 +3,7 @@
 #include <c10/cuda/CUDAStream.h>
 
 #include "comm/nccl/nccl_communicator.hpp"
-#include "fakescore/core/error.hpp"
+#include "fakescore/error.hpp"
 
 namespace fakescore {
 namespace {
@@ -21,8 +21,8 @@ Seat seat_of(ncclComm_t comm) {
                      ncclCommCount(comm, &seat.world_size) == ncclSuccess &&
                      ncclCommCuDevice(comm, &seat.device) == ncclSuccess;
   if (!known) {
-    throw ConfigError({ErrorCode::kConfig, -1, "", "ncclComm_t", "is null or not usable",
-                       "pass a communicator that is initialised"});
+    throw ConfigError("ncclComm_t", "is null or not usable",
+                      "pass a communicator that is initialised");
   }
   return seat;
 }
@@ -37,12 +37,12 @@ std::unique_ptr<Communicator> adopt_nccl_communicator(ncclComm_t comm, cudaStrea
   if (seat.rank != control->rank() || seat.world_size != control->world_size() ||
       !device.is_cuda() || seat.device != device.index()) {
     throw ConfigError(
-        {ErrorCode::kConfig, -1, "", "ncclComm_t",
-         "is rank " + std::to_string(seat.rank) + " of " + std::to_string(seat.world_size) +
-             " on GPU " + std::to_string(seat.device) + ", not rank " +
-             std::to_string(control->rank()) + " of " + std::to_string(control->world_size()) +
-             " on " + device.str(),
-         "pass a control communicator of the same ranks, and the GPU of the ncclComm_t"});
+        "ncclComm_t",
+        "is rank " + std::to_string(seat.rank) + " of " + std::to_string(seat.world_size) +
+            " on GPU " + std::to_string(seat.device) + ", not rank " +
+            std::to_string(control->rank()) + " of " + std::to_string(control->world_size()) +
+            " on " + device.str(),
+        "pass a control communicator of the same ranks, and the GPU of the ncclComm_t");
   }
   const auto lane = c10::cuda::getStreamFromExternal(stream, device.index()).unwrap();
   return detail::wrap_nccl(std::move(control), device, comm,

@@ -5,7 +5,7 @@
 
 #include "comm/controlled_communicator.hpp"
 #include "comm/nccl/nccl_link.hpp"
-#include "core/torch_error.hpp"
+#include "error/torch_error.hpp"
 
 namespace fakescore {
 namespace {

@@ -16,8 +16,8 @@
 #include "comm/periodic.hpp"
 #include "fakescore/comm/make_communicator.hpp"
 #include "fakescore/comm/run_agreed.hpp"
-#include "fakescore/core/cuda.hpp"
-#include "fakescore/core/error.hpp"
+#include "fakescore/error.hpp"
+#include "fakescore/tensor/cuda.hpp"
 
 namespace fakescore {
 namespace {
@@ -31,10 +31,10 @@ std::string find_seat(at::Device device) {
   load_cuda();
   const int count = c10::cuda::device_count();
   if (!device.is_cuda() || !device.has_index() || static_cast<int>(device.index()) >= count) {
-    throw_error(
-        {ErrorCode::kConfig, -1, "", "device " + device.str(),
-         "is not one of the " + std::to_string(count) + " GPUs visible to this process",
-         "start at most one rank for each GPU of a host, or choose the device by its index"});
+    throw ConfigError(
+        "device " + device.str(),
+        "is not one of the " + std::to_string(count) + " GPUs visible to this process",
+        "start at most one rank for each GPU of a host, or choose the device by its index");
   }
   // Makes the device's context, for which a GPU may be too full or another process's alone.
   const c10::cuda::CUDAGuard guard(device);

@@ -8,9 +8,9 @@
 #include <utility>
 
 #include "comm/step.hpp"
-#include "core/broken_device.hpp"
-#include "core/torch_error.hpp"
+#include "error/torch_error.hpp"
 #include "fakescore/comm/communicator.hpp"
+#include "tensor/broken_device.hpp"
 
 namespace fakescore::detail {
 namespace {

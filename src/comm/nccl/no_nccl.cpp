@@ -1,6 +1,6 @@
 // Stands in for NCCL in a build without CUDA.
 #include "fakescore/comm/make_communicator.hpp"
-#include "fakescore/core/cuda.hpp"
+#include "fakescore/tensor/cuda.hpp"
 
 namespace fakescore {
 

@@ -1,0 +1,69 @@
+#include "fill/place_phase.hpp"
+
+#include <sstream>
+#include <string>
+#include <vector>
+
+#include "fakescore/comm/run_agreed.hpp"
+#include "fakescore/error.hpp"
+#include "fill/host_memory.hpp"
+
+namespace fakescore::detail {
+namespace {
+
+constexpr const char* kPlacePhase = "place";
+
+/// How many ranks share each limit, this one included.
+std::vector<size_t> count_sharers(Communicator& communicator,
+                                  const std::vector<MemoryLimit>& limits) {
+  std::string own;
+  for (const MemoryLimit& limit : limits) own += limit.id + "\n";
+  std::vector<size_t> sharers(limits.size());
+  for (const std::string& theirs : communicator.all_gather(own, kPlacePhase)) {
+    std::istringstream lines(theirs);
+    for (std::string id; std::getline(lines, id);) {
+      for (size_t i = 0; i < limits.size(); ++i) sharers[i] += limits[i].id == id ? 1 : 0;
+    }
+  }
+  return sharers;
+}
+
+void take_given(const std::vector<NamedTensor>& tensors, const Manifest& manifest,
+                at::Device device, Storages& storages) {
+  for (size_t i = 0; i < tensors.size(); ++i) {
+    const at::Tensor& tensor = tensors[i].tensor;
+    if (tensor.device() != device) {
+      throw ConfigError(
+          tensors[i].name,
+          "is on " + tensor.device().str() + ", but is to be filled on " + device.str(),
+          "give tensors of one device, and FillOptions::device");
+    }
+    const TensorSpec& spec = manifest.specs()[i];
+    if (&manifest.first_of_group(spec.alias_group) == &spec) {
+      storages.take(spec.alias_group, tensor);
+    }
+  }
+}
+
+}  // namespace
+
+Storages place(const FillContext& context, const DescribedTarget& described) {
+  const bool allocates = described.target.storage == StoragePolicy::kAllocate;
+  const auto limits =
+      allocates && context.device.is_cpu() ? memory_limits() : std::vector<MemoryLimit>();
+  const auto sharers = count_sharers(context.communicator, limits);
+  Storages storages(described.manifest, context.device);
+  run_agreed(context.communicator, kPlacePhase, ErrorCode::kMemory, [&] {
+    if (!allocates) {
+      take_given(described.target.tensors, described.manifest, context.device, storages);
+      return;
+    }
+    storages.check_fits(limits, sharers);
+    for (int64_t group = 0; group < described.manifest.alias_groups(); ++group) {
+      storages.allocate(group);
+    }
+  });
+  return storages;
+}
+
+}  // namespace fakescore::detail

@@ -1,0 +1,14 @@
+#pragma once
+
+#include "fill/described_target.hpp"
+#include "fill/fill_context.hpp"
+#include "fill/storages.hpp"
+
+namespace fakescore::detail {
+
+/// Collective. Allocates the target's storages, in which no page is touched yet, or takes those
+/// that are given. `described` must outlive the result. Throws MemoryError, on every rank, where a
+/// rank has too little memory.
+Storages place(const FillContext& context, const DescribedTarget& described);
+
+}  // namespace fakescore::detail
