@@ -24,7 +24,7 @@ BELOW = {
     "models": ["module"],
 }
 SEES_MODULES = {"module", "models"}
-MODULES = re.compile(r"torch/nn|torch/torch\.h|torch/csrc/jit")
+MODULES = re.compile(r"torch/(nn|optim|all\.h|script\.h|torch\.h|csrc/jit)")
 VENDOR = re.compile(r"mpi\.h|nccl\.h|cuda_runtime\.h")
 INCLUDE = re.compile(r'^\s*#\s*include\s*(["<])([^">]+)[">]', re.M)
 # Headers at the top of include/fakescore, and the layer that each is of; export.hpp is of none.

@@ -7,6 +7,7 @@
 #include "fakescore/comm/make_communicator.hpp"
 #include "fakescore/comm/run_agreed.hpp"
 #include "fakescore/error.hpp"
+#include "fakescore/fill/broadcast_teacher_tensors.hpp"
 #include "fakescore/fill/cast_options.hpp"
 #include "fakescore/fill/dry_run.hpp"
 #include "fakescore/fill/fill_options.hpp"

@@ -18,9 +18,8 @@ ErrorInfo decode_error(const std::string& bytes) {
   try {
     return std::get<0>(from_wire<ErrorInfo>(bytes, "another rank's error"));
   } catch (const Error& error) {
-    ErrorInfo info = error.info();
-    info.code = ErrorCode::kInternal;
-    return info;
+    return {ErrorCode::kInternal, -1, "", "", "another rank's error could not be read",
+            error.info().remedy};
   }
 }
 

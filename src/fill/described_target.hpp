@@ -15,7 +15,8 @@ struct DescribedTarget {
   std::vector<std::vector<ByteRange>> occupied;  ///< by alias group
 };
 
-/// Throws ConfigError for a shard, BuildError for a tensor without storage.
+/// Throws ConfigError for a shard and for given memory that is too short, BuildError for a tensor
+/// without storage.
 DescribedTarget describe_target(FillTarget target);
 
 }  // namespace fakescore::detail

@@ -10,6 +10,7 @@
 #include "fill/described_target.hpp"
 #include "fill/match_keys.hpp"
 #include "fill/no_inference_mode.hpp"
+#include "fill/plan_phase.hpp"
 #include "transfer/flight_plan.hpp"
 
 namespace fakescore {
@@ -116,7 +117,11 @@ class DryRun {
   }
 
   void add_memory() {
-    for (const size_t bytes : described_.manifest.storage_bytes()) report_.memory.storage += bytes;
+    if (described_.target.storage == StoragePolicy::kAllocate) {
+      for (const size_t bytes : described_.manifest.storage_bytes()) {
+        report_.memory.storage += bytes;
+      }
+    }
     bool reads_host_memory = false;
     for (const GroupPlan& group : matched_.plan.groups) {
       for (const auto& fill : group.fills) {
@@ -170,6 +175,7 @@ DryRunReport dry_run(const TargetBuilder& build, const TeacherSource& teacher, i
     if (options.strict) {
       report.strict_failure = detail::strict_failure(matched.keys, teacher.description());
     }
+    if (!report.strict_failure) detail::check_can_be_replayed(described, matched.plan);
   });
   return report;
 }

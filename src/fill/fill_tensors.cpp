@@ -13,6 +13,7 @@
 #include "fill/described_target.hpp"
 #include "fill/fill_context.hpp"
 #include "fill/gather_report.hpp"
+#include "fill/given_memory.hpp"
 #include "fill/manifest_agreement.hpp"
 #include "fill/move_phase.hpp"
 #include "fill/no_inference_mode.hpp"
@@ -42,6 +43,9 @@ BuiltTarget build(const FillContext& context, const TargetBuilder& build_target)
     check_reader(context.options, context.device);
     built.data_plane.emplace(context.communicator, context.device);
     built.described = describe_target(build_target());
+    if (built.described.target.storage == StoragePolicy::kGiven) {
+      require_device(built.described.target.tensors, context.device);
+    }
   });
   return built;
 }
@@ -61,42 +65,50 @@ std::vector<NamedTensor> filled_tensors(const DescribedTarget& described,
 }
 
 /// Puts what was filled behind the tensor objects that are there.
-void hand_over(const FillContext& context, const DescribedTarget& described,
-               const Storages& storages) {
+void hand_over(const DescribedTarget& described, const Storages& storages) {
+  const at::NoGradGuard no_grad;
+  std::unordered_set<const c10::TensorImpl*> done;
+  for (size_t i = 0; i < described.target.tensors.size(); ++i) {
+    const at::Tensor& tensor = described.target.tensors[i].tensor;
+    if (!done.insert(tensor.unsafeGetTensorImpl()).second) continue;
+    materialize_into(tensor, storages.tensor(i));
+  }
+}
+
+void finish(const FillContext& context, const DescribedTarget& described,
+            const Storages& storages) {
   run_agreed(context.communicator, "finish", ErrorCode::kInternal, [&] {
-    if (described.target.storage == StoragePolicy::kGiven) return;
-    const at::NoGradGuard no_grad;
-    std::unordered_set<const c10::TensorImpl*> done;
-    for (size_t i = 0; i < described.target.tensors.size(); ++i) {
-      const at::Tensor& tensor = described.target.tensors[i].tensor;
-      if (!done.insert(tensor.unsafeGetTensorImpl()).second) continue;
-      materialize_into(tensor, storages.tensor(i));
-    }
+    if (described.target.storage == StoragePolicy::kAllocate) hand_over(described, storages);
+    if (described.target.on_filled) described.target.on_filled();
   });
 }
 
-/// The phases that fill storages. They are kept for good where one of them breaks the GPU.
-void fill_storages(const FillContext& context, const BuiltTarget& built, PlannedFill& planned,
-                   Storages& storages, PhaseClock& clock, FillReport& report) {
-  const DescribedTarget& described = built.described;
+/// The phases from the first byte on, and the report.
+FillReport fill_storages(const FillContext& context, BuiltTarget& built, PlannedFill planned,
+                         Storages& storages, PhaseClock clock) {
+  DescribedTarget& described = built.described;
   Communicator& bulk = built.data_plane->communicator();
-  try {
-    clock.run_move("move", [&] { return move(context, described, planned, storages, bulk); });
-    clock.run_move("replay", [&] { return replay(context, described, planned, storages, bulk); });
-    planned.teacher.reset();
-    if (context.options.verify) {
-      report.digest = clock.run("verify", [&] {
-        return verify_across_ranks(context.communicator, filled_tensors(described, storages),
-                                   context.options.root);
-      });
-    }
-    clock.run("finish", [&] { hand_over(context, described, storages); });
-  } catch (const Error&) {
-    if (!context.device.is_cpu() && !is_usable(context.device)) {
-      keep_for_good(storages.all());
-    }
-    throw;
+  FillReport report;
+  clock.run("place", [&] { place(context, described, storages); });
+  clock.run_move("move", [&] { return move(context, described, planned, storages, bulk); });
+  clock.run_move("replay", [&] { return replay(context, described, planned, storages, bulk); });
+  planned.teacher.reset();
+  described.target.tape.reset();
+  if (context.options.verify) {
+    report.digest = clock.run("verify", [&] {
+      return verify_across_ranks(context.communicator, filled_tensors(described, storages),
+                                 context.options.root);
+    });
   }
+  clock.run("finish", [&] { finish(context, described, storages); });
+  static_cast<KeyReport&>(report) = std::move(planned.keys);
+  report.world_size = context.communicator.world_size();
+  report.backend = bulk.backend();
+  report.read = planned.decision.read;
+  report.read_reason = std::move(planned.decision.reason);
+  report.phases = std::move(clock).phases();
+  gather_report(context.communicator, context.device, report);
+  return report;
 }
 
 }  // namespace
@@ -104,28 +116,25 @@ void fill_storages(const FillContext& context, const BuiltTarget& built, Planned
 
 FillReport fill_tensors(const TargetBuilder& build_target, const TeacherSource& teacher,
                         Communicator& communicator, const FillOptions& options) {
-  using detail::PlannedFill;
   const detail::TimeoutScope timeout(communicator, options.timeout);
   const detail::NoInferenceMode no_inference;
   const detail::FillContext context{communicator, options,
                                     detail::device_for(options, communicator)};
   detail::PhaseClock clock;
-  const auto built = clock.run("build", [&] { return detail::build(context, build_target); });
+  auto built = clock.run("build", [&] { return detail::build(context, build_target); });
   clock.run("agree", [&] { detail::agree_on_target(context, built.described); });
-  PlannedFill planned = clock.run(
+  auto planned = clock.run(
       "plan", [&] { return detail::plan_with_teacher(context, built.described, teacher); });
-  detail::Storages storages =
-      clock.run("place", [&] { return detail::place(context, built.described); });
-  FillReport report;
-  detail::fill_storages(context, built, planned, storages, clock, report);
-  static_cast<KeyReport&>(report) = std::move(planned.keys);
-  report.world_size = communicator.world_size();
-  report.backend = built.data_plane->communicator().backend();
-  report.read = planned.decision.read;
-  report.read_reason = std::move(planned.decision.reason);
-  report.phases = std::move(clock).phases();
-  detail::gather_report(communicator, context.device, report);
-  return report;
+  detail::Storages storages(built.described.manifest, context.device);
+  try {
+    return fill_storages(context, built, std::move(planned), storages, std::move(clock));
+  } catch (const Error&) {
+    // LibTorch ends the process where such memory is freed.
+    if (!context.device.is_cpu() && !detail::is_usable(context.device)) {
+      detail::keep_for_good(storages.all());
+    }
+    throw;
+  }
 }
 
 FillReport fill_tensors(const FillTarget& target, const TeacherSource& teacher,

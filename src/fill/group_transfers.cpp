@@ -39,14 +39,16 @@ void check_overlaps(const GroupPlan& group, const Manifest& manifest, Teacher& t
 }
 
 /// Copies the teacher's tensors of a group into its storage.
-void assemble(const GroupPlan& group, const Manifest& manifest, Teacher& teacher,
+void assemble(const GroupPlan& group, const DescribedTarget& described, Teacher& teacher,
               const Storages& storages, at::Device device) {
   const at::Tensor& storage = storages.bytes(group.group);
-  if (storage.is_cpu()) populate_pages(storage.mutable_data_ptr(), storage.nbytes());
+  // Given memory has pages already, or is a small part of its storage.
+  const bool is_new = described.target.storage == StoragePolicy::kAllocate;
+  if (is_new && storage.is_cpu()) populate_pages(storage.mutable_data_ptr(), storage.nbytes());
   for (const auto& fill : group.fills) {
     copy_once(storages.tensor(fill.spec), read_teacher(teacher, fill.teacher, device));
   }
-  check_overlaps(group, manifest, teacher, storages, device);
+  check_overlaps(group, described.manifest, teacher, storages, device);
 }
 
 /// The source of a group on a rank that reads.
@@ -55,18 +57,18 @@ Source make_source(const FillContext& context, const DescribedTarget& described,
   if (group.fills.empty()) return InDestination{};
   const at::Device device = context.device;
   if (group.mode == FillMode::kAssemble || group.mode == FillMode::kReplay) {
-    return InDestination{[&group, &manifest = described.manifest, &teacher, &storages, device] {
-      assemble(group, manifest, teacher, storages, device);
+    return InDestination{[&group, &described, &teacher, &storages, device] {
+      assemble(group, described, teacher, storages, device);
     }};
   }
   const size_t index = group.fills.front().teacher;
-  auto open = [&teacher, index, device] {
-    const at::Tensor tensor = read_teacher(teacher, index, device);
+  // A teacher may say where a tensor is and return another: it goes where it was said to be.
+  const bool is_on_device = !device.is_cpu() && !teacher.tensors()[index].device.is_cpu();
+  auto open = [&teacher, index, to = is_on_device ? device : at::Device(at::kCPU)] {
+    const at::Tensor tensor = teacher.read(index).to(to);
     return element_bytes(tensor.resolve_conj().resolve_neg().contiguous());
   };
-  if (!device.is_cpu() && !teacher.tensors()[index].device.is_cpu()) {
-    return OnDevice{std::move(open)};
-  }
+  if (is_on_device) return OnDevice{std::move(open)};
   const bool stays_as_stored = group.mode == FillMode::kInPlace && device.is_cpu();
   return InHostMemory{std::move(open), stays_as_stored ? teacher.file_bytes(index) : nullptr};
 }

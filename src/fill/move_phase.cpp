@@ -14,15 +14,10 @@ namespace {
 constexpr const char* kMovePhase = "move";
 constexpr uint64_t kBytesBetweenAgreements = uint64_t{1} << 30;
 
-/// Whatever fails is this rank's failure, for all to hear of.
 TransferResult copy(Communicator& communicator, const std::vector<Transfer>& transfers,
                     const TransferOptions& options) {
   const auto work = communicator.begin_work(options.phase);
-  try {
-    return copy_transfers(transfers, communicator.rank(), options);
-  } catch (...) {
-    return {0, describe_current_exception(communicator.rank(), options.phase)};
-  }
+  return copy_transfers(transfers, communicator.rank(), options);
 }
 
 /// Now and then all agree that they are still there, so that a slow rank is not taken for a lost

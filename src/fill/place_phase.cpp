@@ -29,33 +29,24 @@ std::vector<size_t> count_sharers(Communicator& communicator,
 }
 
 void take_given(const std::vector<NamedTensor>& tensors, const Manifest& manifest,
-                at::Device device, Storages& storages) {
+                Storages& storages) {
   for (size_t i = 0; i < tensors.size(); ++i) {
-    const at::Tensor& tensor = tensors[i].tensor;
-    if (tensor.device() != device) {
-      throw ConfigError(
-          tensors[i].name,
-          "is on " + tensor.device().str() + ", but is to be filled on " + device.str(),
-          "give tensors of one device, and FillOptions::device");
-    }
     const TensorSpec& spec = manifest.specs()[i];
-    if (&manifest.first_of_group(spec.alias_group) == &spec) {
-      storages.take(spec.alias_group, tensor);
-    }
+    const bool is_first = &manifest.first_of_group(spec.alias_group) == &spec;
+    if (is_first) storages.take(spec.alias_group, tensors[i].tensor);
   }
 }
 
 }  // namespace
 
-Storages place(const FillContext& context, const DescribedTarget& described) {
+void place(const FillContext& context, const DescribedTarget& described, Storages& storages) {
   const bool allocates = described.target.storage == StoragePolicy::kAllocate;
   const auto limits =
       allocates && context.device.is_cpu() ? memory_limits() : std::vector<MemoryLimit>();
   const auto sharers = count_sharers(context.communicator, limits);
-  Storages storages(described.manifest, context.device);
   run_agreed(context.communicator, kPlacePhase, ErrorCode::kMemory, [&] {
     if (!allocates) {
-      take_given(described.target.tensors, described.manifest, context.device, storages);
+      take_given(described.target.tensors, described.manifest, storages);
       return;
     }
     storages.check_fits(limits, sharers);
@@ -63,7 +54,6 @@ Storages place(const FillContext& context, const DescribedTarget& described) {
       storages.allocate(group);
     }
   });
-  return storages;
 }
 
 }  // namespace fakescore::detail

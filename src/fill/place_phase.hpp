@@ -7,8 +7,7 @@
 namespace fakescore::detail {
 
 /// Collective. Allocates the target's storages, in which no page is touched yet, or takes those
-/// that are given. `described` must outlive the result. Throws MemoryError, on every rank, where a
-/// rank has too little memory.
-Storages place(const FillContext& context, const DescribedTarget& described);
+/// that are given. Throws MemoryError, on every rank, where a rank has too little memory.
+void place(const FillContext& context, const DescribedTarget& described, Storages& storages);
 
 }  // namespace fakescore::detail

@@ -37,18 +37,6 @@ void check_tied_values(const FillPlan& plan, const Manifest& manifest, Teacher& 
   }
 }
 
-/// Without a tape, storages that are allocated get no other values than the teacher's.
-void check_can_be_replayed(const DescribedTarget& described, const FillPlan& plan) {
-  const FillTarget& target = described.target;
-  if (target.storage == StoragePolicy::kGiven || target.tape) return;
-  for (const GroupPlan& group : plan.groups) {
-    if (group.mode != FillMode::kReplay) continue;
-    throw BuildError(described.manifest.first_of_group(group.group).name,
-                     "is not in the teacher, and there is no record of its initialisation",
-                     "give the tape of the MetaInitGuard under which it was made");
-  }
-}
-
 void plan_on_root(const FillContext& context, const DescribedTarget& described,
                   const TeacherSource& source, PlannedFill& planned) {
   planned.teacher = source.open();
@@ -62,6 +50,17 @@ void plan_on_root(const FillContext& context, const DescribedTarget& described,
 }
 
 }  // namespace
+
+void check_can_be_replayed(const DescribedTarget& described, const FillPlan& plan) {
+  const FillTarget& target = described.target;
+  if (target.storage == StoragePolicy::kGiven || target.tape) return;
+  for (const GroupPlan& group : plan.groups) {
+    if (group.mode != FillMode::kReplay) continue;
+    throw BuildError(described.manifest.first_of_group(group.group).name,
+                     "is not in the teacher, and there is no record of its initialisation",
+                     "give the tape of the MetaInitGuard under which it was made");
+  }
+}
 
 PlannedFill plan_with_teacher(const FillContext& context, const DescribedTarget& described,
                               const TeacherSource& source) {

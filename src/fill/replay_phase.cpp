@@ -56,6 +56,7 @@ void replay_on_root(const FillContext& context, const DescribedTarget& described
                     const PlannedFill& planned, Storages& storages) {
   if (described.target.storage == StoragePolicy::kGiven) return;  // it holds them already
   const ReplayTargets targets = find_targets(described, planned.plan);
+  if (targets.tensors.empty()) return;
   const auto values = run_tape(*described.target.tape, targets, described.manifest);
   for (size_t i = 0; i < values.size(); ++i) {
     // The tape replays on the CPU: there its storages are as good as those that were allocated.

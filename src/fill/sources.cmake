@@ -1,4 +1,5 @@
 fakescore_add_unit(fakescore_objects fill
+  fill/broadcast_teacher_tensors.cpp
   fill/cast_tensors.cpp
   fill/check_options.cpp
   fill/described_target.cpp
@@ -10,6 +11,7 @@ fakescore_add_unit(fakescore_objects fill
   fill/fill_plan_codec.cpp
   fill/fill_tensors.cpp
   fill/gather_report.cpp
+  fill/given_memory.cpp
   fill/group_transfers.cpp
   fill/host_memory.cpp
   fill/manifest_agreement.cpp

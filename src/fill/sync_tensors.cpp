@@ -1,7 +1,5 @@
 #include "fakescore/fill/sync_tensors.hpp"
 
-#include <ATen/EmptyTensor.h>
-
 #include <chrono>
 #include <optional>
 #include <utility>
@@ -10,6 +8,7 @@
 #include "fakescore/comm/run_agreed.hpp"
 #include "fakescore/error.hpp"
 #include "fill/check_options.hpp"
+#include "fill/given_memory.hpp"
 #include "fill/manifest_agreement.hpp"
 #include "tensor/storage_bytes.hpp"
 #include "transfer/broadcast_transfers.hpp"
@@ -18,25 +17,6 @@
 
 namespace fakescore {
 namespace {
-
-/// FSDP and its like take a tensor's memory away by resizing its storage.
-bool lies_in_its_storage(const at::Tensor& tensor) {
-  const size_t needed =
-      at::detail::computeStorageNbytes(tensor.sizes(), tensor.strides(), tensor.itemsize(),
-                                       static_cast<size_t>(tensor.storage_offset()));
-  return tensor.numel() == 0 || needed <= tensor.storage().nbytes();
-}
-
-void require_memory(const std::vector<NamedTensor>& tensors) {
-  for (const NamedTensor& entry : tensors) {
-    if (!entry.tensor.defined() || !entry.tensor.has_storage()) continue;
-    if (lies_in_its_storage(entry.tensor)) continue;
-    throw ConfigError(entry.name,
-                      "needs more memory than the " +
-                          std::to_string(entry.tensor.storage().nbytes()) + " bytes of its storage",
-                      "gather the module's full tensors first");
-  }
-}
 
 /// The GPU of a module's tensors; nullopt where all are on the CPU.
 std::optional<at::Device> find_gpu(const std::vector<NamedTensor>& tensors) {
@@ -90,15 +70,17 @@ std::pair<Transfers, Transfers> make_transfers(const std::vector<NamedTensor>& t
 
 }  // namespace
 
-SyncReport sync_tensors(const std::vector<NamedTensor>& tensors, Communicator& communicator,
+SyncReport sync_tensors(const TensorLister& list, Communicator& communicator,
                         const SyncOptions& options) {
   const auto begin = std::chrono::steady_clock::now();
+  std::vector<NamedTensor> tensors;
   Manifest manifest;
   std::optional<detail::DataPlane> gpu_plane;
   run_agreed(communicator, "agree", ErrorCode::kConfig, [&] {
     detail::check_root_and_buckets(communicator.world_size(), options.root, options.bucket_bytes);
+    tensors = list();
     detail::require_whole(tensors);
-    require_memory(tensors);
+    detail::require_memory(tensors);
     if (const auto gpu = find_gpu(tensors)) gpu_plane.emplace(communicator, *gpu);
     manifest = Manifest(tensors);
   });
@@ -107,7 +89,7 @@ SyncReport sync_tensors(const std::vector<NamedTensor>& tensors, Communicator& c
                              " bucket_bytes=" + detail::describe_bytes(options.bucket_bytes) +
                              " verify=" + std::to_string(options.verify));
   detail::agree_on_manifest(communicator, manifest, options.root);
-  detail::agree_on_value(communicator, "agree", "devices of the tensors",
+  detail::agree_on_value(communicator, "agree", "devices of the module's tensors",
                          describe_devices(tensors));
 
   auto [on_host, on_gpu] = make_transfers(tensors, manifest, communicator.rank() == options.root);
@@ -131,6 +113,11 @@ SyncReport sync_tensors(const std::vector<NamedTensor>& tensors, Communicator& c
   }
   report.seconds = std::chrono::duration<double>(std::chrono::steady_clock::now() - begin).count();
   return report;
+}
+
+SyncReport sync_tensors(const std::vector<NamedTensor>& tensors, Communicator& communicator,
+                        const SyncOptions& options) {
+  return sync_tensors([&tensors] { return tensors; }, communicator, options);
 }
 
 }  // namespace fakescore

@@ -162,11 +162,6 @@ std::shared_ptr<torch::nn::Module> build_module(const std::shared_ptr<torch::nn:
   return copy;
 }
 
-void make_trainable(torch::nn::Module& module) {
-  module.train();
-  for (const at::Tensor& parameter : module.parameters()) detail::require_gradients(parameter);
-}
-
 std::vector<NamedTensor> jit_tensors(const torch::jit::Module& module) {
   std::vector<NamedTensor> tensors;
   for (const auto& parameter : module.named_parameters()) {
@@ -187,13 +182,13 @@ std::shared_ptr<torch::nn::Module> create_fake_score(
     throw_error({ErrorCode::kConfig, -1, kCopyPhase, "teacher", "is null", "pass a module"});
   }
   if (!options.deep_copy) {
-    make_trainable(*teacher);
+    detail::make_trainable(*teacher);
     return teacher;
   }
   for (const auto& child : teacher->named_modules()) check_not_sharded(child.key());
   for (const NamedTensor& entry : module_tensors(*teacher)) check_not_sharded(entry.name);
   auto copy = options.build ? build_module(teacher, options.build) : clone_module(*teacher);
-  make_trainable(*copy);
+  detail::make_trainable(*copy);
   return copy;
 }
 

@@ -2,44 +2,28 @@
 
 #include <torch/nn/module.h>
 
-#include <tuple>
-
-#include "error/wire.hpp"
-#include "fakescore/comm/run_agreed.hpp"
 #include "fakescore/error.hpp"
 #include "fakescore/fill/fill_tensors.hpp"
 #include "fakescore/module/module_tensors.hpp"
 #include "fill/cast_tensors.hpp"
 #include "fill/check_options.hpp"
-#include "fill/no_inference_mode.hpp"
 #include "module/build_target.hpp"
 #include "module/trainable.hpp"
 #include "transfer/verify.hpp"
 
 namespace fakescore {
 
-auto wire_fields(TeacherTensor& tensor) {
-  // Its device is the root's own.
-  return std::tie(tensor.name, tensor.sizes, tensor.dtype, tensor.file, tensor.stored_name);
-}
-
 MetaResult create_fake_score_meta(const ModuleBuilder& build, const TeacherSource& teacher,
                                   Communicator& communicator, const MetaOptions& options) {
-  const detail::NoInferenceMode no_inference;
-  detail::BuiltModule built;
-  const auto build_on_meta = [&] {
-    built = detail::build_target(build, options);
-    return built.target;
-  };
   MetaResult result;
+  const auto build_on_meta = [&] {
+    detail::BuiltModule built = detail::build_target(build, options);
+    result.module = built.module;
+    built.target.on_filled = [&result] { detail::make_trainable(*result.module); };
+    return std::move(built.target);
+  };
   static_cast<FillReport&>(result.report) =
       fill_tensors(build_on_meta, teacher, communicator, options);
-  // A parameter may be listed first as a buffer of another module.
-  for (const NamedTensor& entry : built.target.tensors) {
-    if (entry.kind == TensorKind::kParameter) detail::require_gradients(entry.tensor);
-  }
-  built.module->train();
-  result.module = std::move(built.module);
   return result;
 }
 
@@ -64,16 +48,6 @@ MetaResult create_fake_score_meta(const std::shared_ptr<torch::nn::Module>& teac
         detail::verify_across_ranks(communicator, module_tensors(*result.module), options.root);
   }
   return result;
-}
-
-std::vector<TeacherTensor> broadcast_teacher_tensors(const TeacherSource& teacher,
-                                                     Communicator& communicator, int root) {
-  std::string bytes;
-  run_agreed(communicator, "plan", ErrorCode::kTeacher, [&] {
-    if (communicator.rank() == root) bytes = detail::to_wire(teacher.open()->tensors());
-  });
-  return std::get<0>(detail::from_wire<std::vector<TeacherTensor>>(
-      communicator.broadcast_message(bytes, root, "plan"), "the teacher's tensors"));
 }
 
 }  // namespace fakescore

@@ -6,7 +6,7 @@ namespace fakescore {
 
 SyncReport sync_module_states(torch::nn::Module& module, Communicator& communicator,
                               const SyncOptions& options) {
-  return sync_tensors(module_tensors(module), communicator, options);
+  return sync_tensors([&module] { return module_tensors(module); }, communicator, options);
 }
 
 }  // namespace fakescore

@@ -1,6 +1,6 @@
 #pragma once
 
-#include <ATen/core/Tensor.h>
+#include <torch/nn/module.h>
 
 namespace fakescore::detail {
 
@@ -9,6 +9,11 @@ inline void require_gradients(at::Tensor parameter) {
   if (at::isFloatingType(parameter.scalar_type()) || at::isComplexType(parameter.scalar_type())) {
     parameter.set_requires_grad(true);
   }
+}
+
+inline void make_trainable(torch::nn::Module& module) {
+  module.train();
+  for (const at::Tensor& parameter : module.parameters()) require_gradients(parameter);
 }
 
 }  // namespace fakescore::detail

@@ -10,6 +10,12 @@ size_t align_up(size_t value, size_t alignment) {
   return (value + alignment - 1) / alignment * alignment;
 }
 
+/// Bytes on the wire of so many stored ones.
+size_t wire_size(size_t stored, const std::optional<Cast>& cast) {
+  if (!cast) return stored;
+  return stored / c10::elementSize(cast->stored) * c10::elementSize(cast->wire);
+}
+
 class BucketPlanner {
  public:
   explicit BucketPlanner(size_t bucket_bytes)
@@ -19,13 +25,13 @@ class BucketPlanner {
     size_t wire_begin = 0;
     for (const auto& [stored, ranks] : layout.landings) {
       if (layout.cast) {
-        add_cast(transfer, stored, ranks, *layout.cast);
+        add_cast(transfer, stored, ranks, *layout.cast, wire_begin);
       } else if (stored.size() >= std::min(kInPlaceBytes, bucket_bytes_)) {
         add_in_place(transfer, stored, ranks, wire_begin);
       } else {
         pack({transfer, stored.begin, stored.size(), wire_begin, stored.size(), 0}, ranks, 1);
       }
-      wire_begin += stored.size();
+      wire_begin += wire_size(stored.size(), layout.cast);
     }
   }
 
@@ -48,7 +54,8 @@ class BucketPlanner {
     }
   }
 
-  void add_cast(size_t transfer, const ByteRange& stored, const RankSet& ranks, const Cast& cast) {
+  void add_cast(size_t transfer, const ByteRange& stored, const RankSet& ranks, const Cast& cast,
+                size_t wire_begin) {
     const size_t wire_element = c10::elementSize(cast.wire);
     const size_t stored_element = c10::elementSize(cast.stored);
     const size_t elements = stored.size() / stored_element;
@@ -56,7 +63,7 @@ class BucketPlanner {
     for (size_t first = 0; first < elements; first += step) {
       const size_t count = std::min(step, elements - first);
       pack({transfer, stored.begin + first * stored_element, count * stored_element,
-            first * wire_element, count * wire_element, 0},
+            wire_begin + first * wire_element, count * wire_element, 0},
            ranks, kCastAlignment);
     }
   }
@@ -94,8 +101,7 @@ TransferLayout TransferLayout::to_all(const std::vector<ByteRange>& ranges,
 size_t wire_bytes(const TransferLayout& layout) {
   size_t bytes = 0;
   for (const Landing& landing : layout.landings) bytes += landing.stored.size();
-  if (!layout.cast) return bytes;
-  return bytes / c10::elementSize(layout.cast->stored) * c10::elementSize(layout.cast->wire);
+  return wire_size(bytes, layout.cast);
 }
 
 std::vector<Bucket> plan_buckets(const std::vector<TransferLayout>& transfers,

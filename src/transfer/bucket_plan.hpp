@@ -24,7 +24,7 @@ struct Landing {
 };
 
 /// One storage to move: which of its bytes land where, one stretch after the other on the wire, and
-/// whether they are cast on arrival. A cast needs a single landing of whole elements.
+/// whether they are cast on arrival. With a cast, landings are of whole elements.
 struct TransferLayout {
   std::vector<Landing> landings;
   std::optional<Cast> cast = std::nullopt;

@@ -28,12 +28,9 @@ void copy_into_place(const at::Tensor& wire, const Transfer& transfer, const Pie
   land(transfer, piece, static_cast<const std::byte*>(wire.const_data_ptr()) + piece.wire_begin);
 }
 
-}  // namespace
-
-TransferResult copy_transfers(const std::vector<Transfer>& transfers, int rank,
-                              const TransferOptions& options) {
-  const at::NoGradGuard no_grad;
-  const std::vector<Bucket> buckets = plan_buckets(layouts_of(transfers), options.bucket_bytes);
+TransferResult copy_all(const std::vector<Transfer>& transfers, int rank,
+                        const TransferOptions& options) {
+  const std::vector<Bucket> buckets = plan_for_all_ranks(transfers, options.bucket_bytes);
   OpenSources sources(transfers, buckets);
   FirstFailure failure(rank, options.phase);
   StreamProgress progress(buckets, options, failure);
@@ -54,6 +51,18 @@ TransferResult copy_transfers(const std::vector<Transfer>& transfers, int rank,
     progress.add(buckets[i].bytes);
   }
   return {progress.bytes(), failure.info()};
+}
+
+}  // namespace
+
+TransferResult copy_transfers(const std::vector<Transfer>& transfers, int rank,
+                              const TransferOptions& options) {
+  const at::NoGradGuard no_grad;
+  try {
+    return copy_all(transfers, rank, options);
+  } catch (...) {
+    return {0, describe_current_exception(rank, options.phase)};
+  }
 }
 
 }  // namespace fakescore::detail

@@ -32,7 +32,7 @@ class DevicePipeline {
         caller_(streams_.getStream(device_)),
         copy_(streams_.getStreamFromGlobalPool(device_, /*isHighPriority=*/false)),
         comm_(streams_.getStreamFromGlobalPool(device_, /*isHighPriority=*/true)),
-        buckets_(plan_buckets(layouts_of(transfers), options.bucket_bytes)),
+        buckets_(plan_for_all_ranks(transfers, options.bucket_bytes)),
         flights_(plan_flights(buckets_, options.bucket_bytes)),
         failure_(communicator.rank(), options.phase),
         progress_(buckets_, options, failure_) {}

@@ -24,7 +24,7 @@ class HostPipeline {
         transfers_(transfers),
         options_(options),
         is_root_(communicator.rank() == options.root),
-        buckets_(plan_buckets(layouts_of(transfers), options.bucket_bytes)),
+        buckets_(plan_for_all_ranks(transfers, options.bucket_bytes)),
         sources_(transfers, buckets_),
         failure_(communicator.rank(), options.phase),
         progress_(buckets_, options, failure_) {}

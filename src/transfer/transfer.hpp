@@ -37,6 +37,8 @@ struct TransferResult {
   std::optional<ErrorInfo> failure;
 };
 
-std::vector<TransferLayout> layouts_of(const std::vector<Transfer>& transfers);
+/// The buckets of transfers that land on every rank. Throws InternalError for others, which no
+/// pipeline moves yet.
+std::vector<Bucket> plan_for_all_ranks(const std::vector<Transfer>& transfers, size_t bucket_bytes);
 
 }  // namespace fakescore::detail

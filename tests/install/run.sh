@@ -36,5 +36,8 @@ python=$(sed -n 's/^FAKESCORE_PYTHON:[A-Z]*=//p' "$build/CMakeCache.txt")
 cmake -S "$source/tests/install/subproject" -B "$work/subproject" -G Ninja \
   -DFAKESCORE_SOURCE="$source" ${python:+-DFAKESCORE_PYTHON="$python"} >"$work/subproject.log" 2>&1 ||
   { cat "$work/subproject.log"; exit 1; }
-cmake --install "$work/subproject" --prefix "$work/nothing" >/dev/null 2>&1 || true
-[ ! -e "$work/nothing/include/fakescore" ] || { echo "a subproject installs itself"; exit 1; }
+# What it installs would be installed with the parent, which did not ask for it.
+if grep -rl "file(INSTALL" --include=cmake_install.cmake "$work/subproject"; then
+  echo "a subproject installs itself"
+  exit 1
+fi

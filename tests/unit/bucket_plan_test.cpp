@@ -4,8 +4,11 @@
 #include <torch/torch.h>
 
 #include <random>
+#include <tuple>
 
+#include "fakescore/error.hpp"
 #include "tensor/byte_ranges.hpp"
+#include "transfer/transfer.hpp"
 
 namespace fakescore::detail {
 namespace {
@@ -170,18 +173,59 @@ TEST(BucketPlan, SaysOnWhichRanksAPieceLands) {
   }
 }
 
-TEST(BucketPlan, IsTheSameFromTheSameLayouts) {
-  // Every rank plans for itself: nothing but the layouts may count.
-  const std::vector<TransferLayout> layouts{shards(4, 5000), TransferLayout::to_all({{8, 3000}}),
-                                            shards(4, size_t{1} << 18)};
-  const auto once = plan_buckets(layouts, 65536);
-  const auto again = plan_buckets(layouts, 65536);
+/// Replicas within two groups of ranks, which are named in some order, and what all ranks get.
+std::vector<TransferLayout> replicated(bool in_another_order) {
+  const RankSet even = RankSet::of(in_another_order ? std::vector{2, 0} : std::vector{0, 2});
+  const RankSet odd = RankSet::of(in_another_order ? std::vector{3, 1} : std::vector{1, 3});
+  std::vector<TransferLayout> layouts;
+  for (const size_t bytes : {size_t{5000}, size_t{1} << 18}) {
+    layouts.push_back({{{{0, bytes}, even}, {{0, bytes}, odd}}});
+    layouts.push_back(TransferLayout::to_all({{8, 3000}}));
+  }
+  return layouts;
+}
+
+TEST(BucketPlan, IsTheSameOnEveryRankThatPlansForItself) {
+  const auto once = plan_buckets(replicated(false), 65536);
+  const auto again = plan_buckets(replicated(true), 65536);
   ASSERT_EQ(once.size(), again.size());
   for (size_t i = 0; i < once.size(); ++i) {
     EXPECT_EQ(once[i].bytes, again[i].bytes);
+    EXPECT_EQ(once[i].in_place, again[i].in_place);
     EXPECT_EQ(once[i].ranks, again[i].ranks);
-    EXPECT_EQ(once[i].pieces.size(), again[i].pieces.size());
+    ASSERT_EQ(once[i].pieces.size(), again[i].pieces.size());
+    for (size_t j = 0; j < once[i].pieces.size(); ++j) {
+      const Piece& a = once[i].pieces[j];
+      const Piece& b = again[i].pieces[j];
+      EXPECT_EQ(std::tie(a.transfer, a.stored_begin, a.stored_bytes, a.wire_begin, a.wire_bytes,
+                         a.bucket_offset),
+                std::tie(b.transfer, b.stored_begin, b.stored_bytes, b.wire_begin, b.wire_bytes,
+                         b.bucket_offset));
+    }
   }
+}
+
+TEST(BucketPlan, CastsOfShardsFollowOneAnotherOnTheWire) {
+  TransferLayout layout = shards(2, 40'000);
+  layout.cast = Cast{at::kBFloat16, at::kFloat};
+  size_t wire = 0;
+  for (const Bucket& bucket : plan_buckets({layout}, 4096)) {
+    for (const Piece& piece : bucket.pieces) {
+      EXPECT_EQ(piece.wire_begin, wire);
+      EXPECT_EQ(piece.stored_begin, 2 * wire % 40'000);
+      wire += piece.wire_bytes;
+    }
+  }
+  EXPECT_EQ(wire, 40'000U);
+}
+
+TEST(BucketPlan, WhatLandsOnSomeRanksIsMovedByNoPipelineYet) {
+  std::vector<Transfer> transfers(1);
+  transfers[0].name = "weight";
+  transfers[0].layout = shards(2, 100);
+  EXPECT_THROW(plan_for_all_ranks(transfers, 4096), InternalError);
+  transfers[0].layout = TransferLayout::to_all({{0, 100}});
+  EXPECT_EQ(plan_for_all_ranks(transfers, 4096).size(), 1U);
 }
 
 TEST(RankSet, HoldsAllRanksOrSome) {

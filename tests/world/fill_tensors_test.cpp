@@ -6,6 +6,7 @@
 #include <torch/torch.h>
 
 #include "fakescore/error.hpp"
+#include "fakescore/fill/dry_run.hpp"
 #include "fakescore/fill/sync_tensors.hpp"
 #include "support/error_of.hpp"
 #include "support/rank_environment.hpp"
@@ -96,6 +97,75 @@ TEST(FillTensors, WritesIntoMemoryThatIsGiven) {
   });
 }
 
+TEST(FillTensors, NeedsNoRecordWhereTheTeacherHoldsAll) {
+  run_on_every_rank([](Communicator& communicator) {
+    FillTarget target = list_target();
+    target.tape = nullptr;
+    target.tensors.pop_back();
+    fill_tensors(target, only_on_root(communicator, list_teacher()), communicator);
+    EXPECT_TRUE(bit_equal(target.tensors[0].tensor, list_teacher()[0].tensor));
+  });
+}
+
+TEST(FillTensors, KeepsTiesAndLayoutsOfGivenMemory) {
+  run_on_every_rank([](Communicator& communicator) {
+    const at::Tensor tied = torch::zeros({40});
+    const at::Tensor turned = torch::zeros({30, 20}).t();
+    FillTarget target;
+    target.storage = StoragePolicy::kGiven;
+    target.tensors = {{"tied", tied}, {"again", tied.view({5, 8})}, {"turned", turned}};
+    const NamedTensors teacher{{"tied", values(40)}, {"turned", values(600).view({20, 30})}};
+    fill_tensors(target, only_on_root(communicator, teacher), communicator);
+    EXPECT_TRUE(bit_equal(target.tensors[1].tensor, values(40).view({5, 8})));
+    EXPECT_TRUE(torch::equal(turned, teacher[1].tensor));
+    EXPECT_EQ(turned.stride(0), 1);
+  });
+}
+
+TEST(FillTensors, GivenMemoryThatWasTakenAwayIsRefused) {
+  run_on_every_rank([](Communicator& communicator) {
+    const at::Tensor weight = torch::zeros({100});
+    weight.storage().unsafeGetStorageImpl()->set_nbytes(0);
+    FillTarget target;
+    target.storage = StoragePolicy::kGiven;
+    target.tensors = {{"weight", weight}};
+    EXPECT_THAT(
+        error_of<ConfigError>([&] {
+          fill_tensors(target, only_on_root(communicator, {{"weight", values(100)}}), communicator);
+        }),
+        AllOf(HasSubstr("weight"), HasSubstr("needs more memory than the 0 bytes")));
+  });
+}
+
+TEST(FillTensors, WhatIsCalledAtTheEndMayFailOnOneRank) {
+  run_on_every_rank([](Communicator& communicator) {
+    FillTarget target = list_target();
+    target.on_filled = [&] {
+      if (communicator.rank() == 0) throw std::runtime_error("cannot be trained");
+    };
+    EXPECT_THAT(error_of<InternalError>([&] {
+                  fill_tensors(target, only_on_root(communicator, list_teacher()), communicator);
+                }),
+                HasSubstr("cannot be trained"));
+  });
+}
+
+TEST(DryRun, SaysWhatTheJobWouldThrow) {
+  run_on_every_rank([](Communicator&) {
+    FillTarget target = list_target();
+    const auto list = [&target] { return target; };
+    const auto teacher = TeacherSource::state_dict(list_teacher());
+    EXPECT_GT(dry_run(list, teacher, 2).memory.storage, 300U * 700 * 4);
+    target.tape = nullptr;
+    EXPECT_THAT(error_of<BuildError>([&] { dry_run(list, teacher, 2); }), HasSubstr("steps"));
+    target.tensors = {{"flat", torch::zeros({600})}};
+    target.storage = StoragePolicy::kGiven;
+    FillOptions options;
+    options.strict = false;
+    EXPECT_EQ(dry_run(list, teacher, 2, options).memory.storage, 0U);
+  });
+}
+
 TEST(FillTensors, ATensorWithoutValuesAnywhereIsAnErrorThatNamesIt) {
   run_on_every_rank([](Communicator& communicator) {
     FillTarget target = list_target();
@@ -159,6 +229,17 @@ TEST(FillTensors, GivenMemoryElsewhereIsRefused) {
                                options);
                 }),
                 AllOf(HasSubstr("weight"), HasSubstr("is on meta")));
+  });
+}
+
+TEST(SyncTensors, AListThatFailsOnOneRankIsEveryRanksError) {
+  run_on_every_rank([](Communicator& communicator) {
+    const auto list = [&]() -> NamedTensors {
+      if (communicator.rank() == communicator.world_size() - 1) throw std::runtime_error("no list");
+      return {{"a", torch::ones({3})}};
+    };
+    EXPECT_THAT(error_of<ConfigError>([&] { sync_tensors(list, communicator); }),
+                HasSubstr("no list"));
   });
 }
 

@@ -17,28 +17,32 @@ namespace fakescore {
 
 /// Where the memory of filled tensors comes from.
 enum class StoragePolicy {
-  /// The tensors are on the meta device. Storages are allocated on FillOptions::device, one for all
+  /// The tensors are on the meta device (the memory of others is replaced). Storages are allocated
+  /// on FillOptions::device, one for all
   /// tensors that share one, and put behind the tensor objects that are there.
   kAllocate,
-  /// The tensors have memory on FillOptions::device, which is written in place. After an error what
-  /// it holds is undefined.
+  /// The tensors have memory on FillOptions::device, which is written in place, and of which no
+  /// bytes belong to two storages. After an error what it holds is undefined.
   kGiven,
 };
 
 /// What there is to fill, on one rank.
 struct FillTarget {
-  /// The same names, shapes, dtypes, strides and sharing of storage on every rank, in the same
-  /// order. Which tensors that no module registered belong to it is the caller's choice: they are
-  /// replayed, and must be the same on every rank as well.
+  /// The same names, shapes, dtypes, strides, offsets into storages and sharing of storages on
+  /// every rank, in the same order. Which tensors that no module registered belong to it is the
+  /// caller's choice: they are replayed, and must be the same on every rank as well.
   std::vector<NamedTensor> tensors;
   /// With kAllocate, the record of their initialisation, for what the teacher does not hold; where
-  /// it is null such a tensor is a BuildError. Not used with kGiven: every rank gets the root's own
-  /// values of it.
+  /// it is null such a tensor is a BuildError. Its guard has ended. Not used with kGiven: every
+  /// rank gets the root's own values of such a tensor.
   std::shared_ptr<InitTape> tape;
   StoragePolicy storage = StoragePolicy::kAllocate;
   /// In words, how they were made: compared between ranks before anything is allocated, for an
   /// error that says more than which tensor differs.
-  std::string settings;
+  std::string settings = {};
+  /// Called on every rank once its tensors are filled; what it throws, all ranks throw. May be
+  /// empty.
+  std::function<void()> on_filled = {};
 };
 
 /// Makes the target, on every rank; what it throws, all ranks throw.

@@ -31,7 +31,10 @@ struct SyncReport {
   std::optional<Digest> digest;  ///< of every tensor, if `verify` was set
 };
 
-/// Gives every rank root's values of `tensors`.
+/// Lists the tensors, on every rank; what it throws, all ranks throw.
+using TensorLister = std::function<std::vector<NamedTensor>()>;
+
+/// Gives every rank root's values of the tensors that `list` lists.
 ///
 /// Every rank passes the same tensors in the same order: names, shapes, dtypes, strides and sharing
 /// of storage are compared before any byte moves. Tensors are written in place, so that parameters,
@@ -46,6 +49,10 @@ struct SyncReport {
 /// Throws, on every rank and with the same text: MismatchError naming the first tensor that
 /// differs, ConfigError for options that cannot work, a tensor without storage or a shard,
 /// CommError for a lost peer.
+FAKESCORE_API SyncReport sync_tensors(const TensorLister& list, Communicator& communicator,
+                                      const SyncOptions& options = {});
+
+/// The same for tensors that are listed already.
 FAKESCORE_API SyncReport sync_tensors(const std::vector<NamedTensor>& tensors,
                                       Communicator& communicator, const SyncOptions& options = {});
 

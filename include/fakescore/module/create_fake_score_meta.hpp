@@ -49,9 +49,4 @@ FAKESCORE_API MetaResult create_fake_score_meta(const std::shared_ptr<torch::nn:
                                                 Communicator& communicator,
                                                 const MetaOptions& options = {});
 
-/// Collective. The root opens the teacher and tells every rank its names, shapes and dtypes.
-FAKESCORE_API std::vector<TeacherTensor> broadcast_teacher_tensors(const TeacherSource& teacher,
-                                                                   Communicator& communicator,
-                                                                   int root = 0);
-
 }  // namespace fakescore
