@@ -18,6 +18,7 @@ fakescore_add_unit(fakescore_objects teacher_file
   teacher/file/foreign_file.cpp
   teacher/file/json_events.cpp
   teacher/file/mapped_file.cpp
+  teacher/file/stored_tensor.cpp
   teacher/formats/checkpoint_file.cpp
   teacher/formats/safetensors/safetensors_dtype.cpp
   teacher/formats/safetensors/safetensors_file.cpp
@@ -49,6 +50,5 @@ fakescore_add_unit(fakescore_objects teacher_torch_file
   teacher/formats/torch_file/torch_globals.cpp
   teacher/formats/torch_file/torch_records.cpp
   teacher/formats/torch_file/torch_storages.cpp
-  teacher/formats/torch_file/torch_tensor.cpp
   teacher/formats/torch_file/torch_tensors.cpp
   teacher/formats/torch_file/zip_directory.cpp)

@@ -24,6 +24,18 @@ inline std::optional<std::vector<int64_t>> row_major_strides(const std::vector<i
   return strides;
 }
 
+/// Whether elements lie at these strides as row-major ones do. The stride of a dimension of one
+/// element does not matter, and none does where there are no elements.
+inline bool is_row_major(const std::vector<int64_t>& sizes, const std::vector<int64_t>& strides) {
+  int64_t expected = 1;
+  for (size_t i = sizes.size(); i-- > 0;) {
+    if (sizes[i] == 0) return true;
+    if (sizes[i] != 1 && strides[i] != expected) return false;
+    expected *= sizes[i];
+  }
+  return true;
+}
+
 /// The bytes of a tensor of these sizes with at least one element along each dimension, whose
 /// strides a tensor without elements has as well. Nullopt where a size is negative or the bytes do
 /// not fit 63 bits.

@@ -180,9 +180,7 @@ std::optional<Foreign> recognise_format(std::string_view text) {
   return recognise_onnx(text);
 }
 
-std::string_view beginning(const MappedFile& file) {
-  return {reinterpret_cast<const char*>(file.data()), std::min(file.size(), kLookedAt)};
-}
+std::string_view beginning(const MappedFile& file) { return file.text().substr(0, kLookedAt); }
 
 /// Whether they begin with ASCII and go on without control characters, in whatever language.
 bool is_text(std::string_view bytes) {
@@ -232,7 +230,7 @@ void refuse_foreign_archive(const MappedFile& file) {
   std::string names;
   size_t files = 0;
   ReadBudget budget(file.path());
-  for (const ZipEntry& entry : read_zip_directory({file.data(), file.size()}, budget)) {
+  for (const ZipEntry& entry : read_zip_directory(file.bytes(), budget)) {
     // A zero byte in a name is for the archive's reader to refuse.
     if (entry.name.ends_with("/data.pkl") || entry.name.find('\0') != entry.name.npos) return;
     if (entry.name.ends_with('/') || ++files > kNamed) continue;

@@ -5,6 +5,7 @@
 #include <filesystem>
 #include <memory>
 #include <span>
+#include <string_view>
 #include <utility>
 
 namespace fakescore::detail {
@@ -21,7 +22,12 @@ class MappedFile {
   MappedFile(const MappedFile&) = delete;
   MappedFile& operator=(const MappedFile&) = delete;
 
-  const std::byte* data() const noexcept { return data_; }
+  std::span<const std::byte> bytes() const noexcept { return {data_, size_}; }
+  std::string_view text() const noexcept { return {reinterpret_cast<const char*>(data_), size_}; }
+  /// Where in the file memory of the mapping begins; 0 for no memory.
+  size_t offset_of(std::span<const std::byte> memory) const noexcept {
+    return memory.empty() ? 0 : static_cast<size_t>(memory.data() - data_);
+  }
   /// Copies bytes from `offset` on, which must lie in the file, without touching the mapping: its
   /// pages cost a fault each few, and as much again when they are unmapped. For files opened with
   /// Access::kMappedAndRead, which stay open. Throws TeacherError where the file has become shorter

@@ -52,8 +52,8 @@ CheckpointFile open_archive(const std::shared_ptr<const MappedFile>& file, const
 
 CheckpointFile open_checkpoint_file(const std::shared_ptr<const MappedFile>& file,
                                     const std::string& key) {
-  if (is_zip_archive({file->data(), file->size()})) return open_archive(file, key);
-  const std::string_view bytes(reinterpret_cast<const char*>(file->data()), file->size());
+  if (is_zip_archive(file->bytes())) return open_archive(file, key);
+  const std::string_view bytes = file->text();
   if (!begins_as_safetensors(bytes)) refuse_other_formats(*file);
   if (!key.empty()) {
     throw_teacher_error(file->path(), "",

@@ -1,8 +1,5 @@
 #pragma once
 
-#include <ATen/core/Tensor.h>
-
-#include <functional>
 #include <map>
 #include <memory>
 #include <string>
@@ -10,21 +7,13 @@
 
 #include "fakescore/tensor/digest.hpp"
 #include "teacher/file/mapped_file.hpp"
+#include "teacher/file/stored_tensor.hpp"
 
 namespace fakescore::detail {
 
-struct CheckpointTensor {
-  std::string name;
-  std::vector<int64_t> sizes;
-  at::ScalarType dtype = at::kFloat;
-  size_t offset = 0;                 ///< of its first element, in bytes from the file's beginning
-  bool is_contiguous = false;        ///< its bytes from there on are its elements, row-major
-  std::function<at::Tensor()> read;  ///< a view of the mapped file where that can be
-};
-
-/// What one file holds, of whichever format; the tensors keep the file mapped.
+/// What one file holds, of whichever format. The tensors' memory is that of the mapped file.
 struct CheckpointFile {
-  std::vector<CheckpointTensor> tensors;  ///< by offset
+  std::vector<StoredTensor> tensors;  ///< in the order of their memory
   std::map<std::string, std::string> metadata;
   Digest header;  ///< of what says which tensors there are, and where
 };

@@ -97,7 +97,7 @@ CheckpointFiles read_checkpoint_index(const fs::path& path) {
   }
   ReadBudget budget(path, index->size());
   IndexListener listener(path, budget);
-  read_json({reinterpret_cast<const char*>(index->data()), index->size()}, path, "index", listener);
+  read_json(index->text(), path, "index", listener);
   CheckpointFiles found = listener.take();
   if (found.files.empty()) refuse_as_no_index(path);
   found.index = index;

@@ -1,6 +1,5 @@
 #include "teacher/source/checkpoint_teacher.hpp"
 
-#include <functional>
 #include <map>
 #include <set>
 #include <string_view>
@@ -18,8 +17,8 @@ TeacherFile describe(const MappedFile& file, const Digest& header, bool is_index
 
 class BytesOfFile : public FileBytes {
  public:
-  BytesOfFile(std::shared_ptr<const MappedFile> file, size_t offset)
-      : file_(std::move(file)), offset_(offset) {}
+  BytesOfFile(std::shared_ptr<const MappedFile> file, std::span<const std::byte> memory)
+      : file_(std::move(file)), offset_(file_->offset_of(memory)) {}
   void read(size_t begin, std::span<std::byte> to) const override {
     file_->read(offset_ + begin, to);
   }
@@ -34,8 +33,9 @@ class CheckpointTeacher : public Teacher {
  public:
   CheckpointTeacher(const CheckpointFiles& found, const std::string& key) : choice_(found.choice) {
     if (found.index) {
-      files_.push_back(describe(
-          *found.index, digest_bytes(found.index->data(), found.index->size()), /*is_index=*/true));
+      files_.push_back(describe(*found.index,
+                                digest_bytes(found.index->bytes().data(), found.index->size()),
+                                /*is_index=*/true));
     }
     for (const auto& path : found.files) {
       add_file(MappedFile::open(path, MappedFile::Access::kMappedAndRead), key, found);
@@ -48,22 +48,23 @@ class CheckpointTeacher : public Teacher {
   }
 
   const std::vector<TeacherTensor>& tensors() const override { return tensors_; }
-  at::Tensor read(size_t index) override { return places_.at(index).read(); }
+  at::Tensor read(size_t index) override {
+    const Stored& stored = stored_.at(index);
+    return read_stored_tensor(stored.tensor, stored.file);
+  }
   std::shared_ptr<const FileBytes> file_bytes(size_t index) override {
-    const Place& place = places_.at(index);
-    if (!place.is_contiguous) return nullptr;
-    return std::make_shared<BytesOfFile>(place.file, place.offset);
+    const Stored& stored = stored_.at(index);
+    if (!is_row_major(stored.tensor)) return nullptr;
+    return std::make_shared<BytesOfFile>(stored.file, stored.tensor.memory);
   }
   std::map<std::string, std::string> metadata() const override { return metadata_; }
   std::vector<TeacherFile> files() const override { return files_; }
   TeacherChoice choice() const override { return choice_; }
 
  private:
-  struct Place {
+  struct Stored {
     std::shared_ptr<const MappedFile> file;
-    size_t offset;
-    bool is_contiguous;
-    std::function<at::Tensor()> read;
+    StoredTensor tensor;  ///< without its name, which is in tensors_
   };
 
   void add_file(const std::shared_ptr<const MappedFile>& file, const std::string& key,
@@ -71,11 +72,11 @@ class CheckpointTeacher : public Teacher {
     CheckpointFile opened = open_checkpoint_file(file, key);
     files_.push_back(describe(*file, opened.header, /*is_index=*/false));
     metadata_.merge(opened.metadata);
-    for (CheckpointTensor& tensor : opened.tensors) {
+    for (StoredTensor& tensor : opened.tensors) {
       check_against_index(tensor.name, file->path(), found);
-      tensors_.push_back({std::move(tensor.name), std::move(tensor.sizes), tensor.dtype,
+      tensors_.push_back({std::exchange(tensor.name, {}), tensor.sizes, tensor.dtype,
                           file->path().string(), at::kCPU});
-      places_.push_back({file, tensor.offset, tensor.is_contiguous, std::move(tensor.read)});
+      stored_.push_back({file, std::move(tensor)});
     }
   }
 
@@ -118,7 +119,7 @@ class CheckpointTeacher : public Teacher {
 
   TeacherChoice choice_;
   std::vector<TeacherTensor> tensors_;
-  std::vector<Place> places_;
+  std::vector<Stored> stored_;  ///< as tensors_
   std::map<std::string, std::string> metadata_;
   std::vector<TeacherFile> files_;
 };

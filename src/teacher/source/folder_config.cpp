@@ -60,8 +60,7 @@ FolderConfig read_folder_config(const std::filesystem::path& folder) {
     const auto file = MappedFile::open(path);
     if (file->size() > kMaxConfigBytes) return {};
     ConfigListener listener;
-    read_json({reinterpret_cast<const char*>(file->data()), file->size()}, path, "configuration",
-              listener);
+    read_json(file->text(), path, "configuration", listener);
     return listener.take();
   } catch (const TeacherError&) {
     return {};

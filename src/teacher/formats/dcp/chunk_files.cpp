@@ -6,7 +6,6 @@
 #include "teacher/file/foreign_file.hpp"
 #include "teacher/file/teacher_error.hpp"
 #include "teacher/formats/dcp/sharded_safetensors.hpp"
-#include "teacher/formats/safetensors/safetensors_tensor.hpp"
 #include "teacher/formats/torch_file/torch_archive.hpp"
 
 namespace fakescore::detail {
@@ -14,7 +13,7 @@ namespace {
 
 constexpr const char* kWholeSave = "copy the checkpoint again, every rank's files of one save";
 
-void check_agreement(const TorchTensor& found, const ShardedTensor& tensor,
+void check_agreement(const StoredTensor& found, const ShardedTensor& tensor,
                      const TensorChunk& chunk, const std::filesystem::path& file) {
   if (found.dtype != tensor.dtype || found.sizes != chunk.box.sizes) {
     throw_teacher_error(file, tensor.name,
@@ -52,12 +51,11 @@ void ChunkFiles::add(const ShardedTensor& tensor) {
   }
 }
 
-TorchTensor ChunkFiles::find(const ShardedTensor& tensor, const TensorChunk& chunk) {
+StoredTensor ChunkFiles::find(const ShardedTensor& tensor, const TensorChunk& chunk) {
   const MappedFile& file = *files_.at(chunk.place.file).mapping;
-  const std::span<const std::byte> bytes{file.data() + chunk.place.offset,
-                                         file.size() - chunk.place.offset};
+  const auto bytes = file.bytes().subspan(chunk.place.offset);
   try {
-    TorchTensor found =
+    StoredTensor found =
         is_zip_archive(bytes) ? find_in_archive(tensor, chunk) : find_in_safetensors(tensor, chunk);
     check_agreement(found, tensor, chunk, file.path());
     return found;
@@ -71,39 +69,39 @@ TorchTensor ChunkFiles::find(const ShardedTensor& tensor, const TensorChunk& chu
   }
 }
 
-TorchTensor ChunkFiles::find_in_archive(const ShardedTensor& tensor,
-                                        const TensorChunk& chunk) const {
+StoredTensor ChunkFiles::find_in_archive(const ShardedTensor& tensor,
+                                         const TensorChunk& chunk) const {
   const ChunkPlace& place = chunk.place;
   const auto& file = files_.at(place.file).mapping;
-  const TorchArchive archive({file->data() + place.offset, place.length}, file, file->path());
+  const TorchArchive archive(file->bytes().subspan(place.offset, place.length), file->path());
   auto found = archive.find(archive.object(), tensor.name);
   if (!found) throw_teacher_error(file->path(), tensor.name, "is no tensor", kWholeSave);
   return *std::move(found);
 }
 
-TorchTensor ChunkFiles::find_in_safetensors(const ShardedTensor& tensor, const TensorChunk& chunk) {
+StoredTensor ChunkFiles::find_in_safetensors(const ShardedTensor& tensor,
+                                             const TensorChunk& chunk) {
   const ChunkPlace& place = chunk.place;
   const SafetensorsItem& item = safetensors_item(place);
-  const auto entry = item.entries.find(tensor.name);
+  const auto found = item.tensors.find(tensor.name);
   const auto offsets = item.offsets.find(tensor.name);
-  if (entry == item.entries.end() || offsets == item.offsets.end() ||
+  if (found == item.tensors.end() || offsets == item.offsets.end() ||
       offsets->second != chunk.box.offsets) {
     throw_teacher_error(files_.at(place.file).path, tensor.name, "is not in that safetensors file",
                         kWholeSave);
   }
-  return stored_tensor(entry->second, files_.at(place.file).mapping->data() + place.offset);
+  return found->second;
 }
 
 const ChunkFiles::SafetensorsItem& ChunkFiles::safetensors_item(const ChunkPlace& place) {
   const std::pair key{place.file, place.offset};
   if (const auto known = safetensors_.find(key); known != safetensors_.end()) return known->second;
   const MappedFile& file = *files_.at(place.file).mapping;
-  auto header = parse_safetensors_header({file.data() + place.offset, file.size() - place.offset},
-                                         file.path());
+  auto header = parse_safetensors_header(file.bytes().subspan(place.offset), file.path());
   SafetensorsItem item;
   item.offsets = parse_sharding_info(header.metadata[kShardingInfoKey], file.path());
-  for (SafetensorsEntry& entry : header.entries) {
-    item.entries.emplace(entry.name, std::move(entry));
+  for (StoredTensor& stored : header.tensors) {
+    item.tensors.emplace(stored.name, std::move(stored));
   }
   return safetensors_.emplace(key, std::move(item)).first->second;
 }

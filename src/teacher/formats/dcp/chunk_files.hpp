@@ -8,9 +8,8 @@
 #include <vector>
 
 #include "teacher/file/mapped_file.hpp"
+#include "teacher/file/stored_tensor.hpp"
 #include "teacher/formats/dcp/sharded_tensor.hpp"
-#include "teacher/formats/safetensors/safetensors_header.hpp"
-#include "teacher/formats/torch_file/torch_tensor.hpp"
 
 namespace fakescore::detail {
 
@@ -25,7 +24,7 @@ class ChunkFiles {
 
   /// The chunk's elements in the mapping: reads what says where they are, and checks that it agrees
   /// with the tensor. Throws TeacherError naming the file and the tensor.
-  TorchTensor find(const ShardedTensor& tensor, const TensorChunk& chunk);
+  StoredTensor find(const ShardedTensor& tensor, const TensorChunk& chunk);
 
   /// What keeps a chunk's memory mapped.
   std::shared_ptr<const MappedFile> mapping(const TensorChunk& chunk) const {
@@ -41,12 +40,12 @@ class ChunkFiles {
     uint64_t claimed = 0;  ///< bytes of the chunks in it
   };
   struct SafetensorsItem {
-    std::map<std::string, SafetensorsEntry> entries;
+    std::map<std::string, StoredTensor> tensors;
     std::map<std::string, std::vector<int64_t>> offsets;  ///< of the sharding info
   };
 
-  TorchTensor find_in_archive(const ShardedTensor& tensor, const TensorChunk& chunk) const;
-  TorchTensor find_in_safetensors(const ShardedTensor& tensor, const TensorChunk& chunk);
+  StoredTensor find_in_archive(const ShardedTensor& tensor, const TensorChunk& chunk) const;
+  StoredTensor find_in_safetensors(const ShardedTensor& tensor, const TensorChunk& chunk);
   const SafetensorsItem& safetensors_item(const ChunkPlace& place);
 
   std::vector<File> files_;

@@ -26,7 +26,7 @@ constexpr const char* kShards = "shard-*.safetensors";
 ShardedCheckpoint read_metadata_file(const fs::path& path, const std::string& key) {
   auto file = MappedFile::open(path);
   refuse_stand_in(*file);
-  const std::span<const std::byte> bytes{file->data(), file->size()};
+  const std::span<const std::byte> bytes = file->bytes();
   ReadBudget budget(path, bytes.size());
   const Pickle pickle =
       read_pickle(bytes, allowed_in_dcp_metadata, ForeignGlobals::kRefuse, budget);

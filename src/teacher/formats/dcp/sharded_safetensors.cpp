@@ -96,7 +96,7 @@ class TensorsOfShards {
     const size_t number = files_.size();
     files_.push_back(path);
     const auto file = MappedFile::open(path);
-    const auto header = parse_safetensors_header({file->data(), file->size()}, path);
+    const auto header = parse_safetensors_header(file->bytes(), path);
     const auto info = header.metadata.find(kShardingInfoKey);
     if (info == header.metadata.end()) {
       throw_teacher_error(path, "",
@@ -104,14 +104,14 @@ class TensorsOfShards {
                           "save it with HuggingFaceStorageWriter");
     }
     const auto offsets = parse_sharding_info(info->second, path);
-    digests_.add(digest_bytes(file->data(), header.bytes));
-    for (const SafetensorsEntry& entry : header.entries) {
-      const auto found = offsets.find(entry.name);
-      if (found == offsets.end() || found->second.size() != entry.sizes.size()) {
-        throw_teacher_error(path, entry.name,
+    digests_.add(digest_bytes(file->bytes().data(), header.bytes));
+    for (const StoredTensor& stored : header.tensors) {
+      const auto found = offsets.find(stored.name);
+      if (found == offsets.end() || found->second.size() != stored.sizes.size()) {
+        throw_teacher_error(path, stored.name,
                             std::string(kShardingInfoKey) + " does not say where it begins");
       }
-      add_chunk(entry, {found->second, entry.sizes}, number);
+      add_chunk(stored, {found->second, stored.sizes}, number);
     }
   }
 
@@ -131,25 +131,25 @@ class TensorsOfShards {
   }
 
  private:
-  void add_chunk(const SafetensorsEntry& entry, Box box, size_t file) {
-    const auto [place, is_new] = index_.emplace(entry.name, tensors_.size());
+  void add_chunk(const StoredTensor& stored, Box box, size_t file) {
+    const auto [place, is_new] = index_.emplace(stored.name, tensors_.size());
     if (is_new) {
       tensors_.push_back(
-          {entry.name, entry.dtype, std::vector<int64_t>(entry.sizes.size(), 0), {}});
+          {stored.name, stored.dtype, std::vector<int64_t>(stored.sizes.size(), 0), {}});
     }
     ShardedTensor& tensor = tensors_[place->second];
-    if (tensor.dtype != entry.dtype || tensor.sizes.size() != entry.sizes.size()) {
-      throw_teacher_error(files_[file], entry.name, "has another dtype or rank in another shard");
+    if (tensor.dtype != stored.dtype || tensor.sizes.size() != stored.sizes.size()) {
+      throw_teacher_error(files_[file], stored.name, "has another dtype or rank in another shard");
     }
     for (size_t dim = 0; dim < box.sizes.size(); ++dim) {
       int64_t end = 0;
       if (__builtin_add_overflow(box.offsets[dim], box.sizes[dim], &end)) {
-        throw_teacher_error(files_[file], entry.name, "its offset overflows");
+        throw_teacher_error(files_[file], stored.name, "its offset overflows");
       }
       // An empty share begins where the tensor ends, as far as its own dimension is concerned.
       tensor.sizes[dim] = std::max(tensor.sizes[dim], end);
     }
-    tensor.chunks.push_back({std::move(box), {file, 0, entry.end - entry.begin}});
+    tensor.chunks.push_back({std::move(box), {file, 0, stored.memory.size()}});
   }
 
   std::vector<fs::path> files_;

@@ -13,16 +13,6 @@
 namespace fakescore::detail {
 namespace {
 
-bool is_as_stored(const TorchTensor& tensor) {
-  if (tensor.conjugate || tensor.negative) return false;
-  int64_t expected = 1;
-  for (size_t dim = tensor.sizes.size(); dim-- > 0;) {
-    if (tensor.sizes[dim] != 1 && tensor.strides[dim] != expected) return false;
-    expected *= tensor.sizes[dim];
-  }
-  return true;
-}
-
 /// Contiguous memory of at least one dimension as bytes: so that it need not be aligned, and
 /// every dtype can be copied.
 at::Tensor as_bytes(const void* data, std::vector<int64_t> sizes, int64_t element_bytes) {
@@ -71,15 +61,15 @@ class ShardedTeacher : public Teacher {
     // One chunk that covers the tensor is the tensor.
     if (tensor.chunks.size() == 1) {
       const TensorChunk& chunk = tensor.chunks.front();
-      return read_torch_tensor(files_.find(tensor, chunk), files_.mapping(chunk)).contiguous();
+      return read_stored_tensor(files_.find(tensor, chunk), files_.mapping(chunk)).contiguous();
     }
     at::Tensor whole = at::empty(tensor.sizes, tensor.dtype);
     for (const TensorChunk& chunk : tensor.chunks) {
-      const TorchTensor found = files_.find(tensor, chunk);
-      if (is_as_stored(found)) {
+      const StoredTensor found = files_.find(tensor, chunk);
+      if (is_row_major(found)) {
         copy_into_box(whole, chunk.box, found.memory.data());
       } else {
-        const at::Tensor values = read_torch_tensor(found, files_.mapping(chunk)).contiguous();
+        const at::Tensor values = read_stored_tensor(found, files_.mapping(chunk)).contiguous();
         copy_into_box(whole, chunk.box, values.const_data_ptr());
       }
     }

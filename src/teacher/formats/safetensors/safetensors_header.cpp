@@ -2,7 +2,6 @@
 
 #include <algorithm>
 #include <cstring>
-#include <tuple>
 #include <utility>
 
 #include "teacher/file/file_text.hpp"
@@ -59,13 +58,14 @@ struct RawEntry {
   std::optional<std::vector<uint64_t>> offsets;
 };
 
-/// Makes entries of what the header says, and checks each by itself.
-class EntryMaker {
+/// Makes tensors of what the header says, and checks each by itself.
+class TensorMaker {
  public:
-  EntryMaker(size_t data_begin, size_t file_size, const std::filesystem::path& path)
-      : data_begin_(data_begin), data_bytes_(file_size - data_begin), path_(path) {}
+  /// `data` is what follows the header in the file.
+  TensorMaker(std::span<const std::byte> data, const std::filesystem::path& path)
+      : data_(data), path_(path) {}
 
-  SafetensorsEntry make(RawEntry raw) const {
+  StoredTensor make(RawEntry raw) const {
     if (!raw.dtype || !raw.shape || !raw.offsets) {
       fail(raw, "its header entry lacks dtype, shape or data_offsets");
     }
@@ -75,15 +75,17 @@ class EntryMaker {
                           "save it in a dtype that LibTorch has");
     }
     const auto [begin, end] = offsets_of(raw);
-    SafetensorsEntry entry{"", *dtype, sizes_of(raw, *dtype), data_begin_ + begin,
-                           data_begin_ + end};
-    if (const uint64_t bytes = bytes_of(raw, entry); bytes != end - begin) {
+    StoredTensor tensor{.dtype = *dtype,
+                        .sizes = sizes_of(raw, *dtype),
+                        .memory = data_.subspan(begin, end - begin)};
+    if (const uint64_t bytes = bytes_of(raw, tensor); bytes != tensor.memory.size()) {
       fail(raw, "shape " + describe_counts(*raw.shape) + " of " + *raw.dtype + " needs " +
                     std::to_string(bytes) + " bytes, data_offsets " +
                     describe_counts(*raw.offsets) + " give " + std::to_string(end - begin));
     }
-    entry.name = std::move(raw.name);
-    return entry;
+    tensor.name = std::move(raw.name);
+    tensor.strides = row_major_strides(tensor.sizes).value();  // overflows are refused by now
+    return tensor;
   }
 
  private:
@@ -91,9 +93,9 @@ class EntryMaker {
     if (raw.offsets->size() != 2) fail(raw, "data_offsets are not two offsets");
     const uint64_t begin = raw.offsets->front();
     const uint64_t end = raw.offsets->back();
-    if (begin > end || end > data_bytes_) {
+    if (begin > end || end > data_.size()) {
       fail(raw, "data_offsets " + describe_counts(*raw.offsets) + " lie outside the file's " +
-                    std::to_string(data_bytes_) + " data bytes: truncated or hostile");
+                    std::to_string(data_.size()) + " data bytes: truncated or hostile");
     }
     return {begin, end};
   }
@@ -112,25 +114,24 @@ class EntryMaker {
   }
 
   /// A tensor without elements has strides nevertheless, which must not overflow either.
-  uint64_t bytes_of(const RawEntry& raw, const SafetensorsEntry& entry) const {
-    const auto bytes = row_major_bytes(entry.sizes, c10::elementSize(entry.dtype));
+  uint64_t bytes_of(const RawEntry& raw, const StoredTensor& tensor) const {
+    const auto bytes = row_major_bytes(tensor.sizes, c10::elementSize(tensor.dtype));
     if (!bytes) fail(raw, "shape overflows: " + describe_counts(*raw.shape));
-    return std::count(entry.sizes.begin(), entry.sizes.end(), 0) > 0 ? 0 : *bytes;
+    return std::count(tensor.sizes.begin(), tensor.sizes.end(), 0) > 0 ? 0 : *bytes;
   }
 
   [[noreturn]] void fail(const RawEntry& raw, const std::string& message) const {
     throw_teacher_error(path_, raw.name, message);
   }
 
-  size_t data_begin_;
-  uint64_t data_bytes_;
+  std::span<const std::byte> data_;
   const std::filesystem::path& path_;
 };
 
-/// Collects entries and metadata from the header's JSON.
+/// Collects tensors and metadata from the header's JSON.
 class HeaderListener : public JsonListener {
  public:
-  HeaderListener(SafetensorsHeader& header, const EntryMaker& maker, ReadBudget& budget)
+  HeaderListener(SafetensorsHeader& header, const TensorMaker& maker, ReadBudget& budget)
       : header_(header), maker_(maker), budget_(budget), path_(budget.file()) {}
 
   void begin_object(size_t depth) override {
@@ -155,7 +156,7 @@ class HeaderListener : public JsonListener {
   void end(size_t depth) override {
     if (depth == 2) numbers_ = nullptr;
     if (depth != 1) return;
-    if (in_entry_) header_.entries.push_back(maker_.make(std::exchange(raw_, {})));
+    if (in_entry_) header_.tensors.push_back(maker_.make(std::exchange(raw_, {})));
     in_entry_ = false;
     in_metadata_ = false;
   }
@@ -239,7 +240,7 @@ class HeaderListener : public JsonListener {
   }
 
   SafetensorsHeader& header_;
-  EntryMaker maker_;
+  TensorMaker maker_;
   ReadBudget& budget_;
   const std::filesystem::path& path_;
   RawEntry raw_;
@@ -251,34 +252,29 @@ class HeaderListener : public JsonListener {
   bool in_entry_ = false;
 };
 
-void check_coverage(const std::vector<SafetensorsEntry>& entries, size_t data_begin,
-                    size_t file_size, const std::filesystem::path& path) {
-  size_t expected = data_begin;
-  for (const SafetensorsEntry& entry : entries) {
-    if (entry.begin < expected) {
-      throw_teacher_error(path, entry.name, "overlaps the tensor before it in the file");
+/// `data` is what follows the header, and `tensors` are in its order.
+void check_coverage(const std::vector<StoredTensor>& tensors, std::span<const std::byte> data,
+                    const std::filesystem::path& path) {
+  const std::byte* expected = data.data();
+  for (const StoredTensor& tensor : tensors) {
+    if (tensor.memory.data() < expected) {
+      throw_teacher_error(path, tensor.name, "overlaps the tensor before it in the file");
     }
-    if (entry.begin > expected) {
-      throw_teacher_error(path, entry.name, "leaves a hole after the tensor before it");
+    if (tensor.memory.data() > expected) {
+      throw_teacher_error(path, tensor.name, "leaves a hole after the tensor before it");
     }
-    expected = entry.end;
+    expected += tensor.memory.size();
   }
-  if (expected != file_size) {
-    throw_teacher_error(
-        path, "", std::to_string(file_size - expected) + " bytes at the end belong to no tensor");
+  if (const auto rest = data.data() + data.size() - expected; rest != 0) {
+    throw_teacher_error(path, "", std::to_string(rest) + " bytes at the end belong to no tensor");
   }
 }
 
 /// Of a name that the header holds twice, safetensors keeps the last alone.
-void refuse_repeated_names(const std::vector<SafetensorsEntry>& entries,
+void refuse_repeated_names(const std::vector<StoredTensor>& tensors,
                            const std::filesystem::path& path) {
-  std::vector<const std::string*> names;
-  names.reserve(entries.size());
-  for (const SafetensorsEntry& entry : entries) names.push_back(&entry.name);
-  std::sort(names.begin(), names.end(), [](const auto* a, const auto* b) { return *a < *b; });
-  const auto twice = std::adjacent_find(names.begin(), names.end(),
-                                        [](const auto* a, const auto* b) { return *a == *b; });
-  if (twice != names.end()) throw_teacher_error(path, **twice, "is in the header twice");
+  const std::string* twice = find_repeated_name(tensors);
+  if (twice != nullptr) throw_teacher_error(path, *twice, "is in the header twice");
 }
 
 }  // namespace
@@ -286,18 +282,16 @@ void refuse_repeated_names(const std::vector<SafetensorsEntry>& entries,
 SafetensorsHeader parse_safetensors_header(std::span<const std::byte> file,
                                            const std::filesystem::path& path) {
   const uint64_t length = header_length(file, path);
-  const size_t data_begin = kSafetensorsLengthBytes + length;
-  ReadBudget budget(path, data_begin);
   SafetensorsHeader header;
-  header.bytes = data_begin;
-  HeaderListener listener(header, {data_begin, file.size(), path}, budget);
+  header.bytes = kSafetensorsLengthBytes + length;
+  const auto data = file.subspan(header.bytes);
+  ReadBudget budget(path, header.bytes);
+  HeaderListener listener(header, {data, path}, budget);
   read_json({reinterpret_cast<const char*>(file.data()) + kSafetensorsLengthBytes, length}, path,
             "header", listener);
-  refuse_repeated_names(header.entries, path);
-  std::sort(header.entries.begin(), header.entries.end(), [](const auto& a, const auto& b) {
-    return std::tie(a.begin, a.end, a.name) < std::tie(b.begin, b.end, b.name);
-  });
-  check_coverage(header.entries, data_begin, file.size(), path);
+  refuse_repeated_names(header.tensors, path);
+  std::sort(header.tensors.begin(), header.tensors.end(), lies_before);
+  check_coverage(header.tensors, data, path);
   return header;
 }
 

@@ -12,23 +12,16 @@
 #include <string>
 #include <vector>
 
+#include "teacher/file/stored_tensor.hpp"
+
 namespace fakescore::detail {
 
 /// A file begins with its header's length, in this many bytes.
 inline constexpr size_t kSafetensorsLengthBytes = 8;
 inline constexpr uint64_t kMaxSafetensorsHeaderBytes = 100'000'000;  ///< the format's own limit
 
-/// One tensor of a safetensors file. Offsets are bytes from the beginning of the file.
-struct SafetensorsEntry {
-  std::string name;
-  at::ScalarType dtype;
-  std::vector<int64_t> sizes;
-  size_t begin;
-  size_t end;
-};
-
 struct SafetensorsHeader {
-  std::vector<SafetensorsEntry> entries;  ///< in file order
+  std::vector<StoredTensor> tensors;  ///< in file order; their memory is that of the file
   std::map<std::string, std::string> metadata;
   size_t bytes = 0;  ///< of the header, its length field included
 };

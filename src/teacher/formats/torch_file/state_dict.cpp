@@ -1,6 +1,5 @@
 #include "teacher/formats/torch_file/state_dict.hpp"
 
-#include <algorithm>
 #include <utility>
 
 #include "error/utf8.hpp"
@@ -30,7 +29,7 @@ class StateDictLister {
         keys_(archive),
         foreign_(archive.pickle().arena->nodes(), archive.budget()) {}
 
-  std::vector<StateDictTensor> list(const std::string& key) {
+  std::vector<StoredTensor> list(const std::string& key) {
     const PickleValue& chosen = choose(key);
     if (key != kTop) key_ = key;
     add("", chosen);
@@ -114,18 +113,14 @@ class StateDictLister {
     auto tensor = archive_.find(value, name);
     archive_.budget().charge_memory(
         kListedBytes + kNameBytes * name.size() + kDimensionBytes * tensor->sizes.size(), kLists);
-    tensors_.push_back({name, std::move(*tensor)});
+    tensor->name = name;
+    tensors_.push_back(*std::move(tensor));
   }
 
   void check_names() const {
-    std::vector<const std::string*> names;
-    names.reserve(tensors_.size());
-    for (const StateDictTensor& tensor : tensors_) names.push_back(&tensor.name);
-    std::sort(names.begin(), names.end(), [](auto* a, auto* b) { return *a < *b; });
-    const auto twice =
-        std::adjacent_find(names.begin(), names.end(), [](auto* a, auto* b) { return *a == *b; });
-    if (twice == names.end()) return;
-    throw_teacher_error(archive_.file(), **twice, "is there twice",
+    const std::string* twice = find_repeated_name(tensors_);
+    if (twice == nullptr) return;
+    throw_teacher_error(archive_.file(), *twice, "is there twice",
                         "give the key of one of the dicts that hold it");
   }
 
@@ -169,12 +164,12 @@ class StateDictLister {
   StateDictKeys keys_;
   std::string key_;  ///< of the chosen dict, for messages
   ForeignSearch foreign_;
-  std::vector<StateDictTensor> tensors_;
+  std::vector<StoredTensor> tensors_;
 };
 
 }  // namespace
 
-std::vector<StateDictTensor> list_state_dict(const TorchArchive& archive, const std::string& key) {
+std::vector<StoredTensor> list_state_dict(const TorchArchive& archive, const std::string& key) {
   return StateDictLister(archive).list(key);
 }
 

@@ -7,11 +7,6 @@
 
 namespace fakescore::detail {
 
-struct StateDictTensor {
-  std::string name;
-  TorchTensor tensor;
-};
-
 /// The tensors of an archive's state dict, each under its dotted name.
 ///
 /// `key` is the way down to it, in dots ("ema.params"; a key of the file may hold dots itself).
@@ -26,6 +21,6 @@ struct StateDictTensor {
 /// Throws TeacherError where there is no such key or nothing that holds tensors, naming the keys
 /// that could be meant; where a name is there twice or is not UTF-8; for an inert record, by its
 /// class and key; and for a tensor that cannot be read.
-std::vector<StateDictTensor> list_state_dict(const TorchArchive& archive, const std::string& key);
+std::vector<StoredTensor> list_state_dict(const TorchArchive& archive, const std::string& key);
 
 }  // namespace fakescore::detail

@@ -1,7 +1,6 @@
 #include "teacher/formats/torch_file/torch_archive.hpp"
 
 #include <string_view>
-#include <utility>
 
 #include "teacher/file/teacher_error.hpp"
 #include "teacher/formats/torch_file/torch_globals.hpp"
@@ -22,11 +21,9 @@ void check_byte_order(const TorchRecords& records) {
 
 }  // namespace
 
-TorchArchive::TorchArchive(std::span<const std::byte> bytes, std::shared_ptr<const void> keep,
-                           const std::filesystem::path& file, ForeignGlobals foreign)
-    : keep_(std::move(keep)),
-      budget_(std::make_unique<ReadBudget>(file)),
-      records_(bytes, *budget_) {
+TorchArchive::TorchArchive(std::span<const std::byte> bytes, const std::filesystem::path& file,
+                           ForeignGlobals foreign)
+    : budget_(std::make_unique<ReadBudget>(file)), records_(bytes, *budget_) {
   if (!records_.has("data.pkl")) {
     throw_teacher_error(file, "", "is a zip archive, but not one that torch.save wrote",
                         "give a file that torch.save or torch.jit.save wrote");

@@ -19,11 +19,12 @@ namespace fakescore::detail {
 /// Nothing of it is executed, and no tensor is touched before it is read. Use from one thread.
 class TorchArchive {
  public:
-  /// `bytes` is the whole archive, in memory or mapped, which `keep` keeps there; `file` is for
-  /// messages. Throws TeacherError: no such archive, a pickle that names anything but tensors and
-  /// plain containers, unless that is kept, or tensors in big-endian order.
-  TorchArchive(std::span<const std::byte> bytes, std::shared_ptr<const void> keep,
-               const std::filesystem::path& file, ForeignGlobals foreign = ForeignGlobals::kRefuse);
+  /// `bytes` is the whole archive, in memory or mapped, and must live as long as this and what it
+  /// finds; `file` is for messages. Throws TeacherError: no such archive, a pickle that names
+  /// anything but tensors and plain containers, unless that is kept, or tensors in big-endian
+  /// order.
+  TorchArchive(std::span<const std::byte> bytes, const std::filesystem::path& file,
+               ForeignGlobals foreign = ForeignGlobals::kRefuse);
   TorchArchive(const TorchArchive&) = delete;
   TorchArchive& operator=(const TorchArchive&) = delete;
 
@@ -32,21 +33,19 @@ class TorchArchive {
   const Pickle& pickle() const noexcept { return pickle_; }
   /// Whether TorchScript wrote it: the object is then a module.
   bool is_torchscript() const { return records_.has("constants.pkl"); }
-  /// The tensor that a value of the object stands for; nullopt where it is something else.
-  std::optional<TorchTensor> find(const PickleValue& value, const std::string& name) const {
+  /// The tensor that a value of the object stands for; nullopt where it is something else. `name`
+  /// is for messages: many names may stand for one tensor, which has none itself.
+  std::optional<StoredTensor> find(const PickleValue& value, const std::string& name) const {
     return tensors_->find(value, name);
   }
   /// The dicts in the object, and what is left to look at them.
   TorchDicts& dicts() const noexcept { return tensors_->dicts(); }
   ReadBudget& budget() const noexcept { return *budget_; }
 
-  /// A view of the archive where that can be; see read_torch_tensor.
-  at::Tensor read(const TorchTensor& tensor) const { return read_torch_tensor(tensor, keep_); }
   Digest digest() const { return records_.digest(); }
   const std::filesystem::path& file() const noexcept { return budget_->file(); }
 
  private:
-  std::shared_ptr<const void> keep_;
   std::unique_ptr<ReadBudget> budget_;
   TorchRecords records_;
   Pickle pickle_;

@@ -67,7 +67,7 @@ class TorchTensorFinder {
   TorchTensorFinder(TorchTensors& tensors, const std::string& name)
       : tensors_(tensors), name_(name) {}
 
-  std::optional<TorchTensor> find(const PickleValue& value) {
+  std::optional<StoredTensor> find(const PickleValue& value) {
     const PickleObject* object = value.object();
     if (object == nullptr || !TorchTensors::is_tensor(value)) return std::nullopt;
     const auto known = tensors_.known_.find(object);
@@ -76,7 +76,7 @@ class TorchTensorFinder {
     if (tensors_.has_overwritten_) {
       fail("may be overwritten: the file sets elements of tensors", kSaveAgain);
     }
-    TorchTensor found = call(object->callable, object->arguments, object->made_at);
+    StoredTensor found = call(object->callable, object->arguments, object->made_at);
     tensors_.budget_.charge_memory(kRebuiltBytes + kRebuiltDimensionBytes * found.sizes.size(),
                                    kRebuilds);
     return tensors_.known_.emplace(object, std::move(found)).first->second;
@@ -85,7 +85,7 @@ class TorchTensorFinder {
  private:
   static constexpr const char* kSaveAgain = "save it again: torch.save(model.state_dict(), path)";
 
-  TorchTensor call(std::string_view callable, const PickleItems& arguments, uint32_t made_at) {
+  StoredTensor call(std::string_view callable, const PickleItems& arguments, uint32_t made_at) {
     tensors_.budget_.charge_work(kTensorSteps, kRebuilds);
     if (callable == kRebuildWrapper) {
       const auto* type = !arguments.empty() ? arguments[0].global() : nullptr;
@@ -116,7 +116,7 @@ class TorchTensorFinder {
   }
 
   /// A parameter is its data, and whether it requires a gradient, which a fake score decides.
-  TorchTensor inner(const PickleItems& arguments) {
+  StoredTensor inner(const PickleItems& arguments) {
     if (arguments.empty()) fail("is a parameter without data");
     auto tensor = find(arguments.front());
     if (!tensor) fail("is a parameter whose data is not a tensor");
@@ -124,7 +124,7 @@ class TorchTensorFinder {
   }
 
   /// A tensor with attributes of its own: those are left out.
-  TorchTensor of_type(const PickleItems& arguments, uint32_t made_at) {
+  StoredTensor of_type(const PickleItems& arguments, uint32_t made_at) {
     const std::string_view rebuild = global(arguments, 0, "rebuild");
     const std::string_view type = global(arguments, 1, "type");
     const PickleItems& inner_arguments = tuple(arguments, 2, "arguments");
@@ -140,11 +140,11 @@ class TorchTensorFinder {
          remedy_for_tensor_class(name, has_plain_data));
   }
 
-  TorchTensor rebuild(const PickleItems& arguments, std::optional<at::ScalarType> dtype,
-                      size_t metadata, uint32_t made_at) {
+  StoredTensor rebuild(const PickleItems& arguments, std::optional<at::ScalarType> dtype,
+                       size_t metadata, uint32_t made_at) {
     if (arguments.empty() || arguments[0].persistent_id() == nullptr) fail("has no storage");
     const TorchStorage storage = tensors_.storages_.find(arguments[0], name_);
-    TorchTensor tensor;
+    StoredTensor tensor;
     tensor.dtype = dtype.value_or(storage.dtype);
     if (!is_readable_dtype(tensor.dtype)) {
       fail(std::string("has the dtype ") + c10::toString(tensor.dtype), "save it in another dtype");
@@ -163,7 +163,7 @@ class TorchTensorFinder {
   }
 
   /// The bytes between a tensor's first element and its last.
-  std::span<const std::byte> elements(TorchTensor& tensor, const TorchStorage& storage,
+  std::span<const std::byte> elements(StoredTensor& tensor, const TorchStorage& storage,
                                       int64_t offset) const {
     if (tensor.sizes.size() != tensor.strides.size()) {
       fail("has " + std::to_string(tensor.sizes.size()) + " sizes and " +
@@ -212,7 +212,7 @@ class TorchTensorFinder {
 
   /// torch takes a bit as set wherever it is named, whatever its value: torch.save names those that
   /// are set.
-  void read_metadata(const PickleValue& value, uint32_t made_at, TorchTensor& tensor) {
+  void read_metadata(const PickleValue& value, uint32_t made_at, StoredTensor& tensor) {
     const TorchDictEntries* metadata = entries(value, made_at);
     if (metadata == nullptr) return;
     for (const auto& [key, bit] : metadata->entries) {
@@ -316,7 +316,7 @@ bool TorchTensors::is_tensor(const PickleValue& value) {
   return object != nullptr && (is_rebuild(object->callable) || is_plain_class(object->callable));
 }
 
-std::optional<TorchTensor> TorchTensors::find(const PickleValue& value, const std::string& name) {
+std::optional<StoredTensor> TorchTensors::find(const PickleValue& value, const std::string& name) {
   return TorchTensorFinder(*this, name).find(value);
 }
 

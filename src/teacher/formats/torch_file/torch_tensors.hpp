@@ -5,11 +5,11 @@
 #include <string>
 
 #include "teacher/file/read_budget.hpp"
+#include "teacher/file/stored_tensor.hpp"
 #include "teacher/formats/pickle/read_pickle.hpp"
 #include "teacher/formats/torch_file/torch_dicts.hpp"
 #include "teacher/formats/torch_file/torch_records.hpp"
 #include "teacher/formats/torch_file/torch_storages.hpp"
-#include "teacher/formats/torch_file/torch_tensor.hpp"
 
 namespace fakescore::detail {
 
@@ -27,7 +27,7 @@ class TorchTensors {
   /// it stands for something else. `name` is for messages. Throws TeacherError for a tensor of a
   /// kind that cannot be read (quantized, sparse, on the meta device, a subclass), for one that
   /// does not fit its storage, and where torch.load might give another value.
-  std::optional<TorchTensor> find(const PickleValue& value, const std::string& name);
+  std::optional<StoredTensor> find(const PickleValue& value, const std::string& name);
 
   TorchDicts& dicts() noexcept { return dicts_; }
 
@@ -42,7 +42,7 @@ class TorchTensors {
   TorchStorages storages_;
   /// Whether torch would change elements after they were read, which others may share.
   bool has_overwritten_ = false;
-  std::map<const PickleObject*, TorchTensor> known_;
+  std::map<const PickleObject*, StoredTensor> known_;
 };
 
 }  // namespace fakescore::detail
