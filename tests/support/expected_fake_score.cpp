@@ -8,6 +8,7 @@
 
 #include "fakescore/meta/meta_init.hpp"
 #include "fakescore/module/module_tensors.hpp"
+#include "meta/seeded_eager_guard.hpp"
 #include "support/tensor_checks.hpp"
 
 namespace fakescore::testing {
@@ -37,7 +38,7 @@ void cast_floating(const torch::nn::Module& module, const DtypeOf& dtype_of) {
       if (entry.kind == TensorKind::kUnregistered) continue;
       const at::ScalarType dtype = dtype_of(entry.name, built);
       if (dtype == built) continue;
-      const auto elements = static_cast<int64_t>(storage.nbytes() / entry.tensor.element_size());
+      const int64_t elements = static_cast<int64_t>(storage.nbytes()) / entry.tensor.element_size();
       const Tensor whole =
           torch::empty({0}, entry.tensor.options()).set_(storage, 0, {elements}, {1});
       found = cast_storages
@@ -130,7 +131,7 @@ ExpectedFakeScore expect_fake_score(const ModulePlan& plan, const Checkpoint& ch
   {
     MetaInitOptions init;
     init.seed = seed;
-    const SeededEagerGuard seeds(init);
+    const detail::SeededEagerGuard seeds(init);
     expected.module = build_planned(plan);
   }
   const torch::NoGradGuard no_grad;
