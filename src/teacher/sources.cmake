@@ -8,28 +8,29 @@ fakescore_add_unit(fakescore_objects teacher_source
   teacher/source/key_rule.cpp
   teacher/source/memory_teacher.cpp
   teacher/source/numbered_shards.cpp
+  teacher/source/open_distributed.cpp
   teacher/source/open_teacher.cpp
   teacher/source/renamed_teacher.cpp
   teacher/source/teacher_source.cpp
   teacher/source/weight_names.cpp)
-fakescore_add_unit(fakescore_objects teacher_file
+fakescore_add_unit(fakescore_objects teacher_formats
   teacher/file/file_numbers.cpp
   teacher/file/file_text.cpp
   teacher/file/foreign_file.cpp
   teacher/file/json_events.cpp
   teacher/file/mapped_file.cpp
   teacher/file/stored_tensor.cpp
-  teacher/formats/checkpoint_file.cpp
+  teacher/formats/file_format.cpp
   teacher/formats/safetensors/safetensors_dtype.cpp
   teacher/formats/safetensors/safetensors_file.cpp
   teacher/formats/safetensors/safetensors_header.cpp
-  teacher/formats/safetensors/safetensors_writer.cpp)
+  teacher/formats/safetensors/safetensors_writer.cpp
+  teacher/formats/safetensors/sharding_info.cpp)
 fakescore_add_unit(fakescore_objects teacher_dcp
   teacher/formats/dcp/chunk_files.cpp
   teacher/formats/dcp/dcp_fields.cpp
   teacher/formats/dcp/dcp_metadata.cpp
   teacher/formats/dcp/key_choice.cpp
-  teacher/formats/dcp/open_distributed.cpp
   teacher/formats/dcp/shard_boxes.cpp
   teacher/formats/dcp/sharded_safetensors.cpp
   teacher/formats/dcp/sharded_teacher.cpp

@@ -3,14 +3,10 @@
 #include <algorithm>
 #include <array>
 #include <cctype>
-#include <cstring>
 #include <optional>
 
 #include "teacher/file/file_text.hpp"
-#include "teacher/file/read_budget.hpp"
 #include "teacher/file/teacher_error.hpp"
-#include "teacher/formats/safetensors/safetensors_header.hpp"
-#include "teacher/formats/torch_file/zip_directory.hpp"
 
 namespace fakescore::detail {
 namespace {
@@ -196,14 +192,6 @@ bool is_text(std::string_view bytes) {
 
 }  // namespace
 
-bool begins_as_safetensors(std::string_view bytes) {
-  if (bytes.size() <= kSafetensorsLengthBytes || bytes[kSafetensorsLengthBytes] != '{')
-    return false;
-  uint64_t length = 0;
-  std::memcpy(&length, bytes.data(), kSafetensorsLengthBytes);
-  return length <= kMaxSafetensorsHeaderBytes;
-}
-
 void refuse_stand_in(const MappedFile& file) {
   const auto found = recognise_stand_in(beginning(file));
   if (found) throw_teacher_error(file.path(), "", found->what, found->remedy);
@@ -215,32 +203,12 @@ void refuse_foreign_file(const MappedFile& file) {
   if (found) throw_teacher_error(file.path(), "", found->what, found->remedy);
 }
 
-void refuse_text(const MappedFile& file) {
+void refuse_text(const MappedFile& file, const std::string& none_of_formats) {
   constexpr size_t kShown = 120;
   const std::string_view text = beginning(file).substr(0, kShown);
   if (!is_text(text)) return;
-  throw_teacher_error(
-      file.path(), "",
-      "is text, neither a safetensors file nor one of torch.save: \"" + shown(text) + "\"",
-      "fetch the file itself; a server may have sent a message in its place");
-}
-
-void refuse_foreign_archive(const MappedFile& file) {
-  constexpr size_t kNamed = 5;
-  std::string names;
-  size_t files = 0;
-  ReadBudget budget(file.path());
-  for (const ZipEntry& entry : read_zip_directory(file.bytes(), budget)) {
-    // A zero byte in a name is for the archive's reader to refuse.
-    if (entry.name.ends_with("/data.pkl") || entry.name.find('\0') != entry.name.npos) return;
-    if (entry.name.ends_with('/') || ++files > kNamed) continue;
-    names += (files == 1 ? "" : ", ") + shown(entry.name);
-  }
-  if (files == 0) names = "no file";
-  if (files > kNamed) names += " and " + std::to_string(files - kNamed) + " more";
-  throw_teacher_error(file.path(), "",
-                      "is a zip archive, but not one that torch.save wrote: it holds " + names,
-                      "unpack it (unzip), and give the checkpoint that is in it");
+  throw_teacher_error(file.path(), "", "is text, " + none_of_formats + ": \"" + shown(text) + "\"",
+                      "fetch the file itself; a server may have sent a message in its place");
 }
 
 }  // namespace fakescore::detail

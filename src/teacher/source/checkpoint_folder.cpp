@@ -4,10 +4,11 @@
 #include <utility>
 
 #include "teacher/file/teacher_error.hpp"
-#include "teacher/formats/dcp/open_distributed.hpp"
+#include "teacher/formats/file_format.hpp"
 #include "teacher/source/checkpoint_index.hpp"
 #include "teacher/source/choose_checkpoint.hpp"
 #include "teacher/source/folder_listing.hpp"
+#include "teacher/source/open_distributed.hpp"
 #include "teacher/source/weight_names.hpp"
 
 namespace fakescore::detail {
@@ -65,18 +66,17 @@ std::string describe_content(const FolderListing& listing) {
 [[noreturn]] void refuse_without_weights(const FolderListing& listing) {
   const bool has_shares =
       std::any_of(listing.files.begin(), listing.files.end(),
-                  [](const std::string& name) { return name.ends_with(".distcp"); });
+                  [](const std::string& name) { return name.ends_with(kDistributedData); });
   if (has_shares) {
     throw_teacher_error(listing.folder, "",
                         "holds .distcp files of a distributed checkpoint, but no .metadata, which "
                         "is written last: the save did not end, or was not copied whole",
                         "copy all of it, or give another save");
   }
-  throw_teacher_error(
-      listing.folder, "",
-      "holds no .safetensors, .bin, .pt, .pth, .ckpt or .jit file and no index of them; " +
-          describe_content(listing) + "; " + weighty_subfolders(listing.folder),
-      "give the folder that holds the weights");
+  throw_teacher_error(listing.folder, "",
+                      "holds no " + describe_suffixes() + " file and no index of them; " +
+                          describe_content(listing) + "; " + weighty_subfolders(listing.folder),
+                      "give the folder that holds the weights");
 }
 
 CheckpointFiles choose_in_folder(const fs::path& folder, const std::string& variant) {

@@ -6,7 +6,7 @@
 #include <utility>
 
 #include "teacher/file/teacher_error.hpp"
-#include "teacher/formats/checkpoint_file.hpp"
+#include "teacher/formats/file_format.hpp"
 
 namespace fakescore::detail {
 namespace {

@@ -6,6 +6,7 @@
 #include <vector>
 
 #include "teacher/file/teacher_error.hpp"
+#include "teacher/formats/weight_suffixes.hpp"
 #include "teacher/source/checkpoint_index.hpp"
 #include "teacher/source/folder_config.hpp"
 #include "teacher/source/numbered_shards.hpp"

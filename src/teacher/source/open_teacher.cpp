@@ -1,9 +1,9 @@
 #include "teacher/source/open_teacher.hpp"
 
 #include "teacher/file/teacher_error.hpp"
-#include "teacher/formats/dcp/open_distributed.hpp"
 #include "teacher/source/checkpoint_folder.hpp"
 #include "teacher/source/checkpoint_teacher.hpp"
+#include "teacher/source/open_distributed.hpp"
 
 namespace fakescore::detail {
 namespace {

@@ -4,10 +4,12 @@
 #include <array>
 #include <charconv>
 
+#include "teacher/formats/weight_suffixes.hpp"
+
 namespace fakescore::detail {
 namespace {
 
-constexpr std::array kTorchSuffixes{".bin", ".pt", ".pth", ".ckpt", ".jit"};
+/// The suffixes under which the libraries save.
 constexpr std::array kSavedFormats{".safetensors", ".bin"};
 constexpr const char* kIndexEnd = ".index.json";
 
@@ -44,19 +46,14 @@ std::optional<uint64_t> take_number(std::string& text, const std::string& before
 }  // namespace
 
 bool is_index_name(const std::string& name) {
-  const auto has = [&](const char* part) { return name.find(part) != std::string::npos; };
-  return name.ends_with(".json") && has(".index.") && (has(".safetensors.") || has(".bin."));
-}
-
-bool is_safetensors_name(const std::string& name) { return name.ends_with(".safetensors"); }
-
-bool is_torch_name(const std::string& name) {
-  return std::any_of(kTorchSuffixes.begin(), kTorchSuffixes.end(),
-                     [&](const char* suffix) { return name.ends_with(suffix); });
+  const auto has = [&](const std::string& part) { return name.find(part) != std::string::npos; };
+  return name.ends_with(".json") && has(".index.") &&
+         std::any_of(kSavedFormats.begin(), kSavedFormats.end(),
+                     [&](const std::string& format) { return has(format + "."); });
 }
 
 bool is_weights_name(const std::string& name) {
-  return is_index_name(name) || is_safetensors_name(name) || is_torch_name(name);
+  return is_index_name(name) || ends_as_weights(name);
 }
 
 std::vector<std::string> library_names(WeightsLibrary library, const std::string& variant) {
@@ -99,7 +96,7 @@ std::set<std::string> variants_in(const std::vector<std::string>& names) {
 }
 
 std::optional<ShardName> parse_shard_name(const std::string& name) {
-  if (!is_safetensors_name(name) && !is_torch_name(name)) return std::nullopt;
+  if (!ends_as_weights(name)) return std::nullopt;
   const size_t of = name.rfind("-of-");
   if (of == std::string::npos) return std::nullopt;
   const size_t dot = name.find('.', of);

@@ -9,15 +9,9 @@
 
 namespace fakescore::detail {
 
-/// What says which chunks of which files a distributed checkpoint has.
-inline constexpr const char* kDistributedMetadata = ".metadata";
-
 /// Whether a file's name is that of an index of shards: model.safetensors.index.json.
 bool is_index_name(const std::string& name);
-/// Whether it ends as checkpoints of safetensors, or of torch.save and torch.jit.save, do.
-bool is_safetensors_name(const std::string& name);
-bool is_torch_name(const std::string& name);
-/// Any of these.
+/// Whether it is that, or one of a file that holds tensors.
 bool is_weights_name(const std::string& name);
 
 /// Whose names weights may have; each looks for its own and no others.

@@ -5,7 +5,8 @@
 
 #include "teacher/file/foreign_file.hpp"
 #include "teacher/file/teacher_error.hpp"
-#include "teacher/formats/dcp/sharded_safetensors.hpp"
+#include "teacher/formats/safetensors/safetensors_header.hpp"
+#include "teacher/formats/safetensors/sharding_info.hpp"
 #include "teacher/formats/torch_file/torch_archive.hpp"
 
 namespace fakescore::detail {

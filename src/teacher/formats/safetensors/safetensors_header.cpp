@@ -75,9 +75,10 @@ class TensorMaker {
                           "save it in a dtype that LibTorch has");
     }
     const auto [begin, end] = offsets_of(raw);
-    StoredTensor tensor{.dtype = *dtype,
-                        .sizes = sizes_of(raw, *dtype),
-                        .memory = data_.subspan(begin, end - begin)};
+    StoredTensor tensor;
+    tensor.dtype = *dtype;
+    tensor.sizes = sizes_of(raw, *dtype);
+    tensor.memory = data_.subspan(begin, end - begin);
     if (const uint64_t bytes = bytes_of(raw, tensor); bytes != tensor.memory.size()) {
       fail(raw, "shape " + describe_counts(*raw.shape) + " of " + *raw.dtype + " needs " +
                     std::to_string(bytes) + " bytes, data_offsets " +

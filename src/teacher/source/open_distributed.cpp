@@ -1,4 +1,4 @@
-#include "teacher/formats/dcp/open_distributed.hpp"
+#include "teacher/source/open_distributed.hpp"
 
 #include <algorithm>
 #include <set>
@@ -11,6 +11,7 @@
 #include "teacher/formats/dcp/key_choice.hpp"
 #include "teacher/formats/dcp/sharded_safetensors.hpp"
 #include "teacher/formats/dcp/sharded_teacher.hpp"
+#include "teacher/formats/file_format.hpp"
 #include "teacher/formats/pickle/read_pickle.hpp"
 #include "teacher/source/folder_listing.hpp"
 #include "teacher/source/weight_names.hpp"
@@ -20,7 +21,6 @@ namespace {
 
 namespace fs = std::filesystem;
 
-constexpr const char* kDataSuffix = ".distcp";
 constexpr const char* kShards = "shard-*.safetensors";
 
 ShardedCheckpoint read_metadata_file(const fs::path& path, const std::string& key) {
@@ -40,7 +40,7 @@ ShardedCheckpoint read_metadata_file(const fs::path& path, const std::string& ke
 /// of models looks for: Lightning and Megatron put what they keep beside the weights there.
 bool is_checkpoint_of_its_own(const fs::path& file) {
   const std::string name = file.filename().string();
-  if (is_index_name(name) || is_safetensors_name(name)) return true;
+  if (is_index_name(name) || has_own_suffix(name)) return true;
   const auto usual_name = [&](WeightsLibrary library) {
     const auto names = library_names(library, "");
     return std::find(names.begin(), names.end(), name) != names.end();
@@ -73,13 +73,13 @@ TeacherChoice choose_beside_others(const fs::path& folder, const ShardedCheckpoi
 bool is_distributed_checkpoint(const fs::path& path) {
   std::error_code ignored;  // what cannot be looked at is no such checkpoint
   if (!fs::is_directory(path, ignored)) {
-    return path.filename() == kDistributedMetadata || path.extension() == kDataSuffix;
+    return path.filename() == kDistributedMetadata || path.extension() == kDistributedData;
   }
   return fs::exists(path / kDistributedMetadata, ignored) || !find_safetensors_shards(path).empty();
 }
 
 std::unique_ptr<Teacher> open_distributed_checkpoint(const fs::path& path, const std::string& key) {
-  if (path.extension() == kDataSuffix) {
+  if (path.extension() == kDistributedData) {
     throw_teacher_error(path, "", "is one rank's file of a distributed checkpoint",
                         "give the folder that holds it");
   }
