@@ -8,7 +8,7 @@ trap 'rm -rf "$work"' EXIT
 root="$work/a checkout"
 calls=$work/calls
 mkdir -p "$root/tests" "$work/bin"
-cp -r "$source/launcher" "$root"
+cp -r "$source/launcher" "$source/scripts" "$root"
 cp "$source/tests/run" "$root/tests"
 export PATH=$work/bin:$PATH
 unset FAKESCORE_TORCH_VERSION
