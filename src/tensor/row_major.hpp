@@ -24,8 +24,8 @@ inline std::optional<std::vector<int64_t>> row_major_strides(const std::vector<i
   return strides;
 }
 
-/// Whether elements lie at these strides as row-major ones do. The stride of a dimension of one
-/// element does not matter, and none does where there are no elements.
+/// Whether elements lie at these strides as row-major ones do. Those of dimensions of one element
+/// do not matter; where a dimension has none, neither do its own and those before it.
 inline bool is_row_major(const std::vector<int64_t>& sizes, const std::vector<int64_t>& strides) {
   int64_t expected = 1;
   for (size_t i = sizes.size(); i-- > 0;) {
