@@ -23,6 +23,8 @@ BELOW = {
     "module": ["fill"],
     "models": ["module"],
 }
+# Folders of a layer in an order: none includes one that comes after it.
+FOLDERS = {"teacher": ["file", "formats", "source"]}
 SEES_MODULES = {"module", "models"}
 MODULES = re.compile(r"torch/(nn|optim|all\.h|script\.h|torch\.h|csrc/jit)")
 VENDOR = re.compile(r"mpi\.h|nccl\.h|cuda_runtime\.h")
@@ -54,6 +56,11 @@ def layer_of_file(relative):
     return layer_of_include(str(pathlib.PurePosixPath(*relative.parts[1:])))
 
 
+def is_below(folder, included, folders):
+    above = pathlib.PurePosixPath(included).parts[1]
+    return folder in folders and above in folders and folders.index(folder) < folders.index(above)
+
+
 def problems(path):
     relative = path.relative_to(ROOT)
     text = path.read_text()
@@ -79,6 +86,8 @@ def problems(path):
             yield f"{relative}: layer {layer} includes {name}, which is of no layer"
         if target and target not in allowed(layer):
             yield f"{relative}: layer {layer} includes {name} of layer {target}"
+        if target == layer and is_below(relative.parts[2], name, FOLDERS.get(layer, [])):
+            yield f"{relative}: includes {name}, which is above it"
 
 
 def main():

@@ -5,7 +5,7 @@
 #include <utility>
 
 #include "fakescore/module/module_tensors.hpp"
-#include "teacher/memory_teacher.hpp"
+#include "teacher/source/memory_teacher.hpp"
 
 namespace fakescore {
 

@@ -8,6 +8,7 @@
 
 #include "error/wire.hpp"
 #include "fakescore/error.hpp"
+#include "tensor/row_major.hpp"
 
 namespace fakescore {
 
@@ -138,13 +139,7 @@ std::string Manifest::describe(size_t index) const {
 }
 
 bool is_contiguous(const TensorSpec& spec) {
-  int64_t expected = 1;
-  for (size_t i = spec.sizes.size(); i-- > 0;) {
-    if (spec.sizes[i] == 0) return true;
-    if (spec.sizes[i] != 1 && spec.strides[i] != expected) return false;
-    expected *= spec.sizes[i];
-  }
-  return true;
+  return detail::is_row_major(spec.sizes, spec.strides);
 }
 
 int64_t element_count(const TensorSpec& spec) {

@@ -5,7 +5,7 @@
 #include <string>
 
 #include "fakescore/error.hpp"
-#include "teacher/open_teacher.hpp"
+#include "teacher/source/open_teacher.hpp"
 
 namespace fakescore::fuzz {
 namespace {

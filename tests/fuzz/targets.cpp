@@ -4,14 +4,14 @@
 #include "fuzz/fuzz_target.hpp"
 #include "fuzz/limits.hpp"
 #include "fuzz/scratch_file.hpp"
-#include "teacher/checkpoint_index.hpp"
-#include "teacher/dcp/dcp_metadata.hpp"
-#include "teacher/open_teacher.hpp"
-#include "teacher/pickle/read_pickle.hpp"
-#include "teacher/read_budget.hpp"
-#include "teacher/safetensors_header.hpp"
-#include "teacher/torch_file/torch_globals.hpp"
-#include "teacher/torch_file/torch_records.hpp"
+#include "teacher/file/read_budget.hpp"
+#include "teacher/formats/dcp/dcp_metadata.hpp"
+#include "teacher/formats/pickle/read_pickle.hpp"
+#include "teacher/formats/safetensors/safetensors_header.hpp"
+#include "teacher/formats/torch_file/torch_globals.hpp"
+#include "teacher/formats/torch_file/torch_records.hpp"
+#include "teacher/source/checkpoint_index.hpp"
+#include "teacher/source/open_teacher.hpp"
 
 namespace fakescore::fuzz {
 namespace {

@@ -1,4 +1,4 @@
-#include "teacher/dcp/dcp_metadata.hpp"
+#include "teacher/formats/dcp/dcp_metadata.hpp"
 
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
@@ -9,9 +9,9 @@
 
 #include "fakescore/error.hpp"
 #include "support/error_of.hpp"
-#include "teacher/dcp/key_choice.hpp"
-#include "teacher/dcp/shard_boxes.hpp"
-#include "teacher/pickle/pickle_arena.hpp"
+#include "teacher/formats/dcp/key_choice.hpp"
+#include "teacher/formats/dcp/shard_boxes.hpp"
+#include "teacher/formats/pickle/pickle_arena.hpp"
 
 namespace fakescore::detail {
 namespace {

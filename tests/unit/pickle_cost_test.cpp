@@ -8,9 +8,9 @@
 
 #include "fakescore/error.hpp"
 #include "support/error_of.hpp"
-#include "teacher/pickle/read_pickle.hpp"
-#include "teacher/read_budget.hpp"
-#include "teacher/torch_file/torch_globals.hpp"
+#include "teacher/file/read_budget.hpp"
+#include "teacher/formats/pickle/read_pickle.hpp"
+#include "teacher/formats/torch_file/torch_globals.hpp"
 
 namespace fakescore::detail {
 namespace {

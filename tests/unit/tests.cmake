@@ -34,6 +34,7 @@ fakescore_add_tests(unit_test UNIT teacher LABELS unit SOURCES
   unit/hostile_torch_file_test.cpp
   unit/pickle_cost_test.cpp
   unit/safetensors_test.cpp
+  unit/stored_tensor_test.cpp
   unit/teacher_names_test.cpp
   unit/torch_file_test.cpp
   unit/torch_objects_test.cpp)
