@@ -1,8 +1,8 @@
 #include "fill/cast_tensors.hpp"
 
 #include <ATen/EmptyTensor.h>
-#include <ATen/ops/_neg_view.h>
 #include <ATen/core/grad_mode.h>
+#include <ATen/ops/_neg_view.h>
 
 #include <algorithm>
 #include <map>

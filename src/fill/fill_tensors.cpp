@@ -2,11 +2,10 @@
 
 #include <ATen/core/grad_mode.h>
 
-#include <optional>
 #include <unordered_set>
 #include <utility>
 
-#include "comm/agreement.hpp"
+#include "comm/control/agreement.hpp"
 #include "fakescore/comm/run_agreed.hpp"
 #include "fakescore/error.hpp"
 #include "fill/check_options.hpp"
@@ -22,28 +21,21 @@
 #include "fill/replay_phase.hpp"
 #include "fill/timeout_scope.hpp"
 #include "tensor/broken_device.hpp"
-#include "transfer/data_plane.hpp"
 #include "transfer/verify.hpp"
 
 namespace fakescore {
 namespace detail {
 namespace {
 
-/// What is known once a target is built.
-struct BuiltTarget {
-  std::optional<DataPlane> data_plane;
+DescribedTarget build(const FillContext& context, const TargetBuilder& build_target) {
   DescribedTarget described;
-};
-
-BuiltTarget build(const FillContext& context, const TargetBuilder& build_target) {
-  BuiltTarget built;
   run_agreed(context.communicator, "build", ErrorCode::kBuild, [&] {
     check_fill_options(context.communicator.world_size(), context.options);
     check_reader(context.options, context.device);
-    built.data_plane.emplace(context.communicator, context.device);
-    built.described = describe_target(build_target());
+    context.communicator.bulk(context.device);  // throws where it cannot carry the target
+    described = describe_target(build_target());
   });
-  return built;
+  return described;
 }
 
 void agree_on_target(const FillContext& context, const DescribedTarget& described) {
@@ -76,13 +68,12 @@ void hand_over(const FillContext& context, const DescribedTarget& described,
 }
 
 /// The phases that fill storages. They are kept for good where one of them breaks the GPU.
-void fill_storages(const FillContext& context, const BuiltTarget& built, PlannedFill& planned,
-                   Storages& storages, PhaseClock& clock, FillReport& report) {
-  const DescribedTarget& described = built.described;
-  Communicator& bulk = built.data_plane->communicator();
+void fill_storages(const FillContext& context, const DescribedTarget& described,
+                   PlannedFill& planned, Storages& storages, PhaseClock& clock,
+                   FillReport& report) {
   try {
-    clock.run_move("move", [&] { return move(context, described, planned, storages, bulk); });
-    clock.run_move("replay", [&] { return replay(context, described, planned, storages, bulk); });
+    clock.run_move("move", [&] { return move(context, described, planned, storages); });
+    clock.run_move("replay", [&] { return replay(context, described, planned, storages); });
     planned.teacher.reset();
     if (context.options.verify) {
       report.digest = clock.run("verify", [&] {
@@ -110,17 +101,16 @@ FillReport fill_tensors(const TargetBuilder& build_target, const TeacherSource& 
   const detail::FillContext context{communicator, options,
                                     detail::device_for(options, communicator)};
   detail::PhaseClock clock;
-  const auto built = clock.run("build", [&] { return detail::build(context, build_target); });
-  clock.run("agree", [&] { detail::agree_on_target(context, built.described); });
-  PlannedFill planned = clock.run(
-      "plan", [&] { return detail::plan_with_teacher(context, built.described, teacher); });
-  detail::Storages storages =
-      clock.run("place", [&] { return detail::place(context, built.described); });
+  const auto described = clock.run("build", [&] { return detail::build(context, build_target); });
+  clock.run("agree", [&] { detail::agree_on_target(context, described); });
+  PlannedFill planned =
+      clock.run("plan", [&] { return detail::plan_with_teacher(context, described, teacher); });
+  detail::Storages storages = clock.run("place", [&] { return detail::place(context, described); });
   FillReport report;
-  detail::fill_storages(context, built, planned, storages, clock, report);
+  detail::fill_storages(context, described, planned, storages, clock, report);
   static_cast<KeyReport&>(report) = std::move(planned.keys);
   report.world_size = communicator.world_size();
-  report.backend = built.data_plane->communicator().backend();
+  report.backend = communicator.bulk(context.device).backend();
   report.read = planned.decision.read;
   report.read_reason = std::move(planned.decision.reason);
   report.phases = std::move(clock).phases();
