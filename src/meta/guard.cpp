@@ -4,6 +4,7 @@
 
 #include "meta/fallback.hpp"
 #include "meta/guard_state.hpp"
+#include "meta/seeded_eager_guard.hpp"
 #include "meta/tape.hpp"
 
 namespace fakescore {
@@ -34,19 +35,19 @@ MetaInitGuard::State::State(std::shared_ptr<InitTape> tape_or_null, detail::Seed
 MetaInitGuard::State::~State() { current_state = outer_; }
 
 MetaInitGuard::MetaInitGuard(const MetaInitOptions& options)
-    : tape_(new InitTape(options)), state_(begin(tape_, tape_->impl().seeds)) {}
+    : tape_(new InitTape(options)), state_(begin(tape_, tape_->impl_->seeds)) {}
 
 MetaInitGuard::~MetaInitGuard() {
   state_.reset();
   // An outer guard's key is still on: reading the tensors' versions is not to be recorded there.
   const c10::impl::ExcludeDispatchKeyGuard not_recorded(c10::DispatchKey::DeferredInit);
-  tape_->impl().seal();
+  tape_->impl_->seal();
 }
 
-SeededEagerGuard::SeededEagerGuard(const MetaInitOptions& options)
-    : seeds_(std::make_unique<detail::SeedSource>(options)), state_(begin(nullptr, *seeds_)) {}
+detail::SeededEagerGuard::SeededEagerGuard(const MetaInitOptions& options)
+    : seeds_(std::make_unique<SeedSource>(options)), state_(begin(nullptr, *seeds_)) {}
 
-SeededEagerGuard::~SeededEagerGuard() = default;
+detail::SeededEagerGuard::~SeededEagerGuard() = default;
 
 void materialize_into(const at::Tensor& meta, const at::Tensor& real) {
   if (!meta.defined() || !real.defined()) {

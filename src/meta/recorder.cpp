@@ -29,7 +29,7 @@ Recorder::Recorder(const c10::OperatorHandle& op, InitTape& tape, Stack& stack)
       name_(op.schema().name()),
       info_(op_info(op)),
       tape_(tape),
-      impl_(tape.impl()),
+      impl_(*tape.impl_),
       stack_(stack),
       count_(op.schema().arguments().size()) {}
 

@@ -1,6 +1,7 @@
 #include "fakescore/module/create_fake_score.hpp"
 
 #include <c10/util/Type.h>
+#include <torch/csrc/jit/api/module.h>
 #include <torch/nn/cloneable.h>
 
 #include <string>

@@ -191,7 +191,7 @@ class PlanOfAnotherTeacher : public ::testing::Test {
     tensors.erase("proj_out_2.bias");
     tensors["ghost"] = torch::ones(1);
     std::vector<NamedTensor> wrapped;
-    for (const auto& entry : tensors) wrapped.push_back({"net." + entry.name, entry.tensor});
+    for (const auto& [name, tensor] : tensors) wrapped.push_back({"net." + name, tensor});
     save_safetensors(folder_ / "model.safetensors", wrapped);
     std::filesystem::copy(kDigits / "config.json", folder_ / "config.json");
   }

@@ -8,6 +8,7 @@
 
 #include "fakescore/meta/meta_init.hpp"
 #include "fakescore/module/module_tensors.hpp"
+#include "meta/seeded_eager_guard.hpp"
 #include "support/tensor_checks.hpp"
 
 namespace fakescore::testing {
@@ -130,7 +131,7 @@ ExpectedFakeScore expect_fake_score(const ModulePlan& plan, const Checkpoint& ch
   {
     MetaInitOptions init;
     init.seed = seed;
-    const SeededEagerGuard seeds(init);
+    const detail::SeededEagerGuard seeds(init);
     expected.module = build_planned(plan);
   }
   const torch::NoGradGuard no_grad;

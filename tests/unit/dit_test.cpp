@@ -48,16 +48,14 @@ TEST_F(DiT, OutputIsDiffusersOutput) {
 }
 
 TEST_F(DiT, EachBlockGivesDiffusersOutput) {
-  model->record_block_outputs = true;
-  run();
-  ASSERT_EQ(model->block_outputs.size(), 3u);
+  const DiTFeatures features = model->forward_features(
+      io.at("in.hidden_states"), io.at("in.timestep"), io.at("in.class_labels"));
+  ASSERT_EQ(features.block_outputs.size(), 3u);
   for (size_t i = 0; i < 3; ++i) {
     const torch::Tensor& expected = io.at("out.transformer_blocks." + std::to_string(i));
-    EXPECT_LE(largest_difference(model->block_outputs[i], expected), 1e-5) << "block " << i;
+    EXPECT_LE(largest_difference(features.block_outputs[i], expected), 1e-5) << "block " << i;
   }
-  model->record_block_outputs = false;
-  run();
-  EXPECT_TRUE(model->block_outputs.empty());
+  EXPECT_TRUE(torch::equal(features.sample, run()));
 }
 
 TEST_F(DiT, GradientsAreDiffusersGradients) {
@@ -108,12 +106,12 @@ TEST_F(DiT, TrainingDropsOneLabelInTen) {
   torch::NoGradGuard no_grad;
   // Each block drops on its own, the first one's conditioning is drawn again for the output.
   model->train();
-  model->record_block_outputs = true;
-  model->forward(image, timestep, labels);
-  const torch::Tensor first = model->block_outputs.front();
+  const torch::Tensor first =
+      model->forward_features(image, timestep, labels).block_outputs.front();
   model->eval();
-  model->forward(image.slice(0, 0, 1), timestep.slice(0, 0, 1), labels.slice(0, 0, 1));
-  const torch::Tensor kept = model->block_outputs.front();
+  const torch::Tensor kept =
+      model->forward_features(image.slice(0, 0, 1), timestep.slice(0, 0, 1), labels.slice(0, 0, 1))
+          .block_outputs.front();
   const torch::Tensor differs = (first - kept).abs().amax({1, 2}) > 1e-4;
   const auto dropped = differs.sum().item<int64_t>();
   EXPECT_GT(dropped, 60);

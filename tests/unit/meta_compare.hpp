@@ -11,6 +11,8 @@
 #include <vector>
 
 #include "fakescore/meta/meta_init.hpp"
+#include "fakescore/tensor/named_tensor.hpp"
+#include "meta/seeded_eager_guard.hpp"
 
 namespace fakescore::testing {
 
@@ -50,7 +52,7 @@ inline std::string mode_name(RandomMode mode) {
 template <class Build>
 auto build_eagerly(const Build& build, RandomMode mode, uint64_t seed = kSeed) {
   torch::manual_seed(seed);
-  const SeededEagerGuard seeds(options_for(mode, seed));
+  const detail::SeededEagerGuard seeds(options_for(mode, seed));
   return build();
 }
 

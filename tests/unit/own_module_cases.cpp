@@ -3,6 +3,7 @@
 #include <cmath>
 #include <utility>
 
+#include "fakescore/tensor/named_tensor.hpp"
 #include "unit/module_case.hpp"
 
 namespace fakescore::testing {

@@ -10,6 +10,7 @@
 #include "fakescore/error.hpp"
 #include "fakescore/module/create_fake_score_meta.hpp"
 #include "fakescore/module/module_tensors.hpp"
+#include "meta/seeded_eager_guard.hpp"
 #include "support/expected_fake_score.hpp"
 #include "support/plan_generators.hpp"
 #include "support/property.hpp"
@@ -75,7 +76,7 @@ rc::Gen<JobPlan> job_plan() {
 std::shared_ptr<torch::nn::Module> make_teacher(const JobPlan& plan) {
   MetaInitOptions init;
   init.seed = plan.seed + 1;
-  const SeededEagerGuard seeds(init);
+  const detail::SeededEagerGuard seeds(init);
   return build_planned(plan.module);
 }
 

@@ -12,13 +12,14 @@
 namespace fakescore {
 
 namespace detail {
-class SeedSource;
+class Recorder;
 }
 
 /// How random initialisation is replayed.
 enum class RandomMode {
   kPerOp,       ///< each random op has its own seed, so that any tensor replays alone
-  kSequential,  ///< draws in plain eager order; replay costs every draw before it. For tests.
+  kSequential,  ///< the values of an eager build under the same seed; a replay costs every draw
+                ///< before
 };
 
 struct MetaInitOptions {
@@ -52,10 +53,10 @@ class FAKESCORE_API InitTape {
   size_t size() const noexcept;
 
   struct Impl;
-  Impl& impl() noexcept { return *impl_; }
 
  private:
   friend class MetaInitGuard;
+  friend class detail::Recorder;
   explicit InitTape(const MetaInitOptions& options);
   std::unique_ptr<Impl> impl_;
 };
@@ -84,19 +85,6 @@ class FAKESCORE_API MetaInitGuard {
  private:
   std::shared_ptr<InitTape> tape_;
   std::unique_ptr<State> state_;
-};
-
-/// For tests: runs eagerly, giving each random op the seed that it would replay with under kPerOp.
-class FAKESCORE_API SeededEagerGuard {
- public:
-  explicit SeededEagerGuard(const MetaInitOptions& options = {});
-  ~SeededEagerGuard();
-  SeededEagerGuard(const SeededEagerGuard&) = delete;
-  SeededEagerGuard& operator=(const SeededEagerGuard&) = delete;
-
- private:
-  std::unique_ptr<detail::SeedSource> seeds_;
-  std::unique_ptr<MetaInitGuard::State> state_;
 };
 
 /// Puts `real` (same sizes and dtype) into the tensor object behind `meta`: every handle to it,

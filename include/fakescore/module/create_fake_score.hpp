@@ -1,12 +1,16 @@
 #pragma once
 
-#include <torch/csrc/jit/api/module.h>
-#include <torch/nn/module.h>
-
 #include <functional>
 #include <memory>
 
 #include "fakescore/export.hpp"
+
+namespace torch::jit {
+struct Module;
+}
+namespace torch::nn {
+class Module;
+}
 
 namespace fakescore {
 
