@@ -1,7 +1,8 @@
 fakescore_add_unit(fakescore_objects comm
   comm/communicator.cpp
   comm/host.cpp
-  comm/make_communicator.cpp)
+  comm/make_communicator.cpp
+  comm/words.cpp)
 fakescore_add_unit(fakescore_objects comm_control
   comm/control/agreement.cpp
   comm/control/census.cpp

@@ -4,6 +4,7 @@
 #include <utility>
 
 #include "comm/control/step_json.hpp"
+#include "comm/words.hpp"
 
 namespace fakescore::detail {
 namespace {
@@ -109,16 +110,6 @@ std::optional<Answer> decode_answer(const std::string& bytes) {
   } catch (const json::exception&) {
     return std::nullopt;
   }
-}
-
-std::string name_ranks(const std::vector<int>& ranks) {
-  std::ostringstream text;
-  text << (ranks.size() == 1 ? "rank " : "ranks ");
-  for (size_t i = 0; i < ranks.size(); ++i) {
-    if (i > 0) text << (i + 1 == ranks.size() ? " and " : ", ");
-    text << ranks[i];
-  }
-  return text.str();
 }
 
 ErrorInfo judge_census(const Answers& answers, const std::string& backend,

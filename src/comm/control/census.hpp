@@ -13,9 +13,6 @@ namespace fakescore::detail {
 
 // Ranks that find no progress ask each other who is still there: a census.
 
-/// "rank 3", "ranks 1, 2 and 5".
-std::string name_ranks(const std::vector<int>& ranks);
-
 /// What a rank says when it is asked who is still there.
 struct Answer {
   Step step;                           ///< the one that it waits in

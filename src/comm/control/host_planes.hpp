@@ -5,6 +5,7 @@
 
 #include "comm/arguments.hpp"
 #include "comm/control/base_control.hpp"
+#include "comm/control/deadline.hpp"
 #include "comm/control/meeting.hpp"
 #include "fakescore/comm/bulk_plane.hpp"
 

@@ -1,6 +1,5 @@
 #include "comm/control/step.hpp"
 
-#include <cstdio>
 #include <sstream>
 
 #include "comm/control/step_json.hpp"
@@ -55,12 +54,6 @@ std::optional<Step> decode_step(const std::string& bytes) {
   } catch (const json::exception&) {
     return std::nullopt;
   }
-}
-
-std::string in_seconds(std::chrono::milliseconds timeout) {
-  char text[32];
-  std::snprintf(text, sizeof text, "%g s", static_cast<double>(timeout.count()) / 1000);
-  return text;
 }
 
 ErrorInfo different_steps(int first_rank, const Step& first, int second_rank, const Step& second,

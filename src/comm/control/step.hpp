@@ -1,6 +1,5 @@
 #pragma once
 
-#include <chrono>
 #include <cstdint>
 #include <optional>
 #include <string>
@@ -35,9 +34,6 @@ std::string describe(const Step& step);
 /// A step as bytes and back, for steps travel between ranks; nothing where they cannot be read.
 std::string encode_step(const Step& step);
 std::optional<Step> decode_step(const std::string& bytes);
-
-/// "1.5 s".
-std::string in_seconds(std::chrono::milliseconds timeout);
 
 inline constexpr const char* kStepsRemedy =
     "make the same calls in the same order with the same options on every rank";

@@ -8,7 +8,7 @@
 #include "comm/control/deadline.hpp"
 #include "comm/control/plain_socket.hpp"
 #include "comm/control/side_thread.hpp"
-#include "comm/control/step.hpp"
+#include "comm/words.hpp"
 #include "error/torch_error.hpp"
 #include "fakescore/error.hpp"
 

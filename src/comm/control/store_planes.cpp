@@ -5,6 +5,7 @@
 
 #include "comm/control/store_census.hpp"
 #include "comm/control/store_work.hpp"
+#include "comm/words.hpp"
 #include "error/error_codec.hpp"
 #include "fakescore/comm/make_communicator.hpp"
 

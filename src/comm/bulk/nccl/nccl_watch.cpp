@@ -7,7 +7,7 @@
 #include <thread>
 #include <utility>
 
-#include "comm/control/step.hpp"
+#include "comm/words.hpp"
 #include "error/torch_error.hpp"
 #include "fakescore/comm/control_plane.hpp"
 #include "tensor/broken_device.hpp"
