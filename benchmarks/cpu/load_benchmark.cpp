@@ -124,7 +124,7 @@ json size_of(const torch::nn::Module& module) {
   size_t tensors = 0;
   for (const NamedTensor& entry : module_tensors(module)) {
     const auto& storage = entry.tensor.storage();
-    tensors += storages.emplace(storage.data(), storage.nbytes()).second ? 1 : 0;
+    tensors += storages.emplace(storage.data(), storage.nbytes()).second ? 1U : 0U;
   }
   size_t bytes = 0;
   for (const auto& [data, size] : storages) bytes += size;

@@ -31,8 +31,9 @@ void cast_views(std::vector<at::Tensor>& views, at::ScalarType dtype) {
   const at::Tensor first = with_neg(views.front().detach(), false);
   size_t elements = 0;
   for (const at::Tensor& view : views) {
-    elements = std::max(elements, at::detail::computeStorageNbytes(view.sizes(), view.strides(), 1,
-                                                                   view.storage_offset()));
+    elements = std::max(
+        elements, at::detail::computeStorageNbytes(view.sizes(), view.strides(), 1,
+                                                   static_cast<size_t>(view.storage_offset())));
   }
   const at::Tensor flat = first.as_strided({static_cast<int64_t>(elements)}, {1}, 0).to(dtype);
   for (at::Tensor& view : views) {

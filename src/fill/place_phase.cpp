@@ -22,7 +22,7 @@ std::vector<size_t> count_sharers(Communicator& communicator,
   for (const std::string& theirs : communicator.all_gather(own, kPlacePhase)) {
     std::istringstream lines(theirs);
     for (std::string id; std::getline(lines, id);) {
-      for (size_t i = 0; i < limits.size(); ++i) sharers[i] += limits[i].id == id ? 1 : 0;
+      for (size_t i = 0; i < limits.size(); ++i) sharers[i] += limits[i].id == id ? 1U : 0U;
     }
   }
   return sharers;

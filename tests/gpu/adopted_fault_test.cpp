@@ -100,7 +100,7 @@ TEST(AdoptedFault, AKilledPeerIsHeardOfFromNcclInTheMiddleOfABroadcast) {
   const Case c{"nccl", true, SIGKILL, 1};
   auto ranks = start_fault(c, std::to_string(SIGKILL), store->getPort(), 10 * kPatience);
   const auto outcomes = ranks.wait(kPatience, {0, 2});
-  for (const size_t rank : {0, 2}) {
+  for (const size_t rank : {size_t{0}, size_t{2}}) {
     SCOPED_TRACE("rank " + std::to_string(rank) + " printed: " + outcomes[rank].output);
     EXPECT_TRUE(outcomes[rank].ended);
     EXPECT_EQ(outcomes[rank].exit_code, kLostPeer);

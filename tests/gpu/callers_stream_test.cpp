@@ -193,7 +193,7 @@ TEST_P(CallersStream, MemoryOfAFailedJobIsNotWrittenToAfterwards) {
 }
 
 INSTANTIATE_TEST_SUITE_P(Streams, CallersStream, ::testing::Bool(),
-                         [](const auto& info) { return info.param ? "own" : "default"; });
+                         [](const auto& test) { return test.param ? "own" : "default"; });
 
 }  // namespace
 }  // namespace fakescore

@@ -114,8 +114,8 @@ INSTANTIATE_TEST_SUITE_P(Models, PublishedModel,
                                            "pixart-alpha-xl-2-512", "qwen-image", "sd3-medium",
                                            "sd3.5-large", "sdxl-base-unet", "wan2.1-t2v-1.3b",
                                            "wan2.1-t2v-14b"),
-                         [](const auto& info) {
-                           std::string name = info.param;
+                         [](const auto& test) {
+                           std::string name = test.param;
                            std::replace_if(
                                name.begin(), name.end(),
                                [](char c) { return c == '-' || c == '.'; }, '_');

@@ -38,7 +38,7 @@ void cast_floating(const torch::nn::Module& module, const DtypeOf& dtype_of) {
       if (entry.kind == TensorKind::kUnregistered) continue;
       const at::ScalarType dtype = dtype_of(entry.name, built);
       if (dtype == built) continue;
-      const auto elements = static_cast<int64_t>(storage.nbytes() / entry.tensor.element_size());
+      const int64_t elements = static_cast<int64_t>(storage.nbytes()) / entry.tensor.element_size();
       const Tensor whole =
           torch::empty({0}, entry.tensor.options()).set_(storage, 0, {elements}, {1});
       found = cast_storages

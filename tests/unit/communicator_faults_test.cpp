@@ -175,7 +175,7 @@ TEST_P(CommunicatorFaults, DifferentMessagesAndBroadcastsAreToldApart) {
 }
 
 INSTANTIATE_TEST_SUITE_P(Backends, CommunicatorFaults, ::testing::Values("local", "store"),
-                         [](const auto& info) { return std::string(info.param); });
+                         [](const auto& test) { return std::string(test.param); });
 
 }  // namespace
 }  // namespace fakescore

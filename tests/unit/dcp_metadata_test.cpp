@@ -352,7 +352,7 @@ TEST(DcpMetadata, AllowsWhatDcpWritesAndNothingElse) {
 void cut(const Box& box, int depth, std::mt19937& random, std::vector<Box>& boxes) {
   const size_t dim = random() % box.sizes.size();
   if (depth == 0 || box.sizes[dim] < 2) return boxes.push_back(box);
-  const auto first = 1 + static_cast<int64_t>(random() % (box.sizes[dim] - 1));
+  const auto first = 1 + static_cast<int64_t>(random() % static_cast<uint64_t>(box.sizes[dim] - 1));
   Box lower = box;
   Box upper = box;
   lower.sizes[dim] = first;

@@ -118,8 +118,9 @@ TEST_F(DiT, TrainingDropsOneLabelInTen) {
   EXPECT_LT(dropped, 140);
 
   const torch::Tensor no_class = torch::full({1}, 10, torch::kInt64);
-  model->forward(image.slice(0, 0, 1), timestep.slice(0, 0, 1), no_class);
-  const torch::Tensor unconditional = model->block_outputs.front();
+  const torch::Tensor unconditional =
+      model->forward_features(image.slice(0, 0, 1), timestep.slice(0, 0, 1), no_class)
+          .block_outputs.front();
   const torch::Tensor as_no_class = (first - unconditional).abs().amax({1, 2}) < 1e-4;
   EXPECT_EQ(as_no_class.sum().item<int64_t>(), dropped);
 }

@@ -115,7 +115,7 @@ INSTANTIATE_TEST_SUITE_P(
               "torch.save(state_dict"},
         Found{"EmptyZip", "PK\x05\x06"s + std::string(18, '\0'), "is an empty zip archive",
               "fetch the file again"}),
-    [](const auto& info) { return info.param.name; });
+    [](const auto& test) { return test.param.name; });
 
 TEST(ForeignFiles, ALegacyPickleIsNamedUnderAnyName) {
   const TempFolder folder;

@@ -68,7 +68,7 @@ INSTANTIATE_TEST_SUITE_P(
         Filling{"Plain", "(ccollections\nOrderedDict\nq\x00"s, "h\x00)R"s, "t"},
         Filling{"Calls", "(cA\nB\n)R", "2)R", "t"}, Filling{"Storages", "(", "NQ", "t"},
         Filling{"Globals", "(", "ca\nb\n", "t"}, Filling{"Numbers", "(", "K\x01", "t"}),
-    [](const auto& info) { return info.param.name; });
+    [](const auto& test) { return test.param.name; });
 
 /// Each memo place is one that a hash table of any size would put with the others.
 TEST(PickleCosts, PlacesOfTheMemoMayBeAnyNumbers) {

@@ -304,7 +304,7 @@ INSTANTIATE_TEST_SUITE_P(
                       1,
                       "lacks dtype",
                       {}}),
-    [](const auto& info) { return info.param.name; });
+    [](const auto& test) { return test.param.name; });
 
 TEST(Safetensors, NamesWhatIsMissing) {
   const TempFolder folder;

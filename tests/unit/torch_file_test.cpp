@@ -58,8 +58,8 @@ TEST_P(TorchFile, HoldsWhatTorchReads) {
 }
 
 INSTANTIATE_TEST_SUITE_P(Files, TorchFile, ::testing::ValuesIn(expected_entries()),
-                         [](const auto& info) {
-                           std::string name = info.param;
+                         [](const auto& test) {
+                           std::string name = test.param;
                            for (char& letter : name) letter = std::isalnum(letter) ? letter : '_';
                            return name;
                          });
@@ -161,8 +161,8 @@ INSTANTIATE_TEST_SUITE_P(
         Refusal{"nested_2.pt", "modle", {"no dict under the key modle", "model"}},
         Refusal{"nested_2.pt", "epoch", {"no dict under the key epoch, but a plain value"}},
         Refusal{"nested_2.pt", "model.0.weight", {"no dict under the key"}}),
-    [](const auto& info) {
-      std::string name = std::string(info.param.file) + "_" + info.param.key;
+    [](const auto& test) {
+      std::string name = std::string(test.param.file) + "_" + test.param.key;
       for (char& letter : name) letter = std::isalnum(letter) ? letter : '_';
       return name;
     });

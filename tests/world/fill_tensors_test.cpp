@@ -29,7 +29,7 @@ at::Tensor values(int64_t count, double first = 0) {
 }
 
 /// As a language binding would make it: tensors on meta, some of which share a storage.
-FillTarget make_target() {
+FillTarget list_target() {
   const MetaInitGuard guard;
   FillTarget target;
   target.tape = guard.tape();
@@ -41,18 +41,18 @@ FillTarget make_target() {
   return target;
 }
 
-NamedTensors make_teacher() {
+NamedTensors list_teacher() {
   return {{"weight", values(300 * 700).view({300, 700})}, {"flat", values(600, 7)}};
 }
 
 TEST(FillTensors, FillsAListThatNoModuleHolds) {
   run_on_every_rank([](Communicator& communicator) {
-    const FillTarget target = make_target();
+    const FillTarget target = list_target();
     const at::TensorImpl* const object = target.tensors[0].tensor.unsafeGetTensorImpl();
     FillOptions options;
     options.strict = false;
     options.verify = true;
-    const NamedTensors teacher = make_teacher();
+    const NamedTensors teacher = list_teacher();
     const FillReport report =
         fill_tensors(target, only_on_root(communicator, teacher), communicator, options);
     EXPECT_EQ(target.tensors[0].tensor.unsafeGetTensorImpl(), object);
@@ -97,12 +97,12 @@ TEST(FillTensors, WritesIntoMemoryThatIsGiven) {
 
 TEST(FillTensors, ATensorWithoutValuesAnywhereIsAnErrorThatNamesIt) {
   run_on_every_rank([](Communicator& communicator) {
-    FillTarget target = make_target();
+    FillTarget target = list_target();
     target.tape = nullptr;
     FillOptions options;
     options.strict = false;
     EXPECT_THAT(error_of<BuildError>([&] {
-                  fill_tensors(target, only_on_root(communicator, make_teacher()), communicator,
+                  fill_tensors(target, only_on_root(communicator, list_teacher()), communicator,
                                options);
                 }),
                 AllOf(HasSubstr("steps"), HasSubstr("no record of its initialisation")));
@@ -112,10 +112,10 @@ TEST(FillTensors, ATensorWithoutValuesAnywhereIsAnErrorThatNamesIt) {
 TEST(FillTensors, SettingsThatDifferAreNamed) {
   run_on_every_rank([](Communicator& communicator) {
     if (communicator.world_size() == 1) GTEST_SKIP() << "needs a second rank";
-    FillTarget target = make_target();
+    FillTarget target = list_target();
     target.settings = "guidance=" + std::to_string(communicator.rank());
     EXPECT_THAT(error_of<MismatchError>([&] {
-                  fill_tensors(target, only_on_root(communicator, make_teacher()), communicator);
+                  fill_tensors(target, only_on_root(communicator, list_teacher()), communicator);
                 }),
                 AllOf(HasSubstr("guidance=0"), HasSubstr("guidance=1")));
   });
@@ -125,10 +125,10 @@ TEST(FillTensors, WhatABuilderThrowsIsRaisedOnEveryRank) {
   run_on_every_rank([](Communicator& communicator) {
     const auto build = [&]() -> FillTarget {
       if (communicator.rank() == communicator.world_size() - 1) throw std::runtime_error("no room");
-      return make_target();
+      return list_target();
     };
     EXPECT_THAT(error_of<BuildError>([&] {
-                  fill_tensors(build, only_on_root(communicator, make_teacher()), communicator);
+                  fill_tensors(build, only_on_root(communicator, list_teacher()), communicator);
                 }),
                 HasSubstr("no room"));
   });
@@ -136,10 +136,10 @@ TEST(FillTensors, WhatABuilderThrowsIsRaisedOnEveryRank) {
 
 TEST(FillTensors, ShardsAreRefusedByName) {
   run_on_every_rank([](Communicator& communicator) {
-    FillTarget target = make_target();
+    FillTarget target = list_target();
     target.tensors[0].shard = Shard{{600, 700}, {{0, 0}, {300, 700}}};
     EXPECT_THAT(error_of<ConfigError>([&] {
-                  fill_tensors(target, only_on_root(communicator, make_teacher()), communicator);
+                  fill_tensors(target, only_on_root(communicator, list_teacher()), communicator);
                 }),
                 AllOf(HasSubstr("weight"), HasSubstr("shard")));
     EXPECT_THAT(error_of<ConfigError>([&] { sync_tensors(target.tensors, communicator); }),
@@ -149,12 +149,12 @@ TEST(FillTensors, ShardsAreRefusedByName) {
 
 TEST(FillTensors, GivenMemoryElsewhereIsRefused) {
   run_on_every_rank([](Communicator& communicator) {
-    FillTarget target = make_target();  // on meta
+    FillTarget target = list_target();  // on meta
     target.storage = StoragePolicy::kGiven;
     EXPECT_THAT(error_of<ConfigError>([&] {
                   FillOptions options;
                   options.strict = false;
-                  fill_tensors(target, only_on_root(communicator, make_teacher()), communicator,
+                  fill_tensors(target, only_on_root(communicator, list_teacher()), communicator,
                                options);
                 }),
                 AllOf(HasSubstr("weight"), HasSubstr("is on meta")));
