@@ -22,8 +22,8 @@ class FAKESCORE_API PendingBroadcast {
 };
 
 /// Moves tensors of one device between the ranks of a control plane, which says when a peer is lost
-/// and whose timeout holds here. Scatters, and broadcasts among some of the ranks, come here,
-/// beside the broadcast to all: no control plane has to know of them.
+/// and whose timeout holds here. Scatters, and broadcasts among some of the ranks, will be calls of
+/// this class, beside the broadcast to all: no control plane has to know of them.
 class FAKESCORE_API BulkPlane {
  public:
   virtual ~BulkPlane() = default;
