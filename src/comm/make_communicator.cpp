@@ -2,9 +2,9 @@
 
 #include <algorithm>
 
+#include "comm/control/store_door.hpp"
+#include "comm/control/store_planes.hpp"
 #include "comm/launch/job_port.hpp"
-#include "comm/store_communicator.hpp"
-#include "comm/store_door.hpp"
 #include "fakescore/error.hpp"
 #include "fakescore/tensor/cuda.hpp"
 

@@ -2,11 +2,10 @@
 
 #include <ATen/core/grad_mode.h>
 
-#include <optional>
 #include <unordered_set>
 #include <utility>
 
-#include "comm/agreement.hpp"
+#include "comm/control/agreement.hpp"
 #include "fakescore/comm/run_agreed.hpp"
 #include "fakescore/error.hpp"
 #include "fill/check_options.hpp"
@@ -23,31 +22,24 @@
 #include "fill/replay_phase.hpp"
 #include "fill/timeout_scope.hpp"
 #include "tensor/broken_device.hpp"
-#include "transfer/data_plane.hpp"
 #include "transfer/verify.hpp"
 
 namespace fakescore {
 namespace detail {
 namespace {
 
-/// What is known once a target is built.
-struct BuiltTarget {
-  std::optional<DataPlane> data_plane;
+DescribedTarget build(const FillContext& context, const TargetBuilder& build_target) {
   DescribedTarget described;
-};
-
-BuiltTarget build(const FillContext& context, const TargetBuilder& build_target) {
-  BuiltTarget built;
   run_agreed(context.communicator, "build", ErrorCode::kBuild, [&] {
     check_fill_options(context.communicator.world_size(), context.options);
     check_reader(context.options, context.device);
-    built.data_plane.emplace(context.communicator, context.device);
-    built.described = describe_target(build_target());
-    if (built.described.target.storage == StoragePolicy::kGiven) {
-      require_device(built.described.target.tensors, context.device);
+    context.communicator.bulk(context.device);  // throws where it cannot carry the target
+    described = describe_target(build_target());
+    if (described.target.storage == StoragePolicy::kGiven) {
+      require_device(described.target.tensors, context.device);
     }
   });
-  return built;
+  return described;
 }
 
 void agree_on_target(const FillContext& context, const DescribedTarget& described) {
@@ -84,14 +76,12 @@ void finish(const FillContext& context, const DescribedTarget& described,
 }
 
 /// The phases from the first byte on, and the report.
-FillReport fill_storages(const FillContext& context, BuiltTarget& built, PlannedFill planned,
-                         Storages& storages, PhaseClock clock) {
-  DescribedTarget& described = built.described;
-  Communicator& bulk = built.data_plane->communicator();
+FillReport fill_storages(const FillContext& context, DescribedTarget& described,
+                         PlannedFill planned, Storages& storages, PhaseClock clock) {
   FillReport report;
   clock.run("place", [&] { place(context, described, storages); });
-  clock.run_move("move", [&] { return move(context, described, planned, storages, bulk); });
-  clock.run_move("replay", [&] { return replay(context, described, planned, storages, bulk); });
+  clock.run_move("move", [&] { return move(context, described, planned, storages); });
+  clock.run_move("replay", [&] { return replay(context, described, planned, storages); });
   planned.teacher.reset();
   described.target.tape.reset();
   if (context.options.verify) {
@@ -103,7 +93,7 @@ FillReport fill_storages(const FillContext& context, BuiltTarget& built, Planned
   clock.run("finish", [&] { finish(context, described, storages); });
   static_cast<KeyReport&>(report) = std::move(planned.keys);
   report.world_size = context.communicator.world_size();
-  report.backend = bulk.backend();
+  report.backend = context.communicator.bulk(context.device).backend();
   report.read = planned.decision.read;
   report.read_reason = std::move(planned.decision.reason);
   report.phases = std::move(clock).phases();
@@ -121,13 +111,13 @@ FillReport fill_tensors(const TargetBuilder& build_target, const TeacherSource& 
   const detail::FillContext context{communicator, options,
                                     detail::device_for(options, communicator)};
   detail::PhaseClock clock;
-  auto built = clock.run("build", [&] { return detail::build(context, build_target); });
-  clock.run("agree", [&] { detail::agree_on_target(context, built.described); });
-  auto planned = clock.run(
-      "plan", [&] { return detail::plan_with_teacher(context, built.described, teacher); });
-  detail::Storages storages(built.described.manifest, context.device);
+  auto described = clock.run("build", [&] { return detail::build(context, build_target); });
+  clock.run("agree", [&] { detail::agree_on_target(context, described); });
+  auto planned =
+      clock.run("plan", [&] { return detail::plan_with_teacher(context, described, teacher); });
+  detail::Storages storages(described.manifest, context.device);
   try {
-    return fill_storages(context, built, std::move(planned), storages, std::move(clock));
+    return fill_storages(context, described, std::move(planned), storages, std::move(clock));
   } catch (const Error&) {
     // LibTorch ends the process where such memory is freed.
     if (!context.device.is_cpu() && !detail::is_usable(context.device)) {

@@ -4,6 +4,8 @@
 #include <fstream>
 #include <optional>
 
+#include "comm/host.hpp"
+
 namespace fakescore::detail {
 namespace {
 
@@ -18,13 +20,6 @@ std::optional<uint64_t> read_field(const fs::path& path, const std::string& fiel
     if (word == field && file >> value) return value;
   }
   return std::nullopt;
-}
-
-std::string read_line(const fs::path& path) {
-  std::ifstream file(path);
-  std::string line;
-  std::getline(file, line);
-  return line;
 }
 
 /// The kernel gives a group's file cache back before it runs out.
@@ -51,10 +46,6 @@ std::string own_group(const fs::path& root) {
 }  // namespace
 
 uint64_t peak_host_bytes() { return read_field("/proc/self/status", "VmHWM:").value_or(0) * 1024; }
-
-std::string host_id(const fs::path& root) {
-  return read_line(root / "proc/sys/kernel/random/boot_id");
-}
 
 std::vector<MemoryLimit> memory_limits(const fs::path& root) {
   std::vector<MemoryLimit> limits;

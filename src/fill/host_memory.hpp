@@ -10,10 +10,6 @@ namespace fakescore::detail {
 /// Peak resident set of this process in bytes (VmHWM of /proc/self/status); 0 where unknown.
 uint64_t peak_host_bytes();
 
-/// Equal on processes of one machine since it was started, containers included; empty where the
-/// kernel does not say. `root` is where /proc is looked for.
-std::string host_id(const std::filesystem::path& root = "/");
-
 /// Something that bounds the memory of this process, and of others with the same id together.
 struct MemoryLimit {
   std::string id;    ///< equal on the ranks that share it, different on all others

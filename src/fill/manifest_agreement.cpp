@@ -4,7 +4,7 @@
 #include <string>
 #include <vector>
 
-#include "comm/step.hpp"
+#include "comm/words.hpp"
 #include "error/wire.hpp"
 #include "fakescore/error.hpp"
 

@@ -3,7 +3,7 @@
 #include <utility>
 #include <vector>
 
-#include "comm/agreement.hpp"
+#include "comm/control/agreement.hpp"
 #include "fill/group_transfers.hpp"
 #include "transfer/broadcast_transfers.hpp"
 #include "transfer/copy_transfers.hpp"
@@ -48,11 +48,12 @@ uint64_t read_on_every_rank(const FillContext& context, const std::vector<Transf
 }  // namespace
 
 uint64_t move(const FillContext& context, const DescribedTarget& described,
-              const PlannedFill& planned, const Storages& storages, Communicator& bulk) {
+              const PlannedFill& planned, const Storages& storages) {
   const auto transfers =
       make_transfers(context, described, planned, storages, GroupsToMove::kOfTheTeacher);
   if (planned.every_rank_reads()) return read_on_every_rank(context, transfers);
-  const auto result = broadcast_transfers(bulk, transfers, context.transfer_options(kMovePhase));
+  const auto result =
+      broadcast_transfers(context.communicator, transfers, context.transfer_options(kMovePhase));
   agree(context.communicator, kMovePhase, result.failure);
   return result.bytes;
 }

@@ -10,8 +10,8 @@
 namespace fakescore::detail {
 
 /// Collective. Brings the teacher's bytes into every rank's storages, all but those that are
-/// replayed: from the root over `bulk`, or by each rank for itself. Returns how many.
+/// replayed: from the root, or by each rank for itself. Returns how many.
 uint64_t move(const FillContext& context, const DescribedTarget& described,
-              const PlannedFill& planned, const Storages& storages, Communicator& bulk);
+              const PlannedFill& planned, const Storages& storages);
 
 }  // namespace fakescore::detail

@@ -1,10 +1,10 @@
 #include "fill/read_agreement.hpp"
 
-#include "comm/agreement.hpp"
+#include "comm/control/agreement.hpp"
+#include "comm/host.hpp"
 #include "error/wire.hpp"
 #include "fakescore/error.hpp"
 #include "fakescore/tensor/digest.hpp"
-#include "fill/host_memory.hpp"
 
 namespace fakescore {
 

@@ -4,7 +4,7 @@
 #include <utility>
 #include <vector>
 
-#include "comm/agreement.hpp"
+#include "comm/control/agreement.hpp"
 #include "fakescore/comm/run_agreed.hpp"
 #include "fakescore/error.hpp"
 #include "fill/group_transfers.hpp"
@@ -71,14 +71,15 @@ void replay_on_root(const FillContext& context, const DescribedTarget& described
 }  // namespace
 
 uint64_t replay(const FillContext& context, const DescribedTarget& described,
-                const PlannedFill& planned, Storages& storages, Communicator& bulk) {
+                const PlannedFill& planned, Storages& storages) {
   run_agreed(context.communicator, kReplayPhase, ErrorCode::kBuild, [&] {
     if (context.is_root()) replay_on_root(context, described, planned, storages);
   });
   // Where every rank reads, each still gets from the root what only that has replayed.
   const auto transfers =
       make_transfers(context, described, planned, storages, GroupsToMove::kReplayed);
-  const auto result = broadcast_transfers(bulk, transfers, context.transfer_options(kReplayPhase));
+  const auto result =
+      broadcast_transfers(context.communicator, transfers, context.transfer_options(kReplayPhase));
   agree(context.communicator, kReplayPhase, result.failure);
   return result.bytes;
 }

@@ -10,8 +10,8 @@
 namespace fakescore::detail {
 
 /// Collective. Gives every rank the values of what the teacher does not hold: the root replays them
-/// from the tape, or has them already, and broadcasts them over `bulk`. Returns the bytes.
+/// from the tape, or has them already, and broadcasts them. Returns the bytes.
 uint64_t replay(const FillContext& context, const DescribedTarget& described,
-                const PlannedFill& planned, Storages& storages, Communicator& bulk);
+                const PlannedFill& planned, Storages& storages);
 
 }  // namespace fakescore::detail

@@ -4,7 +4,7 @@
 #include <optional>
 #include <utility>
 
-#include "comm/agreement.hpp"
+#include "comm/control/agreement.hpp"
 #include "fakescore/comm/run_agreed.hpp"
 #include "fakescore/error.hpp"
 #include "fill/check_options.hpp"
@@ -12,7 +12,6 @@
 #include "fill/manifest_agreement.hpp"
 #include "tensor/storage_bytes.hpp"
 #include "transfer/broadcast_transfers.hpp"
-#include "transfer/data_plane.hpp"
 #include "transfer/verify.hpp"
 
 namespace fakescore {
@@ -75,13 +74,13 @@ SyncReport sync_tensors(const TensorLister& list, Communicator& communicator,
   const auto begin = std::chrono::steady_clock::now();
   std::vector<NamedTensor> tensors;
   Manifest manifest;
-  std::optional<detail::DataPlane> gpu_plane;
   run_agreed(communicator, "agree", ErrorCode::kConfig, [&] {
     detail::check_root_and_buckets(communicator.world_size(), options.root, options.bucket_bytes);
     tensors = list();
     detail::require_whole(tensors);
     detail::require_memory(tensors);
-    if (const auto gpu = find_gpu(tensors)) gpu_plane.emplace(communicator, *gpu);
+    // Throws where the communicator cannot carry them.
+    if (const auto gpu = find_gpu(tensors)) communicator.bulk(*gpu);
     manifest = Manifest(tensors);
   });
   detail::agree_on_value(communicator, "agree", "options",
@@ -101,7 +100,7 @@ SyncReport sync_tensors(const TensorLister& list, Communicator& communicator,
     detail::agree(communicator, "move", result.failure);
     const uint64_t host_bytes = result.bytes;
     transfer.bucket_bytes = detail::bucket_bytes_for(at::kCUDA, options.bucket_bytes);
-    result = detail::broadcast_transfers(gpu_plane->communicator(), on_gpu, transfer);
+    result = detail::broadcast_transfers(communicator, on_gpu, transfer);
     result.bytes += host_bytes;
   }
   detail::agree(communicator, "move", result.failure);

@@ -8,7 +8,7 @@
 namespace fakescore::detail {
 
 /// Streams storages from the root to every rank in buckets, several in flight. All destinations lie
-/// on one device: host memory (see host_pipeline.hpp), or the communicator's GPU (see
+/// on one device: host memory (see host_pipeline.hpp), or a GPU that the communicator carries (see
 /// device_pipeline.hpp). Collective, with the same layouts everywhere; the root alone has sources.
 /// Throws CommError for a lost peer.
 TransferResult broadcast_transfers(Communicator& communicator,

@@ -22,12 +22,13 @@ namespace {
 
 class DevicePipeline {
  public:
-  DevicePipeline(Communicator& communicator, const std::vector<Transfer>& transfers,
-                 const TransferOptions& options)
+  DevicePipeline(Communicator& communicator, BulkPlane& bulk,
+                 const std::vector<Transfer>& transfers, const TransferOptions& options)
       : communicator_(communicator),
+        bulk_(bulk),
         transfers_(transfers),
         options_(options),
-        device_(communicator.device()),
+        device_(bulk.device()),
         streams_(device_.type()),
         caller_(streams_.getStream(device_)),
         copy_(streams_.getStreamFromGlobalPool(device_, /*isHighPriority=*/false)),
@@ -117,7 +118,7 @@ class DevicePipeline {
     for (size_t i = flight.first_bucket; i < end; ++i) {
       if (buckets_[i].in_place) buffers.push_back(wire(flight, i, slot));
     }
-    in_flight_[slot].broadcast = communicator_.start_broadcast_group(buffers, options_.root, name);
+    in_flight_[slot].broadcast = bulk_.start_broadcast_group(buffers, options_.root, name);
     for (size_t i = flight.first_bucket; i < end; ++i) {
       if (!buckets_[i].in_place) {
         failure_.guard(name_of(buckets_[i]), [&] { unpack(buckets_[i], wire(flight, i, slot)); });
@@ -166,6 +167,7 @@ class DevicePipeline {
   }
 
   Communicator& communicator_;
+  BulkPlane& bulk_;
   const std::vector<Transfer>& transfers_;
   const TransferOptions& options_;
   at::Device device_;
@@ -189,16 +191,17 @@ TransferResult broadcast_to_device(Communicator& communicator,
                                    const std::vector<Transfer>& transfers,
                                    const TransferOptions& options) {
   const at::NoGradGuard no_grad;
-  const c10::DeviceGuard guard(communicator.device());
+  BulkPlane& bulk = communicator.bulk(transfers.front().destination.device());
+  const c10::DeviceGuard guard(bulk.device());
   std::unique_ptr<DevicePipeline> pipeline;
   run_agreed(communicator, options.phase, ErrorCode::kMemory, [&] {
-    pipeline = std::make_unique<DevicePipeline>(communicator, transfers, options);
+    pipeline = std::make_unique<DevicePipeline>(communicator, bulk, transfers, options);
     pipeline->allocate();
   });
   try {
     return pipeline->run();
   } catch (const CommError&) {
-    if (!is_usable(communicator.device())) pipeline->keep_memory_for_good();
+    if (!is_usable(bulk.device())) pipeline->keep_memory_for_good();
     throw;
   }
 }

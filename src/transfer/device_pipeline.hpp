@@ -7,8 +7,8 @@
 
 namespace fakescore::detail {
 
-/// The pipeline of broadcast_transfers for destinations on a GPU, over a communicator whose data
-/// plane is that GPU's.
+/// The pipeline of broadcast_transfers for destinations on a GPU, over the communicator's bulk
+/// plane for it. There is at least one transfer.
 ///
 /// The root's reader threads fill pinned slots; a copy stream takes them to the device; a
 /// communication stream broadcasts and unpacks. Large stretches land in place, small ones and what

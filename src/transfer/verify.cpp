@@ -3,7 +3,7 @@
 #include <cstring>
 #include <string>
 
-#include "comm/agreement.hpp"
+#include "comm/control/agreement.hpp"
 #include "fakescore/comm/run_agreed.hpp"
 #include "fakescore/error.hpp"
 

@@ -1,7 +1,7 @@
 // What travels between ranks as messages: steps and errors.
 #include <gtest/gtest.h>
 
-#include "comm/step.hpp"
+#include "comm/control/step.hpp"
 #include "error/error_codec.hpp"
 
 namespace fakescore::detail {

@@ -49,8 +49,8 @@ MetaReport run_job(const ModuleBuilder& build, const TeacherSource& teacher,
                    const MetaOptions& options, size_t& broadcasts) {
   auto world = make_local_communicators(2);
   std::thread other([&] { create_fake_score_meta(build, teacher, *world[1], options); });
-  testing::FaultyCommunicator counted(std::move(world[0]), {"bulk", [&] { ++broadcasts; }});
-  MetaReport report = create_fake_score_meta(build, teacher, counted, options).report;
+  const auto counted = testing::make_faulty(*world[0], {"bulk", [&] { ++broadcasts; }});
+  MetaReport report = create_fake_score_meta(build, teacher, *counted, options).report;
   other.join();
   return report;
 }
