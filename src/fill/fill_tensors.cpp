@@ -117,7 +117,7 @@ FillReport fill_tensors(const TargetBuilder& build_target, const TeacherSource& 
       clock.run("plan", [&] { return detail::plan_with_teacher(context, described, teacher); });
   detail::Storages storages(described.manifest, context.device);
   try {
-    return fill_storages(context, described, std::move(planned), storages, std::move(clock));
+    return detail::fill_storages(context, described, std::move(planned), storages, std::move(clock));
   } catch (const Error&) {
     // LibTorch ends the process where such memory is freed.
     if (!context.device.is_cpu() && !detail::is_usable(context.device)) {

@@ -4,6 +4,7 @@
 
 #include "fakescore/comm/make_communicator.hpp"
 #include "fakescore/error.hpp"
+#include "fakescore/fill/broadcast_teacher_tensors.hpp"
 #include "fakescore/models/registry.hpp"
 #include "fakescore/module/create_fake_score_meta.hpp"
 #include "fakescore/module/module_tensors.hpp"

@@ -3,6 +3,7 @@
 #include <torch/torch.h>
 
 #include "fakescore/error.hpp"
+#include "fakescore/fill/broadcast_teacher_tensors.hpp"
 #include "fakescore/models/registry.hpp"
 #include "fakescore/module/create_fake_score_meta.hpp"
 #include "fakescore/module/module_source.hpp"
