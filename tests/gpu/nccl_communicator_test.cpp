@@ -122,6 +122,17 @@ TEST(NcclCommunicator, RefusesADeviceThatIsNotThere) {
   });
 }
 
+TEST(NcclCommunicator, ADeviceThatOneRankDoesNotHaveIsEveryRanksError) {
+  run_on_every_rank([](Communicator& communicator) {
+    const bool is_last = communicator.rank() == communicator.world_size() - 1;
+    const at::Device device = is_last ? at::Device(at::kCUDA, 100) : communicator.device();
+    EXPECT_THAT(error_of<ConfigError>([&] {
+                  make_communicator(detect_launch_env(), std::chrono::seconds(30), device);
+                }),
+                HasSubstr("device cuda:100"));
+  });
+}
+
 TEST(NcclCommunicator, CreatingAndDestroyingLeavesNothing) {
   auto* emulation = emulation::attached();
   run_on_every_rank([&](Communicator& communicator) {

@@ -79,6 +79,16 @@ TEST(Communicator, KeepsManyBroadcastsInFlight) {
   });
 }
 
+TEST(Communicator, ABroadcastMayBeWaitedForAfterTheRanksHaveMet) {
+  run_on_every_rank([](Communicator& communicator) {
+    const auto buffer = torch::full({100'000}, communicator.rank() == 0 ? 3 : 0, torch::kUInt8);
+    const auto pending = communicator.start_broadcast(buffer, 0, "buffer");
+    EXPECT_TRUE(communicator.compare("same", "meanwhile").is_same());
+    pending->wait();
+    EXPECT_TRUE((buffer == 3).all().item<bool>());
+  });
+}
+
 TEST(Communicator, TakesTheLongestTimeout) {
   run_on_every_rank([](Communicator& comm) {
     const auto before = comm.timeout();
