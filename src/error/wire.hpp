@@ -1,5 +1,6 @@
 #pragma once
 
+#include <map>
 #include <nlohmann/json.hpp>
 #include <optional>
 #include <string>
@@ -64,6 +65,26 @@ struct WireNode<std::vector<T>> {
     values.clear();
     values.reserve(node.size());
     for (const auto& element : node) WireNode<T>::to(element, values.emplace_back());
+  }
+};
+
+template <typename Key, typename T>
+struct WireNode<std::map<Key, T>> {
+  static nlohmann::json from(const std::map<Key, T>& values) {
+    auto array = nlohmann::json::array();
+    for (const auto& [key, value] : values) {
+      array.push_back(WireNode<Key>::from(key));
+      array.push_back(WireNode<T>::from(value));
+    }
+    return array;
+  }
+  static void to(const nlohmann::json& node, std::map<Key, T>& values) {
+    values.clear();
+    for (size_t i = 0; i < node.size(); i += 2) {
+      Key key{};
+      WireNode<Key>::to(node.at(i), key);
+      WireNode<T>::to(node.at(i + 1), values[key]);
+    }
   }
 };
 

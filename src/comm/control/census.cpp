@@ -3,13 +3,11 @@
 #include <sstream>
 #include <utility>
 
-#include "comm/control/step_json.hpp"
+#include "comm/control/step_wire.hpp"
 #include "comm/words.hpp"
 
 namespace fakescore::detail {
 namespace {
-
-using nlohmann::json;
 
 constexpr const char* kLostRemedy =
     "look at the logs of the ranks named and start the job again; if a rank was only slow, raise "
@@ -89,25 +87,15 @@ ErrorInfo name_lost(std::vector<int> silent, const Answers& answers, const std::
 
 }  // namespace
 
-std::string encode_answer(const Answer& answer) {
-  json working = json::array();
-  for (const auto& [rank, what] : answer.working) working.push_back({rank, what});
-  std::string bytes;
-  json::to_msgpack(json::array({to_json(answer.step), answer.last, working}), bytes);
-  return bytes;
-}
+auto wire_fields(Answer& answer) { return std::tie(answer.step, answer.last, answer.working); }
+
+std::string encode_answer(const Answer& answer) { return to_wire(answer); }
 
 std::optional<Answer> decode_answer(const std::string& bytes) {
   try {
-    const json fields = json::from_msgpack(bytes);
-    const auto step = step_from(fields.at(0));
-    if (!step) return std::nullopt;
-    Answer answer{*step, fields.at(1).get<std::string>(), {}};
-    for (const json& entry : fields.at(2)) {
-      answer.working.emplace(entry.at(0).get<int>(), entry.at(1).get<std::string>());
-    }
-    return answer;
-  } catch (const json::exception&) {
+    auto [answer] = from_wire<Answer>(bytes, "answer");
+    return is_known(answer.step) ? std::optional<Answer>(std::move(answer)) : std::nullopt;
+  } catch (const Error&) {
     return std::nullopt;
   }
 }

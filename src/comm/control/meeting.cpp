@@ -1,18 +1,19 @@
 #include "comm/control/meeting.hpp"
 
-#include <nlohmann/json.hpp>
 #include <utility>
+
+#include "error/wire.hpp"
+
+namespace fakescore {
+
+auto wire_fields(Comparison& found) {
+  return std::tie(found.of_rank_0, found.other_rank, found.of_other_rank);
+}
+
+}  // namespace fakescore
 
 namespace fakescore::detail {
 namespace {
-
-using nlohmann::json;
-
-std::string to_bytes(const json& value) {
-  std::string bytes;
-  json::to_msgpack(value, bytes);
-  return bytes;
-}
 
 Comparison compare_messages(const std::vector<std::string>& messages) {
   for (size_t rank = 1; rank < messages.size(); ++rank) {
@@ -29,19 +30,16 @@ std::string combine(const Step& step, std::vector<std::string> messages) {
   if (step.kind == CallKind::kBroadcastMessage) {
     return std::move(messages[static_cast<size_t>(step.root)]);
   }
-  if (step.kind == CallKind::kAllGather) return to_bytes(json(messages));
-  const Comparison found = compare_messages(messages);
-  return to_bytes(json::array({found.of_rank_0, found.other_rank, found.of_other_rank}));
+  if (step.kind == CallKind::kAllGather) return to_wire(messages);
+  return to_wire(compare_messages(messages));
 }
 
 std::vector<std::string> read_all_gathered(const std::string& combined) {
-  return json::from_msgpack(combined).get<std::vector<std::string>>();
+  return std::get<0>(from_wire<std::vector<std::string>>(combined, "gathered messages"));
 }
 
 Comparison read_comparison(const std::string& combined) {
-  const json fields = json::from_msgpack(combined);
-  return {fields.at(0).get<std::string>(), fields.at(1).get<int>(),
-          fields.at(2).get<std::string>()};
+  return std::get<0>(from_wire<Comparison>(combined, "comparison"));
 }
 
 }  // namespace fakescore::detail

@@ -23,7 +23,7 @@ struct Head {
   char message[256] = {};  ///< as much of the message as there is room for
 };
 
-// An encoded step is its name and at most 22 bytes.
+// An encoded step is its name and at most 24 bytes.
 inline constexpr size_t kLongestName = 200;
 
 /// Every rank cuts a long name alike, so that the same step stays the same.

@@ -1,12 +1,11 @@
 #include "comm/control/step.hpp"
 
 #include <sstream>
+#include <utility>
 
-#include "comm/control/step_json.hpp"
+#include "comm/control/step_wire.hpp"
 
 namespace fakescore::detail {
-
-using nlohmann::json;
 
 std::string describe(const Step& step) {
   std::ostringstream text;
@@ -31,27 +30,13 @@ std::string describe(const Step& step) {
   return text.str();
 }
 
-json to_json(const Step& step) {
-  return json::array({static_cast<int>(step.kind), step.root, step.bytes, step.what});
-}
-
-std::optional<Step> step_from(const json& fields) {
-  const int kind = fields.at(0).get<int>();
-  if (kind < 0 || kind > static_cast<int>(CallKind::kCompare)) return std::nullopt;
-  return Step{static_cast<CallKind>(kind), fields.at(1).get<int>(), fields.at(2).get<int64_t>(),
-              fields.at(3).get<std::string>()};
-}
-
-std::string encode_step(const Step& step) {
-  std::string bytes;
-  json::to_msgpack(to_json(step), bytes);
-  return bytes;
-}
+std::string encode_step(const Step& step) { return to_wire(step); }
 
 std::optional<Step> decode_step(const std::string& bytes) {
   try {
-    return step_from(json::from_msgpack(bytes));
-  } catch (const json::exception&) {
+    auto [step] = from_wire<Step>(bytes, "step");
+    return is_known(step) ? std::optional<Step>(std::move(step)) : std::nullopt;
+  } catch (const Error&) {
     return std::nullopt;
   }
 }

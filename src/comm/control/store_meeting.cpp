@@ -1,15 +1,19 @@
 #include "comm/control/store_meeting.hpp"
 
 #include <algorithm>
-#include <nlohmann/json.hpp>
 #include <utility>
 
+#include "comm/control/step_wire.hpp"
 #include "comm/control/store_list.hpp"
 
 namespace fakescore::detail {
+
+auto wire_fields(MeetingPart& part) {
+  return std::tie(part.rank, part.step, part.is_clear, part.parts, part.message);
+}
+
 namespace {
 
-using nlohmann::json;
 using Bytes = std::vector<uint8_t>;
 
 // A TCPStore server drops the connection of a client that sends more than 8 MiB at once.
@@ -21,20 +25,13 @@ std::string part_key(const std::string& key, int64_t part) {
   return key + "." + std::to_string(part);
 }
 
-json to_json(const MeetingPart& part) {
-  return json::array({part.rank, encode_step(part.step), part.is_clear, part.parts, part.message});
-}
-
-MeetingPart part_from(const json& fields) {
-  const auto step = decode_step(fields.at(1).get<std::string>());
-  return {fields.at(0).get<int>(), step.value_or(Step{}), fields.at(2).get<bool>(),
-          fields.at(4).get<std::string>(), fields.at(3).get<int64_t>()};
-}
-
 Bytes encode(const MeetingPart& part) {
-  Bytes bytes;
-  json::to_msgpack(to_json(part), bytes);
-  return bytes;
+  const std::string bytes = to_wire(part);
+  return {bytes.begin(), bytes.end()};
+}
+
+MeetingPart decode(const Bytes& bytes) {
+  return std::get<0>(from_wire<MeetingPart>({bytes.begin(), bytes.end()}, "meeting"));
 }
 
 /// Writes a message of more than `longest` bytes under keys of its own.
@@ -77,7 +74,7 @@ bool arrive(c10d::Store& store, const StoreMeeting& meeting, const MeetingPart& 
 std::vector<MeetingPart> collect(c10d::Store& store, const StoreMeeting& meeting, int world_size) {
   std::vector<MeetingPart> parts(static_cast<size_t>(world_size));
   for (const Bytes& bytes : read_list(store, meeting.arrivals())) {
-    MeetingPart part = part_from(json::from_msgpack(bytes));
+    MeetingPart part = decode(bytes);
     read_message(store, meeting.message_of(part.rank), part);
     delete_message(store, meeting.message_of(part.rank), part);
     const auto rank = static_cast<size_t>(part.rank);
@@ -94,14 +91,13 @@ void write_outcome(c10d::Store& store, const StoreMeeting& meeting, MeetingPart 
 }
 
 MeetingPart read_outcome(c10d::Store& store, const StoreMeeting& meeting) {
-  MeetingPart outcome = part_from(json::from_msgpack(store.get(meeting.outcome())));
+  MeetingPart outcome = decode(store.get(meeting.outcome()));
   read_message(store, meeting.outcome(), outcome);
   return outcome;
 }
 
 void delete_outcome(c10d::Store& store, const StoreMeeting& meeting) {
-  delete_message(store, meeting.outcome(),
-                 part_from(json::from_msgpack(store.get(meeting.outcome()))));
+  delete_message(store, meeting.outcome(), decode(store.get(meeting.outcome())));
   store.deleteKey(meeting.outcome());
 }
 
