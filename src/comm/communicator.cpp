@@ -31,7 +31,9 @@ template <typename Call>
 auto Communicator::guard(Call call) -> decltype(call()) {
   try {
     return call();
-  } catch (const CommError&) {
+  } catch (const CommError& error) {
+    // A plane of a program's own may not have told the other ranks.
+    if (!control_->broken()) control_->abandon(error.info().message);
     break_off("the control plane lost a peer");
     throw;
   }

@@ -3,6 +3,7 @@
 #include <map>
 #include <nlohmann/json.hpp>
 #include <optional>
+#include <stdexcept>
 #include <string>
 #include <tuple>
 #include <type_traits>
@@ -11,13 +12,33 @@
 
 #include "fakescore/error.hpp"
 
-/// The one form in which values travel between ranks: MessagePack (https://msgpack.org) of an array
+/// The one form in which values travel between ranks (what has a fixed length aside: the heads of
+/// messages over MPI, chunks of tensors, digests): MessagePack (https://msgpack.org) of an array
 /// that begins with a version. A record is an array of its fields, which an overload of
 /// `wire_fields(Record&)` ties; strings may hold any bytes.
 namespace fakescore::detail {
 
 /// Goes up with every change of what travels: ranks of two versions must not guess.
 inline constexpr int kWireVersion = 1;
+
+/// Bytes that are no value of the type that was asked for.
+class WireDamage : public std::runtime_error {
+ public:
+  using std::runtime_error::runtime_error;
+};
+
+inline void require_elements(const nlohmann::json& node, size_t count) {
+  if (!node.is_array() || node.size() != count) throw WireDamage("another number of elements");
+}
+
+template <typename T>
+T integer_from(const nlohmann::json& node) {
+  const bool fits = node.is_number_unsigned()  ? std::in_range<T>(node.get<uint64_t>())
+                    : node.is_number_integer() ? std::in_range<T>(node.get<int64_t>())
+                                               : false;
+  if (!fits) throw WireDamage("no number, or one that does not fit");
+  return node.get<T>();
+}
 
 template <typename T>
 concept WireRecord = requires(T& value) {
@@ -42,12 +63,17 @@ struct WireNode {
   }
   static void to(const nlohmann::json& node, T& value) {
     if constexpr (WireRecord<T>) {
+      require_elements(node, std::tuple_size_v<decltype(wire_fields(value))>);
       size_t i = 0;
       std::apply(
           [&](auto&... fields) {
             (WireNode<std::remove_cvref_t<decltype(fields)>>::to(node.at(i++), fields), ...);
           },
           wire_fields(value));
+    } else if constexpr (std::is_enum_v<T>) {
+      value = static_cast<T>(integer_from<std::underlying_type_t<T>>(node));
+    } else if constexpr (std::is_integral_v<T> && !std::is_same_v<T, bool>) {
+      value = integer_from<T>(node);
     } else {
       node.get_to(value);
     }
@@ -64,7 +90,9 @@ struct WireNode<std::vector<T>> {
   static void to(const nlohmann::json& node, std::vector<T>& values) {
     values.clear();
     values.reserve(node.size());
-    for (const auto& element : node) WireNode<T>::to(element, values.emplace_back());
+    for (const auto& element : node.get_ref<const nlohmann::json::array_t&>()) {
+      WireNode<T>::to(element, values.emplace_back());
+    }
   }
 };
 
@@ -80,6 +108,7 @@ struct WireNode<std::map<Key, T>> {
   }
   static void to(const nlohmann::json& node, std::map<Key, T>& values) {
     values.clear();
+    require_elements(node, node.size() / 2 * 2);
     for (size_t i = 0; i < node.size(); i += 2) {
       Key key{};
       WireNode<Key>::to(node.at(i), key);
@@ -97,6 +126,7 @@ struct WireNode<std::optional<T>> {
   }
   static void to(const nlohmann::json& node, std::optional<T>& value) {
     value.reset();
+    require_elements(node, node.empty() ? 0 : 1);
     if (!node.empty()) WireNode<T>::to(node.at(0), value.emplace());
   }
 };
@@ -123,6 +153,7 @@ std::tuple<T...> from_wire(const std::string& bytes, const std::string& what) {
                               std::to_string(kWireVersion),
                           kRemedy);
     }
+    require_elements(array, sizeof...(T) + 1);
     std::tuple<T...> values;
     size_t i = 1;
     std::apply(
@@ -132,6 +163,8 @@ std::tuple<T...> from_wire(const std::string& bytes, const std::string& what) {
         values);
     return values;
   } catch (const nlohmann::json::exception&) {
+    throw MismatchError(what, "could not be read", kRemedy);
+  } catch (const WireDamage&) {
     throw MismatchError(what, "could not be read", kRemedy);
   }
 }

@@ -71,7 +71,7 @@ void finish(const FillContext& context, const DescribedTarget& described,
             const Storages& storages) {
   run_agreed(context.communicator, "finish", ErrorCode::kInternal, [&] {
     if (described.target.storage == StoragePolicy::kAllocate) hand_over(described, storages);
-    if (described.target.on_filled) described.target.on_filled();
+    if (described.target.on_filled) described.target.on_filled(described.target.tensors);
   });
 }
 
@@ -117,7 +117,8 @@ FillReport fill_tensors(const TargetBuilder& build_target, const TeacherSource& 
       clock.run("plan", [&] { return detail::plan_with_teacher(context, described, teacher); });
   detail::Storages storages(described.manifest, context.device);
   try {
-    return detail::fill_storages(context, described, std::move(planned), storages, std::move(clock));
+    return detail::fill_storages(context, described, std::move(planned), storages,
+                                 std::move(clock));
   } catch (const Error&) {
     // LibTorch ends the process where such memory is freed.
     if (!context.device.is_cpu() && !detail::is_usable(context.device)) {

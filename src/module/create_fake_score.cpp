@@ -182,13 +182,13 @@ std::shared_ptr<torch::nn::Module> create_fake_score(
     throw_error({ErrorCode::kConfig, -1, kCopyPhase, "teacher", "is null", "pass a module"});
   }
   if (!options.deep_copy) {
-    detail::make_trainable(*teacher);
+    detail::make_trainable(*teacher, module_tensors(*teacher));
     return teacher;
   }
   for (const auto& child : teacher->named_modules()) check_not_sharded(child.key());
   for (const NamedTensor& entry : module_tensors(*teacher)) check_not_sharded(entry.name);
   auto copy = options.build ? build_module(teacher, options.build) : clone_module(*teacher);
-  detail::make_trainable(*copy);
+  detail::make_trainable(*copy, module_tensors(*copy));
   return copy;
 }
 

@@ -19,7 +19,9 @@ MetaResult create_fake_score_meta(const ModuleBuilder& build, const TeacherSourc
   const auto build_on_meta = [&] {
     detail::BuiltModule built = detail::build_target(build, options);
     result.module = built.module;
-    built.target.on_filled = [&result] { detail::make_trainable(*result.module); };
+    built.target.on_filled = [module = built.module](const std::vector<NamedTensor>& tensors) {
+      detail::make_trainable(*module, tensors);
+    };
     return std::move(built.target);
   };
   static_cast<FillReport&>(result.report) =

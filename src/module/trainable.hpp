@@ -2,6 +2,10 @@
 
 #include <torch/nn/module.h>
 
+#include <vector>
+
+#include "fakescore/tensor/named_tensor.hpp"
+
 namespace fakescore::detail {
 
 /// A fake score is trained: what can have gradients gets them.
@@ -11,9 +15,13 @@ inline void require_gradients(at::Tensor parameter) {
   }
 }
 
-inline void make_trainable(torch::nn::Module& module) {
+/// `tensors` are those of the module.
+inline void make_trainable(torch::nn::Module& module, const std::vector<NamedTensor>& tensors) {
   module.train();
-  for (const at::Tensor& parameter : module.parameters()) require_gradients(parameter);
+  // A parameter may be listed first as a buffer of another module.
+  for (const NamedTensor& entry : tensors) {
+    if (entry.kind == TensorKind::kParameter) require_gradients(entry.tensor);
+  }
 }
 
 }  // namespace fakescore::detail

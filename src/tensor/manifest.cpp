@@ -107,10 +107,16 @@ Manifest Manifest::deserialize(const std::string& bytes) {
 }
 
 Digest Manifest::digest() const {
-  std::vector<TensorSpec> specs;
-  specs.reserve(specs_.size());
-  for (const TensorSpec& spec : specs_) specs.push_back(agreed(spec));
-  const std::string bytes = detail::to_wire(specs);
+  const auto is_shard = [](const TensorSpec& spec) { return spec.shard.has_value(); };
+  std::string bytes;
+  if (std::none_of(specs_.begin(), specs_.end(), is_shard)) {
+    bytes = detail::to_wire(specs_);
+  } else {
+    std::vector<TensorSpec> specs;
+    specs.reserve(specs_.size());
+    for (const TensorSpec& spec : specs_) specs.push_back(agreed(spec));
+    bytes = detail::to_wire(specs);
+  }
   return digest_bytes(bytes.data(), bytes.size());
 }
 

@@ -23,6 +23,12 @@ constexpr const char* kPhase = "verify";
                                          const std::vector<Digest>& digests, int root) {
   const std::string own = to_bytes(digests);
   const std::string expected = communicator.broadcast_message(own, root, kPhase);
+  if (expected.size() != own.size()) {
+    throw MismatchError("digests",
+                        "are " + std::to_string(expected.size()) + " bytes on the root, " +
+                            std::to_string(own.size()) + " here",
+                        "run the same build of fakescore on every rank");
+  }
   std::string first;
   for (size_t i = 0; i < digests.size() && first.empty(); ++i) {
     if (std::memcmp(own.data() + i * sizeof(Digest), expected.data() + i * sizeof(Digest),

@@ -108,6 +108,8 @@ TEST_P(CommunicatorFaults, WhoLooksHearsOfAFailure) {
   EXPECT_FALSE(world[0]->peer_abandoned());
   world[1]->abandon("the disk is full");
   EXPECT_TRUE(world[0]->peer_abandoned());
+  // Who gave up has nothing left to look for.
+  EXPECT_THROW(world[1]->peer_abandoned(), CommError);
 }
 
 TEST(StoreCommunicatorFaults, OfAnOlderCommunicatorAreNotTheNextOnes) {

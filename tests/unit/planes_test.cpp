@@ -84,6 +84,20 @@ TEST(Planes, ALostPeerBreaksOffBulkData) {
   EXPECT_THAT(own->reasons, Not(IsEmpty()));
 }
 
+TEST(Planes, APlaneThatFailsWithoutAWordIsHeardOfByTheOtherRanks) {
+  class FailingPlane : public OwnPlane {
+    std::unique_ptr<PendingBroadcast> start_broadcast(const at::Tensor&, int,
+                                                      const std::string&) override {
+      throw CommError({ErrorCode::kPeerLost, -1, "", "cable", "was cut", ""});
+    }
+  };
+  const auto world = make_local_communicators(2, std::chrono::milliseconds(100));
+  Communicator communicator(world[0]->control_plane(), std::make_shared<FailingPlane>());
+  EXPECT_THROW(communicator.start_broadcast(some_bytes(), 0, "weights"), CommError);
+  EXPECT_TRUE(communicator.broken());
+  EXPECT_TRUE(world[1]->peer_abandoned());
+}
+
 TEST(Planes, WhoGivesUpBreaksOffBulkDataWithItsReason) {
   const auto own = std::make_shared<OwnPlane>();
   make_deserted(own)->abandon("the disk is full");

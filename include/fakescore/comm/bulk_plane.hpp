@@ -22,8 +22,10 @@ class FAKESCORE_API PendingBroadcast {
 };
 
 /// Moves tensors of one device between the ranks of a control plane, which says when a peer is lost
-/// and whose timeout holds here. Scatters, and broadcasts among some of the ranks, will be calls of
-/// this class, beside the broadcast to all: no control plane has to know of them.
+/// and whose timeout holds here. While it waits it holds a `ControlPlane::Waiting` and polls
+/// `peer_abandoned`; before it throws a CommError it has called `ControlPlane::abandon`. Scatters,
+/// and broadcasts among some of the ranks, will be calls of this class, beside the broadcast to
+/// all: no control plane has to know of them.
 class FAKESCORE_API BulkPlane {
  public:
   virtual ~BulkPlane() = default;

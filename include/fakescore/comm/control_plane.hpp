@@ -35,7 +35,8 @@ struct Comparison {
 /// who is at work, who is lost. It says when a job is broken, for the bulk planes as well.
 ///
 /// Calls, deadlines and threads are as `Communicator` has them. What throws a CommError breaks the
-/// plane: `broken()` is true from then on, and every later call throws the same.
+/// plane: `broken()` is true from then on, and every later call throws the same, but for
+/// begin_work, which gives nothing.
 class FAKESCORE_API ControlPlane {
   struct State {
     State(int rank_, int world_size_, std::chrono::milliseconds timeout_, std::string backend_)
@@ -98,9 +99,9 @@ class FAKESCORE_API ControlPlane {
 
   /// By one rank alone: says to the others, until the result is destroyed, that this rank is at
   /// work on `what`, a step of its own that may take longer than their timeout. They hear of it
-  /// each quarter of `timeout()`, but not while `waits()`. A rank that dies or is stopped meanwhile
-  /// is not heard of, and is lost within their timeout. Null where the plane cannot: MPI below
-  /// MPI_THREAD_MULTIPLE, a world of one rank, and by default.
+  /// each quarter of `timeout()`, but not while a `Waiting` exists. A rank that dies or is stopped
+  /// meanwhile is not heard of, and is lost within their timeout. Null where the plane cannot: MPI
+  /// below MPI_THREAD_MULTIPLE, a world of one rank, and by default.
   virtual std::unique_ptr<OwnWork> begin_work(const std::string& what);
 
   /// How often another rank was heard to be at work, as far as `peer_abandoned` and the waiting

@@ -40,9 +40,9 @@ struct FillTarget {
   /// In words, how they were made: compared between ranks before anything is allocated, for an
   /// error that says more than which tensor differs.
   std::string settings = {};
-  /// Called on every rank once its tensors are filled; what it throws, all ranks throw. May be
-  /// empty.
-  std::function<void()> on_filled = {};
+  /// Called on every rank with `tensors` once they are filled; what it throws, all ranks throw. May
+  /// be empty.
+  std::function<void(const std::vector<NamedTensor>&)> on_filled = {};
 };
 
 /// Makes the target, on every rank; what it throws, all ranks throw.

@@ -20,14 +20,14 @@ class HostPlanes : public BaseControl, public BulkPlane {
   std::vector<std::string> all_gather(const std::string& message,
                                       const std::string& what) override {
     const Step step{CallKind::kAllGather, -1, -1, what};
-    auto messages = read_all_gathered(meet(step, message));
+    auto messages = read([&] { return read_all_gathered(meet(step, message)); });
     hear_of_all(what);
     return messages;
   }
 
   Comparison compare(const std::string& value, const std::string& what) override {
     const Step step{CallKind::kCompare, -1, -1, what};
-    auto found = read_comparison(meet(step, value));
+    auto found = read([&] { return read_comparison(meet(step, value)); });
     hear_of_all(what);
     return found;
   }
@@ -52,6 +52,17 @@ class HostPlanes : public BaseControl, public BulkPlane {
   void require_broadcast(const at::Tensor& buffer, int root, const std::string& what) const {
     require_root(root, world_size(), what);
     require_buffer(buffer, device(), backend(), what);
+  }
+
+  /// What cannot be read is of another build, with which nothing can be agreed.
+  template <typename Read>
+  auto read(Read result) -> decltype(result()) {
+    try {
+      return result();
+    } catch (const MismatchError& error) {
+      const ErrorInfo& info = error.info();
+      fail({ErrorCode::kPeerLost, -1, "", info.subject, info.message, info.remedy});
+    }
   }
 
   /// Every rank's message, combined as the step asks for.

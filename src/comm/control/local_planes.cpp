@@ -197,6 +197,7 @@ bool LocalPlanes::hears_of_work() {
 }
 
 bool LocalPlanes::peer_abandoned() {
+  require_healthy();
   const Lock lock(world_->mutex);
   hears_of_work();
   return world_->census || world_->verdict;

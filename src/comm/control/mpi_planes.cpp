@@ -124,6 +124,7 @@ ErrorInfo MpiPlanes::abandon(const std::string& reason) {
 }
 
 bool MpiPlanes::peer_abandoned() {
+  require_healthy();
   for (;;) {
     int called = 0;
     MPI_Status status;

@@ -1,4 +1,4 @@
-// ChunkedBroadcast data through a store, in chunks. So that few lie there unread, each reader
+// Bulk data through a store, in chunks. So that few lie there unread, each reader
 // counts itself once for a window of chunks, and the root is at most two windows ahead of what all
 // have read.
 #include <algorithm>

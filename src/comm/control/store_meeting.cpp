@@ -31,7 +31,9 @@ Bytes encode(const MeetingPart& part) {
 }
 
 MeetingPart decode(const Bytes& bytes) {
-  return std::get<0>(from_wire<MeetingPart>({bytes.begin(), bytes.end()}, "meeting"));
+  auto [part] = from_wire<MeetingPart>({bytes.begin(), bytes.end()}, "meeting");
+  if (!is_known(part.step)) part.step = {};
+  return part;
 }
 
 /// Writes a message of more than `longest` bytes under keys of its own.

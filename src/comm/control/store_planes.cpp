@@ -69,6 +69,10 @@ void StorePlanes::operate(Operation operation, milliseconds limit, Deadline* wai
                     limit.count() > 0 ? limit : std::max(timeout(), kStoreGrace), waiting_for);
   } catch (const std::bad_alloc&) {
     throw;
+  } catch (const Error& error) {
+    // What another build has written: all ranks are to hear of it.
+    const ErrorInfo& info = error.info();
+    publish({ErrorCode::kPeerLost, -1, "", info.subject, info.message, info.remedy});
   } catch (const std::exception&) {
     lose_store();  // c10::Error and std::runtime_error: a timeout or a connection that is gone
   }
@@ -113,6 +117,7 @@ void StorePlanes::await(const Question& question, const Step& step, Deadline& de
 }
 
 bool StorePlanes::peer_abandoned() {
+  require_healthy();
   struct Look {
     bool abandoned = false;
     WorkLook work;

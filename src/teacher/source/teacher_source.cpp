@@ -24,7 +24,13 @@ TeacherSource TeacherSource::state_dict(std::vector<NamedTensor> tensors) {
 
 TeacherSource TeacherSource::custom(std::string description,
                                     std::function<std::unique_ptr<Teacher>()> open) {
-  return {std::move(description), std::move(open)};
+  if (!open) throw ConfigError(description, "has nothing that opens it", "pass a callable");
+  auto opened = [open = std::move(open), description] {
+    auto teacher = open();
+    if (!teacher) throw TeacherError(description, "was opened, but is null", "return a Teacher");
+    return teacher;
+  };
+  return {std::move(description), std::move(opened)};
 }
 
 TeacherSource TeacherSource::strip_prefix(std::string prefix) const {
