@@ -23,9 +23,10 @@ constexpr milliseconds kGoodbye{2000};
 // How long the others wait for the rank that judges a census.
 constexpr milliseconds kJudgeTime{300};
 constexpr milliseconds kLongestNap{100};
-// Ranks that ask a store at once keep it from answering: with so many, each begins with a longer
-// nap.
+// Ranks that ask a store at once keep it from answering: beyond the first number each begins with a
+// nap that grows with the ranks, beyond the second with their square.
 constexpr int kFewRanks = 4;
+constexpr int kManyRanks = 128;
 
 Bytes to_bytes(const std::string& text) { return Bytes(text.begin(), text.end()); }
 
@@ -93,7 +94,8 @@ bool StorePlanes::has(const std::string& key) {
 }
 
 Nap StorePlanes::make_nap() const {
-  return Nap(kLongestNap, std::max(1, world_size() / kFewRanks));
+  const int ranks = world_size();
+  return Nap(kLongestNap, std::max(1, ranks / kFewRanks * std::max(1, ranks / kManyRanks)));
 }
 
 void StorePlanes::await(const Question& question, const Step& step, Deadline& deadline) {
