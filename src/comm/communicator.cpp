@@ -18,6 +18,17 @@ void require_planes(const ControlPlane* control, const BulkPlane* host, const Bu
   }
 }
 
+/// A bulk plane of a program's own may not have told the other ranks what it failed of.
+template <typename Call>
+auto tell_others(ControlPlane& control, Call call) -> decltype(call()) {
+  try {
+    return call();
+  } catch (const CommError& error) {
+    if (!control.broken()) control.abandon(error.info().message);
+    throw;
+  }
+}
+
 }  // namespace
 
 Communicator::Communicator(std::shared_ptr<ControlPlane> control, std::shared_ptr<BulkPlane> host,
@@ -31,9 +42,7 @@ template <typename Call>
 auto Communicator::guard(Call call) -> decltype(call()) {
   try {
     return call();
-  } catch (const CommError& error) {
-    // A plane of a program's own may not have told the other ranks.
-    if (!control_->broken()) control_->abandon(error.info().message);
+  } catch (const CommError&) {
     break_off("the control plane lost a peer");
     throw;
   }
@@ -80,13 +89,18 @@ BulkPlane& Communicator::plane_of(const at::Tensor& buffer) const noexcept {
 
 std::unique_ptr<PendingBroadcast> Communicator::start_broadcast(const at::Tensor& buffer, int root,
                                                                 const std::string& what) {
-  return guard([&] { return plane_of(buffer).start_broadcast(buffer, root, what); });
+  return guard([&] {
+    return tell_others(*control_,
+                       [&] { return plane_of(buffer).start_broadcast(buffer, root, what); });
+  });
 }
 
 std::unique_ptr<PendingBroadcast> Communicator::start_broadcast_group(
     const std::vector<at::Tensor>& buffers, int root, const std::string& what) {
   BulkPlane& plane = buffers.empty() ? main_plane() : plane_of(buffers.front());
-  return guard([&] { return plane.start_broadcast_group(buffers, root, what); });
+  return guard([&] {
+    return tell_others(*control_, [&] { return plane.start_broadcast_group(buffers, root, what); });
+  });
 }
 
 BulkPlane& Communicator::bulk(at::Device device) {
