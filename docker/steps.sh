@@ -1,9 +1,9 @@
 #!/usr/bin/env bash
 # The steps of docker/Dockerfile that have more than a line to them. What is installed and how it is
-# built is launcher/setup.sh's to say.
+# built is scripts/setup.sh's to say.
 set -euo pipefail
 root=$(cd "$(dirname "${BASH_SOURCE[0]}")/.." && pwd)
-source "$root/launcher/setup.sh"
+source "$root/scripts/setup.sh"
 
 case ${1:-} in
   packages) # as root

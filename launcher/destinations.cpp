@@ -1,12 +1,11 @@
 #include "destinations.hpp"
 
-#include <algorithm>
-#include <array>
 #include <string>
 #include <system_error>
 
-#include "core/whole_file.hpp"
-#include "fakescore/core/error.hpp"
+#include "fakescore/error.hpp"
+#include "file/whole_file.hpp"
+#include "teacher/formats/weight_suffixes.hpp"
 
 namespace fakescore::launcher {
 namespace {
@@ -45,11 +44,9 @@ bool is_folder_of(const fs::path& folder, const fs::path& teacher) {
 /// such as the index of its shards.
 bool is_checkpoint_file_of(const fs::path& file, const fs::path& teacher) {
   const std::string name = file.filename().string();
-  const std::array endings{".safetensors", ".bin", ".pt",     ".pth",
-                           ".ckpt",        ".jit", ".distcp", ".metadata"};
   const bool is_checkpoint_file =
-      name.find(".index.") != std::string::npos ||
-      std::any_of(endings.begin(), endings.end(), [&](const char* e) { return name.ends_with(e); });
+      name.find(".index.") != std::string::npos || detail::ends_as_weights(name) ||
+      name.ends_with(detail::kDistributedData) || name.ends_with(detail::kDistributedMetadata);
   const auto folder = file.has_parent_path() ? file.parent_path() : fs::path(".");
   return is_checkpoint_file && is_folder_of(folder, teacher);
 }

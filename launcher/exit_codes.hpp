@@ -1,6 +1,6 @@
 #pragma once
 
-#include "fakescore/core/error.hpp"
+#include "fakescore/error.hpp"
 
 namespace fakescore::launcher {
 

@@ -6,8 +6,8 @@
 #include <map>
 #include <string>
 
-#include "fakescore/core/digest.hpp"
-#include "fakescore/core/teacher_source.hpp"
+#include "fakescore/teacher/teacher_source.hpp"
+#include "fakescore/tensor/digest.hpp"
 #include "format_bytes.hpp"
 #include "print.hpp"
 #include "report_parts.hpp"

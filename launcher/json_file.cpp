@@ -4,9 +4,9 @@
 #include <system_error>
 #include <utility>
 
-#include "core/utf8.hpp"
-#include "core/whole_file.hpp"
-#include "fakescore/core/error.hpp"
+#include "error/utf8.hpp"
+#include "fakescore/error.hpp"
+#include "file/whole_file.hpp"
 
 namespace fakescore::launcher {
 namespace {

@@ -5,7 +5,7 @@
 
 #include <cstdlib>
 
-#include "core/printable.hpp"
+#include "error/printable.hpp"
 
 namespace fakescore::launcher {
 namespace {

@@ -3,7 +3,7 @@
 #include <map>
 
 #include "fakescore/comm/launch_env.hpp"
-#include "fakescore/core/error.hpp"
+#include "fakescore/error.hpp"
 
 namespace fakescore::launcher {
 namespace {
@@ -27,9 +27,8 @@ DtypeRule parse_dtype_rule(const std::string& text) {
   const size_t split = text.rfind('=');
   const auto dtype = dtypes().find(split == std::string::npos ? "" : text.substr(split + 1));
   if (dtype == dtypes().end()) {
-    throw_error({ErrorCode::kConfig, -1, "", "dtype rule \"" + text + "\"",
-                 "is not of the form REGEX=DTYPE",
-                 "end it with =float64, =float32, =float16 or =bfloat16"});
+    throw ConfigError("dtype rule \"" + text + "\"", "is not of the form REGEX=DTYPE",
+                      "end it with =float64, =float32, =float16 or =bfloat16");
   }
   return {text.substr(0, split), dtype->second};
 }

@@ -7,8 +7,8 @@
 #include <string>
 #include <vector>
 
-#include "fakescore/core/teacher_source.hpp"
-#include "fakescore/factory/fake_score_meta.hpp"
+#include "fakescore/module/create_fake_score_meta.hpp"
+#include "fakescore/teacher/teacher_source.hpp"
 
 namespace fakescore::launcher {
 

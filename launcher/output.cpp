@@ -7,17 +7,18 @@
 #include <utility>
 #include <vector>
 
-#include "core/utf8.hpp"
-#include "core/whole_file.hpp"
 #include "destinations.hpp"
-#include "fakescore/core/error.hpp"
-#include "fakescore/core/module_tensors.hpp"
-#include "fakescore/core/teacher_source.hpp"
+#include "error/utf8.hpp"
+#include "fakescore/error.hpp"
+#include "fakescore/module/module_tensors.hpp"
+#include "fakescore/teacher/save_safetensors.hpp"
+#include "fakescore/teacher/teacher_source.hpp"
+#include "file/whole_file.hpp"
 
 namespace fakescore::launcher {
 namespace {
 
-using NamedTensors = std::vector<std::pair<std::string, at::Tensor>>;
+using NamedTensors = std::vector<NamedTensor>;
 using View = std::tuple<const void*, int64_t, std::vector<int64_t>, std::vector<int64_t>>;
 
 View view_of(const at::Tensor& tensor) {
@@ -43,7 +44,7 @@ void write_files(const std::filesystem::path& folder, const NamedTensors& tensor
 }  // namespace
 
 void check_can_be_output(const torch::nn::Module& module) {
-  for (const ModuleTensor& entry : module_tensors(module)) {
+  for (const NamedTensor& entry : module_tensors(module)) {
     if (entry.kind == TensorKind::kNonPersistentBuffer) continue;
     const at::ScalarType dtype = entry.tensor.scalar_type();
     if (!detail::is_valid_utf8(entry.name)) {
@@ -63,11 +64,11 @@ void write_output(const std::filesystem::path& folder, const torch::nn::Module& 
   NamedTensors tensors;
   std::map<std::string, std::string> metadata{{"format", "pt"}};
   std::map<View, std::string> written;
-  for (const ModuleTensor& entry : module_tensors(module)) {
+  for (const NamedTensor& entry : module_tensors(module)) {
     if (entry.kind == TensorKind::kNonPersistentBuffer) continue;
     const auto [first, is_new] = written.try_emplace(view_of(entry.tensor), entry.name);
     if (is_new || entry.tensor.numel() == 0) {
-      tensors.emplace_back(entry.name, entry.tensor.detach().cpu());
+      tensors.push_back({entry.name, entry.tensor.detach().cpu()});
     } else {
       metadata.emplace(entry.name, first->second);
     }

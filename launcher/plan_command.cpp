@@ -4,7 +4,7 @@
 
 #include "destinations.hpp"
 #include "fakescore/comm/make_communicator.hpp"
-#include "fakescore/factory/fake_score_plan.hpp"
+#include "fakescore/module/plan_fake_score.hpp"
 #include "plan_report.hpp"
 #include "structure.hpp"
 
@@ -20,7 +20,7 @@ void plan(const PlanOptions& options) {
   MetaOptions meta = options.meta_options();
   meta.root = kRoot;
   meta.device = at::Device(options.device);
-  const FakeScorePlan planned = plan_fake_score(structure.build, teacher, options.ranks, meta);
+  const DryRunReport planned = plan_fake_score(structure.build, teacher, options.ranks, meta);
   print_plan(planned, structure.description, options);
   std::fflush(stdout);
   if (!options.json.empty()) write_plan(options.json, planned, structure.description);

@@ -17,7 +17,7 @@ std::string reason(TensorKind kind) {
   return is_missing ? fmt::format("missing {}", to_string(kind)) : to_string(kind);
 }
 
-std::string reader_text(const FakeScorePlan& plan, const PlanOptions& options) {
+std::string reader_text(const DryRunReport& plan, const PlanOptions& options) {
   if (plan.world_size == 1) return "the one rank";
   const std::string saved = " for itself: only what is replayed travels";
   if (plan.read == TeacherRead::kEveryRank) return "every rank," + saved;
@@ -25,7 +25,7 @@ std::string reader_text(const FakeScorePlan& plan, const PlanOptions& options) {
   return "the root; if all ranks are on one host and see the files, every rank" + saved;
 }
 
-void print_memory(const FakeScorePlan& plan) {
+void print_memory(const DryRunReport& plan) {
   const PlannedMemory& memory = plan.memory;
   const uint64_t rank = memory.storage + memory.buckets;
   print("memory      each rank  {}: the module {}, buckets {}\n", format_bytes(rank),
@@ -51,7 +51,7 @@ nlohmann::ordered_json memory_json(const PlannedMemory& memory) {
 
 }  // namespace
 
-void print_plan(const FakeScorePlan& plan, const RunDescription& run, const PlanOptions& options) {
+void print_plan(const DryRunReport& plan, const RunDescription& run, const PlanOptions& options) {
   const size_t most = options.all ? std::numeric_limits<size_t>::max() : kKeysShown;
   const auto list = [&](const char* title, const std::vector<std::string>& keys) {
     print_keys(title, keys, most, " (--all)");
@@ -81,7 +81,7 @@ void print_plan(const FakeScorePlan& plan, const RunDescription& run, const Plan
        }));
 }
 
-void write_plan(const std::filesystem::path& path, const FakeScorePlan& plan,
+void write_plan(const std::filesystem::path& path, const DryRunReport& plan,
                 const RunDescription& run) {
   nlohmann::ordered_json json{{"teacher", run.teacher},
                               {"file", plan.choice.taken},

@@ -2,17 +2,17 @@
 
 #include <filesystem>
 
-#include "fakescore/factory/fake_score_plan.hpp"
+#include "fakescore/module/plan_fake_score.hpp"
 #include "options.hpp"
 #include "report.hpp"
 
 namespace fakescore::launcher {
 
 /// Prints a plan on standard output; lists are cut unless options.all is set.
-void print_plan(const FakeScorePlan& plan, const RunDescription& run, const PlanOptions& options);
+void print_plan(const DryRunReport& plan, const RunDescription& run, const PlanOptions& options);
 
 /// Writes a plan as JSON, with every key. Throws ConfigError naming the file.
-void write_plan(const std::filesystem::path& path, const FakeScorePlan& plan,
+void write_plan(const std::filesystem::path& path, const DryRunReport& plan,
                 const RunDescription& run);
 
 }  // namespace fakescore::launcher

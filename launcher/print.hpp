@@ -8,7 +8,7 @@
 #include <string_view>
 #include <type_traits>
 
-#include "core/printable.hpp"
+#include "error/printable.hpp"
 
 namespace fakescore::launcher {
 

@@ -2,7 +2,7 @@
 
 #include <string>
 
-#include "fakescore/sync/sync_module_states.hpp"
+#include "fakescore/module/sync_module_states.hpp"
 
 namespace fakescore::launcher {
 

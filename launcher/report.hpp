@@ -4,7 +4,7 @@
 #include <string>
 #include <vector>
 
-#include "fakescore/factory/fake_score_meta.hpp"
+#include "fakescore/module/create_fake_score_meta.hpp"
 
 namespace fakescore::launcher {
 

@@ -4,7 +4,7 @@
 #include <string>
 
 #include "fakescore/comm/communicator.hpp"
-#include "fakescore/factory/fake_score.hpp"
+#include "fakescore/module/create_fake_score.hpp"
 #include "options.hpp"
 #include "report.hpp"
 

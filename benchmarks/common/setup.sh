@@ -1,5 +1,5 @@
 # shellcheck shell=bash
-# Sourced by the commands of benchmarks/, after launcher/setup.sh. Defines benchmark_venv, which sets
+# Sourced by the commands of benchmarks/, after scripts/setup.sh. Defines benchmark_venv, which sets
 # $benchmark_python: an interpreter that has the peers and matplotlib beside the torch that fakescore
 # is built with, and finds the modules of benchmarks/common.
 

@@ -60,7 +60,7 @@ json write_first(const torch::nn::Module& module, Communicator& communicator) {
   const Usage before = usage();
   barrier(communicator);
   const auto begin = Clock::now();
-  for (const ModuleTensor& entry : tensors) {
+  for (const NamedTensor& entry : tensors) {
     auto* const bytes = static_cast<volatile char*>(entry.tensor.data_ptr());
     for (size_t at = 0; at < entry.tensor.nbytes(); at += kPageBytes) bytes[at] = bytes[at];
   }
@@ -122,9 +122,9 @@ json phases_of(const MetaReport& report) {
 json size_of(const torch::nn::Module& module) {
   std::map<const void*, size_t> storages;
   size_t tensors = 0;
-  for (const ModuleTensor& entry : module_tensors(module)) {
+  for (const NamedTensor& entry : module_tensors(module)) {
     const auto& storage = entry.tensor.storage();
-    tensors += storages.emplace(storage.data(), storage.nbytes()).second ? 1 : 0;
+    tensors += storages.emplace(storage.data(), storage.nbytes()).second ? 1U : 0U;
   }
   size_t bytes = 0;
   for (const auto& [data, size] : storages) bytes += size;

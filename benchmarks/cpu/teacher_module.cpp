@@ -4,8 +4,8 @@
 #include <utility>
 #include <vector>
 
-#include "fakescore/core/module_tensors.hpp"
-#include "fakescore/core/non_persistent.hpp"
+#include "fakescore/module/module_tensors.hpp"
+#include "fakescore/module/non_persistent.hpp"
 
 namespace fakescore::benchmark {
 namespace {
@@ -124,7 +124,7 @@ using NamedTensors = std::map<std::string, at::Tensor>;
 
 NamedTensors named_tensors(const torch::nn::Module& module) {
   NamedTensors tensors;
-  for (const ModuleTensor& entry : module_tensors(module)) {
+  for (const NamedTensor& entry : module_tensors(module)) {
     tensors[entry.name] = entry.tensor.detach();
   }
   return tensors;

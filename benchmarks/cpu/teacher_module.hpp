@@ -7,7 +7,7 @@
 #include <memory>
 #include <string>
 
-#include "fakescore/core/teacher_source.hpp"
+#include "fakescore/teacher/teacher_source.hpp"
 
 namespace fakescore::benchmark {
 

@@ -23,7 +23,7 @@ namespace fakescore::benchmark {
 namespace {
 
 using Steps = std::map<std::string, double>;
-using NamedTensors = std::vector<std::pair<std::string, at::Tensor>>;
+using NamedTensors = std::vector<NamedTensor>;
 using ModulePtr = std::shared_ptr<torch::nn::Module>;
 
 constexpr int64_t kWidth = 4;
@@ -50,7 +50,7 @@ ModulePtr make_layers(int64_t count) {
 NamedTensors state_of_layers(int64_t count) {
   NamedTensors state;
   for (int64_t i = 0; i < count; ++i) {
-    state.emplace_back(numbered("layer", i) + ".weight", torch::ones({kWidth, kWidth}));
+    state.push_back({numbered("layer", i) + ".weight", torch::ones({kWidth, kWidth})});
   }
   return state;
 }
@@ -91,7 +91,7 @@ ModulePtr make_tied(int64_t count) {
   auto module = make_layers(count / 2);
   auto heads = std::make_shared<torch::nn::Module>();
   int64_t index = 0;
-  for (const ModuleTensor& entry : module_tensors(*module)) {
+  for (const NamedTensor& entry : module_tensors(*module)) {
     heads->register_parameter(numbered("head", index++), entry.tensor);
   }
   module->register_module("heads", heads);
@@ -128,7 +128,7 @@ NamedTensors kept() { return {{"kept", torch::ones({kElements})}}; }
 NamedTensors state_of_views(int64_t count) {
   NamedTensors state = kept();
   for (int64_t i = 0; i < count; ++i) {
-    state.emplace_back(numbered("view", i), torch::ones({kElements}));
+    state.push_back({numbered("view", i), torch::ones({kElements})});
   }
   return state;
 }
@@ -139,10 +139,10 @@ void write(const torch::nn::Module& module, Steps& steps) {
   NamedTensors tensors;
   std::map<std::string, std::string> ties;
   std::map<const void*, std::string> first;
-  for (const ModuleTensor& entry : module_tensors(module)) {
+  for (const NamedTensor& entry : module_tensors(module)) {
     const auto [owner, is_new] = first.try_emplace(entry.tensor.const_data_ptr(), entry.name);
     if (is_new) {
-      tensors.emplace_back(entry.name, entry.tensor.detach());
+      tensors.push_back({entry.name, entry.tensor.detach()});
     } else {
       ties.emplace(entry.name, owner->second);
     }

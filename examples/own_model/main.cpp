@@ -6,6 +6,8 @@
 #include <iostream>
 #include <nlohmann/json.hpp>
 
+#include "fakescore/teacher/save_safetensors.hpp"
+
 namespace {
 
 namespace fs = std::filesystem;

@@ -21,7 +21,7 @@ struct Batch {
 };
 
 Batch make_batch(int rank) {
-  torch::manual_seed(100 + rank);
+  torch::manual_seed(100 + static_cast<uint64_t>(rank));
   const auto clean = torch::rand({kBatch, 1, 8, 8}) * 2 - 1;
   const auto noise = torch::randn_like(clean);
   const auto timestep = torch::randint(0, 1000, {kBatch}, torch::kLong);

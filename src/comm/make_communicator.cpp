@@ -2,11 +2,11 @@
 
 #include <algorithm>
 
+#include "comm/control/store_door.hpp"
+#include "comm/control/store_planes.hpp"
 #include "comm/launch/job_port.hpp"
-#include "comm/store_communicator.hpp"
-#include "comm/store_door.hpp"
-#include "fakescore/core/cuda.hpp"
-#include "fakescore/core/error.hpp"
+#include "fakescore/error.hpp"
+#include "fakescore/tensor/cuda.hpp"
 
 namespace fakescore {
 namespace {
@@ -34,12 +34,12 @@ std::unique_ptr<Communicator> join_mpi(const LaunchEnv& env, std::chrono::millis
   }
   auto communicator = make_mpi_communicator(timeout);
   if (communicator->world_size() != env.world_size || communicator->rank() != env.rank) {
-    throw ConfigError({ErrorCode::kConfig, -1, "", to_string(env.launcher),
-                       "the launcher says rank " + std::to_string(env.rank) + " of " +
-                           std::to_string(env.world_size) + ", MPI says " +
-                           std::to_string(communicator->rank()) + " of " +
-                           std::to_string(communicator->world_size()),
-                       "start the job with the mpirun of the MPI that fakescore was built with"});
+    throw ConfigError(to_string(env.launcher),
+                      "the launcher says rank " + std::to_string(env.rank) + " of " +
+                          std::to_string(env.world_size) + ", MPI says " +
+                          std::to_string(communicator->rank()) + " of " +
+                          std::to_string(communicator->world_size()),
+                      "start the job with the mpirun of the MPI that fakescore was built with");
   }
   return communicator;
 }

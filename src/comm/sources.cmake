@@ -1,24 +1,31 @@
 fakescore_add_unit(fakescore_objects comm
-  comm/agreement.cpp
   comm/communicator.cpp
-  comm/controlled_communicator.cpp
-  comm/heartbeat.cpp
-  comm/local_communicator.cpp
+  comm/host.cpp
   comm/make_communicator.cpp
-  comm/meeting.cpp
-  comm/plain_socket.cpp
-  comm/process_group_communicator.cpp
-  comm/run_agreed.cpp
-  comm/side_thread.cpp
-  comm/staged_communicator.cpp
-  comm/step.cpp
-  comm/store_broadcast.cpp
-  comm/store_census.cpp
-  comm/store_communicator.cpp
-  comm/store_door.cpp
-  comm/store_frame.cpp
-  comm/store_meeting.cpp
-  comm/store_work.cpp)
+  comm/words.cpp)
+fakescore_add_unit(fakescore_objects comm_control
+  comm/control/agreement.cpp
+  comm/control/census.cpp
+  comm/control/control_plane.cpp
+  comm/control/heartbeat.cpp
+  comm/control/local_planes.cpp
+  comm/control/meeting.cpp
+  comm/control/plain_socket.cpp
+  comm/control/run_agreed.cpp
+  comm/control/side_thread.cpp
+  comm/control/step.cpp
+  comm/control/store_broadcast.cpp
+  comm/control/store_census.cpp
+  comm/control/store_door.cpp
+  comm/control/store_frame.cpp
+  comm/control/store_meeting.cpp
+  comm/control/store_planes.cpp
+  comm/control/store_work.cpp)
+fakescore_add_unit(fakescore_objects comm_bulk
+  comm/bulk/bulk_plane.cpp
+  comm/bulk/controlled_plane.cpp
+  comm/bulk/process_group_plane.cpp
+  comm/bulk/staged_plane.cpp)
 fakescore_add_unit(fakescore_objects comm_launch
   comm/launch/job_port.cpp
   comm/launch/launch_claim.cpp
@@ -30,21 +37,21 @@ fakescore_add_unit(fakescore_objects comm_launch
   comm/launch/torchrun.cpp)
 if(FAKESCORE_WITH_MPI)
   fakescore_add_unit(fakescore_mpi_objects comm_mpi
-    comm/mpi_communicator.cpp
-    comm/mpi_meeting.cpp
-    comm/mpi_session.cpp
-    comm/mpi_start.cpp
-    comm/mpi_work.cpp)
+    comm/control/mpi_meeting.cpp
+    comm/control/mpi_planes.cpp
+    comm/control/mpi_session.cpp
+    comm/control/mpi_start.cpp
+    comm/control/mpi_work.cpp)
 else()
-  target_sources(fakescore_objects PRIVATE comm/mpi_stub.cpp)
+  target_sources(fakescore_objects PRIVATE comm/control/mpi_stub.cpp)
 endif()
 if(FAKESCORE_HAVE_CUDA)
   fakescore_add_unit(fakescore_cuda_objects comm_nccl
-    comm/nccl/adopt_nccl.cpp
-    comm/nccl/nccl_communicator.cpp
-    comm/nccl/nccl_link.cpp
-    comm/nccl/nccl_setup.cpp
-    comm/nccl/nccl_watch.cpp)
+    comm/bulk/nccl/adopt_nccl.cpp
+    comm/bulk/nccl/nccl_link.cpp
+    comm/bulk/nccl/nccl_plane.cpp
+    comm/bulk/nccl/nccl_setup.cpp
+    comm/bulk/nccl/nccl_watch.cpp)
 else()
-  target_sources(fakescore_objects PRIVATE comm/nccl/no_nccl.cpp)
+  target_sources(fakescore_objects PRIVATE comm/bulk/nccl/no_nccl.cpp)
 endif()

@@ -4,7 +4,7 @@
 #include <map>
 #include <set>
 
-#include "fakescore/core/error.hpp"
+#include "fakescore/error.hpp"
 #include "fakescore/models/registry.hpp"
 
 namespace fakescore {

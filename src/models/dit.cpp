@@ -25,17 +25,31 @@ DiTTransformer2DModel::DiTTransformer2DModel(const DiTConfig& config) : config_(
 
 torch::Tensor DiTTransformer2DModel::forward(torch::Tensor hidden_states, torch::Tensor timestep,
                                              torch::Tensor class_labels) {
+  return run(hidden_states, timestep, class_labels, nullptr);
+}
+
+DiTFeatures DiTTransformer2DModel::forward_features(torch::Tensor hidden_states,
+                                                    torch::Tensor timestep,
+                                                    torch::Tensor class_labels) {
+  DiTFeatures features;
+  features.sample = run(hidden_states, timestep, class_labels, &features.block_outputs);
+  return features;
+}
+
+torch::Tensor DiTTransformer2DModel::run(const torch::Tensor& hidden_states,
+                                         const torch::Tensor& timestep,
+                                         const torch::Tensor& class_labels,
+                                         std::vector<torch::Tensor>* block_outputs) {
   TORCH_CHECK_VALUE(hidden_states.dim() == 4 && hidden_states.size(2) % config_.patch_size == 0 &&
                         hidden_states.size(3) % config_.patch_size == 0,
                     "DiTTransformer2DModel: hidden_states of shape ", hidden_states.sizes(),
                     " cannot be cut into patches of ", config_.patch_size);
   const int64_t rows = hidden_states.size(2) / config_.patch_size;
   const int64_t columns = hidden_states.size(3) / config_.patch_size;
-  block_outputs.clear();
   torch::Tensor tokens = pos_embed_->forward(hidden_states);
   for (const auto& block : blocks_) {
     tokens = block->forward(tokens, timestep, class_labels);
-    if (record_block_outputs) block_outputs.push_back(tokens);
+    if (block_outputs != nullptr) block_outputs->push_back(tokens);
   }
 
   const torch::Tensor conditioning =

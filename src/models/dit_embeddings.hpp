@@ -8,8 +8,8 @@
 #include <string>
 #include <vector>
 
-#include "fakescore/core/non_persistent.hpp"
 #include "fakescore/models/dit.hpp"
+#include "fakescore/module/non_persistent.hpp"
 
 namespace fakescore::detail {
 

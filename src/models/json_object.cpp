@@ -2,7 +2,7 @@
 
 #include <limits>
 
-#include "fakescore/core/error.hpp"
+#include "fakescore/error.hpp"
 
 namespace fakescore::detail {
 namespace {

@@ -4,7 +4,7 @@
 #include <fstream>
 #include <iterator>
 
-#include "fakescore/core/error.hpp"
+#include "fakescore/error.hpp"
 #include "fakescore/models/dit.hpp"
 #include "models/json_object.hpp"
 

@@ -66,7 +66,7 @@ void expect_last_is_lost(const std::string& mode, milliseconds timeout, millisec
                          const std::string& last_seen) {
   StoreJob job(mode, timeout);
   const auto outcomes = job.ranks.wait(kBusyPatience, {0, 1});
-  for (const size_t rank : {0, 1}) {
+  for (const size_t rank : {size_t{0}, size_t{1}}) {
     ASSERT_TRUE(outcomes[rank].ended);
     EXPECT_EQ(outcomes[rank].exit_code, 5);
     expect_last_is_lost(outcomes[rank].output, within, last_seen);

@@ -37,7 +37,7 @@ void be_struck(const std::string& strike, fakescore::Communicator& communicator)
   }
 }
 
-int run(std::unique_ptr<fakescore::Communicator> communicator) {
+int run(fakescore::Communicator& communicator) {
   const auto teacher = std::make_shared<fakescore::testing::AwkwardModule>();
   fakescore::MetaOptions options;
   options.verify = true;
@@ -46,7 +46,7 @@ int run(std::unique_ptr<fakescore::Communicator> communicator) {
   try {
     fakescore::create_fake_score_meta(
         [] { return std::make_shared<fakescore::testing::AwkwardModule>(); },
-        fakescore::TeacherSource::module(teacher), *communicator, options);
+        fakescore::module_source(teacher), communicator, options);
   } catch (const fakescore::CommError& error) {
     const auto seconds =
         std::chrono::duration<double>(std::chrono::steady_clock::now() - begin).count();
@@ -70,17 +70,13 @@ int main(int argc, char** argv) {
     fakescore::emulation::attached()->set_abort_delay(
         std::chrono::milliseconds(std::atoi(abort_ms)));
   }
-  auto communicator =
+  const auto communicator =
       fakescore::make_communicator(fakescore::detect_launch_env(), std::chrono::seconds(60),
                                    at::Device(device != nullptr ? device : "cpu"));
   // Ranks start at different moments: the deadline under test counts from when all are there.
   communicator->all_gather("", "ready");
   communicator->set_timeout(timeout);
-  if (communicator->rank() == victim) {
-    const std::shared_ptr<fakescore::Communicator> inner = std::move(communicator);
-    communicator = std::make_unique<fakescore::testing::FaultyCommunicator>(
-        inner,
-        fakescore::testing::Fault{phase, [&strike, &real = *inner] { be_struck(strike, real); }});
-  }
-  return run(std::move(communicator));
+  if (communicator->rank() != victim) return run(*communicator);
+  return run(*fakescore::testing::make_faulty(*communicator,
+                                              {phase, [&] { be_struck(strike, *communicator); }}));
 }

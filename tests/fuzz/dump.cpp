@@ -4,8 +4,8 @@
 #include <nlohmann/json.hpp>
 #include <string>
 
-#include "core/teacher/open_teacher.hpp"
-#include "fakescore/core/error.hpp"
+#include "fakescore/error.hpp"
+#include "teacher/source/open_teacher.hpp"
 
 namespace fakescore::fuzz {
 namespace {

@@ -6,7 +6,7 @@
 #include <cstdlib>
 #include <cstring>
 
-#include "fakescore/core/error.hpp"
+#include "fakescore/error.hpp"
 #include "fuzz/dump.hpp"
 #include "fuzz/fuzz_target.hpp"
 

@@ -7,7 +7,7 @@
 #include <fstream>
 #include <system_error>
 
-#include "core/teacher/file_numbers.hpp"
+#include "teacher/file/file_numbers.hpp"
 
 namespace fakescore::fuzz {
 namespace {

@@ -1,17 +1,17 @@
 #include <array>
 
-#include "core/teacher/checkpoint_index.hpp"
-#include "core/teacher/dcp/dcp_metadata.hpp"
-#include "core/teacher/open_teacher.hpp"
-#include "core/teacher/pickle/read_pickle.hpp"
-#include "core/teacher/read_budget.hpp"
-#include "core/teacher/safetensors_header.hpp"
-#include "core/teacher/torch_file/torch_globals.hpp"
-#include "core/teacher/torch_file/torch_records.hpp"
-#include "fakescore/core/error.hpp"
+#include "fakescore/error.hpp"
 #include "fuzz/fuzz_target.hpp"
 #include "fuzz/limits.hpp"
 #include "fuzz/scratch_file.hpp"
+#include "teacher/file/read_budget.hpp"
+#include "teacher/formats/dcp/dcp_metadata.hpp"
+#include "teacher/formats/pickle/read_pickle.hpp"
+#include "teacher/formats/safetensors/safetensors_header.hpp"
+#include "teacher/formats/torch_file/torch_globals.hpp"
+#include "teacher/formats/torch_file/torch_records.hpp"
+#include "teacher/source/checkpoint_index.hpp"
+#include "teacher/source/open_teacher.hpp"
 
 namespace fakescore::fuzz {
 namespace {

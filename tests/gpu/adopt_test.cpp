@@ -5,8 +5,9 @@
 
 #include "fakescore/comm/adopt_c10d.hpp"
 #include "fakescore/comm/adopt_nccl.hpp"
-#include "fakescore/factory/fake_score_meta.hpp"
-#include "fakescore/sync/sync_module_states.hpp"
+#include "fakescore/module/create_fake_score_meta.hpp"
+#include "fakescore/module/module_source.hpp"
+#include "fakescore/module/sync_module_states.hpp"
 #include "gpu/busy_stream.hpp"
 #include "gpu/gpu_environment.hpp"
 #include "gpu/host_job.hpp"
@@ -36,7 +37,7 @@ void expect_fake_score_over(Communicator& adopted) {
   options.verify = true;
   options.bucket_bytes = 200'000;
   const auto source =
-      adopted.rank() == 0 ? TeacherSource::module(teacher) : TeacherSource::path("/nonexistent");
+      adopted.rank() == 0 ? module_source(teacher) : TeacherSource::path("/nonexistent");
   const MetaResult result = create_fake_score_meta([] { return std::make_shared<AwkwardModule>(); },
                                                    source, adopted, options);
   testing::expect_values(*teacher, *result.module);

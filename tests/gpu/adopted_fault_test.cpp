@@ -45,11 +45,10 @@ testing::ProcessGroup start_fault(const Case& c, const std::string& strike, uint
     // PyTorch's watchdog may else end the process first.
     environments.back().emplace_back("TORCH_NCCL_ASYNC_ERROR_HANDLING=0");
   }
-  return testing::start_on_gpus(
-      ADOPTED_FAULT_RANK,
-      {c.kind, c.abort ? "1" : "0", strike, std::to_string(kVictim), std::to_string(c.broadcast),
-       std::to_string(timeout.count())},
-      environments);
+  return testing::start_on_gpus(ADOPTED_FAULT_RANK,
+                                {c.kind, c.abort ? "1" : "0", strike, std::to_string(kVictim),
+                                 std::to_string(c.broadcast), std::to_string(timeout.count())},
+                                environments);
 }
 
 class AdoptedRankLost : public ::testing::TestWithParam<Case> {};
@@ -101,7 +100,7 @@ TEST(AdoptedFault, AKilledPeerIsHeardOfFromNcclInTheMiddleOfABroadcast) {
   const Case c{"nccl", true, SIGKILL, 1};
   auto ranks = start_fault(c, std::to_string(SIGKILL), store->getPort(), 10 * kPatience);
   const auto outcomes = ranks.wait(kPatience, {0, 2});
-  for (const size_t rank : {0, 2}) {
+  for (const size_t rank : {size_t{0}, size_t{2}}) {
     SCOPED_TRACE("rank " + std::to_string(rank) + " printed: " + outcomes[rank].output);
     EXPECT_TRUE(outcomes[rank].ended);
     EXPECT_EQ(outcomes[rank].exit_code, kLostPeer);

@@ -22,11 +22,11 @@ class BusyStream {
   explicit BusyStream(
       Communicator& communicator, std::function<void()> at_broadcast = [] {})
       : gate_(c10::cuda::getCurrentCUDAStream(communicator.device().index())),
-        communicator_({std::shared_ptr<void>(), &communicator},
-                      {"bulk", [this, at_broadcast = std::move(at_broadcast)] {
-                         if (!std::exchange(has_begun_, true)) begun_.set_value();
-                         at_broadcast();
-                       }}) {
+        communicator_(
+            make_faulty(communicator, {"bulk", [this, at_broadcast = std::move(at_broadcast)] {
+                                         if (!std::exchange(has_begun_, true)) begun_.set_value();
+                                         at_broadcast();
+                                       }})) {
     opener_ = std::thread([this, begun = begun_.get_future()] {
       begun.wait_for(kLongestStart);
       std::this_thread::sleep_for(kHeadStart);
@@ -37,7 +37,7 @@ class BusyStream {
   BusyStream(const BusyStream&) = delete;
   BusyStream& operator=(const BusyStream&) = delete;
 
-  Communicator& communicator() { return communicator_; }
+  Communicator& communicator() { return *communicator_; }
 
  private:
   /// A job may also have the host wait for the stream, before any broadcast.
@@ -48,7 +48,7 @@ class BusyStream {
   emulation::Gate gate_;
   std::promise<void> begun_;
   bool has_begun_ = false;
-  FaultyCommunicator communicator_;
+  std::unique_ptr<Communicator> communicator_;
   std::thread opener_;
 };
 

@@ -8,9 +8,9 @@
 
 #include <optional>
 
-#include "fakescore/core/error.hpp"
-#include "fakescore/factory/fake_score_meta.hpp"
-#include "fakescore/sync/sync_module_states.hpp"
+#include "fakescore/error.hpp"
+#include "fakescore/module/create_fake_score_meta.hpp"
+#include "fakescore/module/sync_module_states.hpp"
 #include "gpu/busy_stream.hpp"
 #include "gpu/gpu_environment.hpp"
 #include "support/rank_environment.hpp"
@@ -45,46 +45,46 @@ NamedTensors host_tensors(float value) {
   constexpr int64_t kInPlace = 100'000;
   NamedTensors tensors;
   for (int i = 0; i < kOfEach; ++i) {
-    tensors.emplace_back("packed_" + std::to_string(i), torch::full({kPacked}, value));
+    tensors.push_back({"packed_" + std::to_string(i), torch::full({kPacked}, value)});
   }
   for (int i = 0; i < kOfEach; ++i) {
-    tensors.emplace_back("in_place_" + std::to_string(i), torch::full({kInPlace}, value));
+    tensors.push_back({"in_place_" + std::to_string(i), torch::full({kInPlace}, value)});
   }
   return tensors;
 }
 
 NamedTensors pinned_tensors(float value) {
   NamedTensors tensors = host_tensors(value);
-  for (auto& [name, tensor] : tensors) tensor = tensor.pin_memory();
+  for (auto& entry : tensors) entry.tensor = entry.tensor.pin_memory();
   return tensors;
 }
 
 NamedTensors gpu_tensors(float value) {
   NamedTensors tensors = host_tensors(value);
-  for (auto& [name, tensor] : tensors) tensor = tensor.to(rank_device());
+  for (auto& entry : tensors) entry.tensor = entry.tensor.to(rank_device());
   return tensors;
 }
 
 /// The host does not wait for it.
 void write_on_stream(const NamedTensors& from, const NamedTensors& to) {
   for (size_t i = 0; i < to.size(); ++i) {
-    at::Tensor target = to[i].second;
-    target.copy_(from[i].second, /*non_blocking=*/true);
+    at::Tensor target = to[i].tensor;
+    target.copy_(from[i].tensor, /*non_blocking=*/true);
   }
 }
 
 std::shared_ptr<torch::nn::Module> module_of(const NamedTensors& tensors) {
   auto module = std::make_shared<torch::nn::Module>();
-  for (const auto& [name, tensor] : tensors)
-    module->register_parameter(name, tensor, /*requires_grad=*/false);
+  for (const auto& entry : tensors)
+    module->register_parameter(entry.name, entry.tensor, /*requires_grad=*/false);
   return module;
 }
 
 std::shared_ptr<torch::nn::Module> build_empty() { return module_of(host_tensors(0)); }
 
 void expect_right(const NamedTensors& tensors) {
-  for (const auto& [name, tensor] : tensors) {
-    EXPECT_TRUE((tensor.cpu() == kRight).all().item<bool>()) << name;
+  for (const auto& entry : tensors) {
+    EXPECT_TRUE((entry.tensor.cpu() == kRight).all().item<bool>()) << entry.name;
   }
 }
 
@@ -131,7 +131,7 @@ TEST_P(CallersStream, ATeacherOnTheGpuMayGetItsValuesLate) {
     NamedTensors teacher = gpu_tensors(kWrong);
     // To open one with gaps is work on a stream as well.
     for (size_t i = 0; i < teacher.size(); i += 2) {
-      at::Tensor& tensor = teacher[i].second;
+      at::Tensor& tensor = teacher[i].tensor;
       tensor = tensor.unsqueeze(1).repeat({1, 2}).select(1, 0);
     }
     const TeacherSource source = only_on_root(communicator, teacher);
@@ -149,15 +149,15 @@ TEST_P(CallersStream, MayStillUseTheMemoryThatTheFakeScoreGets) {
     const TeacherSource source = only_on_root(communicator, pinned_tensors(kRight));
     at::accelerator::emptyCache();
     NamedTensors before = gpu_tensors(0);
-    const void* const memory = before.back().second.data_ptr();
+    const void* const memory = before.back().tensor.data_ptr();
     BusyStream busy(communicator);
     write_on_stream(late, before);
     before.clear();
     const auto module = create_fake_score_meta(build_empty, source, busy.communicator()).module;
     expect_right(*module);
     bool is_used_again = false;
-    for (const auto& [name, tensor] : testing::persistent_tensors(*module)) {
-      is_used_again = is_used_again || tensor.data_ptr() == memory;
+    for (const auto& entry : testing::persistent_tensors(*module)) {
+      is_used_again = is_used_again || entry.tensor.data_ptr() == memory;
     }
     EXPECT_TRUE(is_used_again) << "the test shows nothing";
   });
@@ -180,8 +180,9 @@ TEST_P(CallersStream, MemoryOfAFailedJobIsNotWrittenToAfterwards) {
         });
         EXPECT_THROW(create_fake_score_meta(build_empty, source, busy.communicator(), options),
                      CommError);
-        for (const auto& [name, tensor] : right) {
-          after.emplace_back(name, torch::empty(tensor.sizes(), torch::device(rank_device())));
+        for (const auto& entry : right) {
+          after.push_back(
+              {entry.name, torch::empty(entry.tensor.sizes(), torch::device(rank_device()))});
         }
         write_on_stream(right, after);
       }
@@ -192,7 +193,7 @@ TEST_P(CallersStream, MemoryOfAFailedJobIsNotWrittenToAfterwards) {
 }
 
 INSTANTIATE_TEST_SUITE_P(Streams, CallersStream, ::testing::Bool(),
-                         [](const auto& info) { return info.param ? "own" : "default"; });
+                         [](const auto& test) { return test.param ? "own" : "default"; });
 
 }  // namespace
 }  // namespace fakescore

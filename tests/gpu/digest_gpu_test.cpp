@@ -1,7 +1,7 @@
 #include <gtest/gtest.h>
 #include <torch/torch.h>
 
-#include "fakescore/core/digest.hpp"
+#include "fakescore/tensor/digest.hpp"
 #include "gpu/gpu_environment.hpp"
 #include "support/rank_environment.hpp"
 

@@ -1,7 +1,7 @@
 // What the library's own kernels compute, on the emulated tier: the same functor, run on the host
 // once for each thread of the launch.
-#include "core/cuda/digest_words.hpp"
 #include "emulation.hpp"
+#include "tensor/cuda/digest_words.hpp"
 
 namespace fakescore::testing {
 namespace {

@@ -3,10 +3,11 @@
 #include <torch/torch.h>
 
 #include "fakescore/comm/make_communicator.hpp"
-#include "fakescore/core/error.hpp"
-#include "fakescore/core/module_tensors.hpp"
-#include "fakescore/factory/fake_score_meta.hpp"
+#include "fakescore/error.hpp"
+#include "fakescore/fill/broadcast_teacher_tensors.hpp"
 #include "fakescore/models/registry.hpp"
+#include "fakescore/module/create_fake_score_meta.hpp"
+#include "fakescore/module/module_tensors.hpp"
 #include "gpu/gpu_environment.hpp"
 #include "support/error_of.hpp"
 #include "support/rank_environment.hpp"
@@ -107,17 +108,18 @@ TEST(FakeScoreOnGpu, CanBeTrained) {
 TEST(FakeScoreOnGpu, TravelsNarrowAndIsWidenedByEachRank) {
   run_on_every_rank([](Communicator& communicator) {
     NamedTensors tensors = persistent_tensors(*make_teacher());
-    for (auto& [name, tensor] : tensors) {
-      if (name == "big" || name == "channels_last") tensor = tensor.to(torch::kBFloat16);
-      if (name == "half") tensor = tensor.to(torch::kFloat) + 1e-4;
+    for (auto& entry : tensors) {
+      if (entry.name == "big" || entry.name == "channels_last")
+        entry.tensor = entry.tensor.to(torch::kBFloat16);
+      if (entry.name == "half") entry.tensor = entry.tensor.to(torch::kFloat) + 1e-4;
     }
     const MetaResult result = create_fake_score_meta(
         build_awkward, only_on_root(communicator, tensors), communicator, tight_options());
     const auto parameters = result.module->named_parameters();
-    for (const auto& [name, tensor] : tensors) {
-      if (name != "big" && name != "half" && name != "channels_last") continue;
-      const at::Tensor got = parameters[name].detach().cpu();
-      EXPECT_TRUE(torch::equal(got, tensor.to(got.scalar_type()))) << name;
+    for (const auto& entry : tensors) {
+      if (entry.name != "big" && entry.name != "half" && entry.name != "channels_last") continue;
+      const at::Tensor got = parameters[entry.name].detach().cpu();
+      EXPECT_TRUE(torch::equal(got, entry.tensor.to(got.scalar_type()))) << entry.name;
     }
     EXPECT_LT(result.report.bytes, 300U * 1000 * 2 + 20'000);
   });
@@ -127,8 +129,8 @@ TEST(FakeScoreOnGpu, ATeacherOnTheGpuGivesTheSame) {
   run_on_every_rank([](Communicator& communicator) {
     const auto teacher = make_teacher();
     NamedTensors on_gpu;
-    for (const auto& [name, tensor] : persistent_tensors(*teacher)) {
-      on_gpu.emplace_back(name, tensor.to(rank_device()));
+    for (const auto& entry : persistent_tensors(*teacher)) {
+      on_gpu.push_back({entry.name, entry.tensor.to(rank_device())});
     }
     const MetaResult result = create_fake_score_meta(
         build_awkward, only_on_root(communicator, on_gpu), communicator, tight_options());
@@ -140,7 +142,7 @@ TEST(FakeScoreOnGpu, MissingKeysAreInitialisedAlike) {
   run_on_every_rank([](Communicator& communicator) {
     NamedTensors some;
     for (auto& entry : persistent_tensors(*make_teacher())) {
-      if (entry.first != "big" && entry.first != "half") some.push_back(entry);
+      if (entry.name != "big" && entry.name != "half") some.push_back(entry);
     }
     MetaOptions options = tight_options();
     options.strict = false;

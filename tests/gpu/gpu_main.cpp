@@ -4,8 +4,8 @@
 #include <iostream>
 
 #include "fakescore/comm/make_communicator.hpp"
-#include "fakescore/core/cuda.hpp"
-#include "fakescore/core/error.hpp"
+#include "fakescore/error.hpp"
+#include "fakescore/tensor/cuda.hpp"
 #include "gpu/gpu_environment.hpp"
 #include "support/job_rank.hpp"
 

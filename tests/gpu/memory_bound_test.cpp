@@ -7,8 +7,9 @@
 
 #include "emulation/emulation.hpp"
 #include "fakescore/comm/make_communicator.hpp"
-#include "fakescore/core/error.hpp"
-#include "fakescore/factory/fake_score_meta.hpp"
+#include "fakescore/error.hpp"
+#include "fakescore/module/create_fake_score_meta.hpp"
+#include "fakescore/module/module_source.hpp"
 #include "gpu/gpu_environment.hpp"
 #include "support/error_of.hpp"
 #include "support/rank_environment.hpp"
@@ -49,7 +50,7 @@ TeacherSource teacher_on_root(const Communicator& communicator) {
   float value = 0;
   const torch::NoGradGuard no_grad;
   for (auto& parameter : module->parameters()) parameter.fill_(++value);
-  return TeacherSource::module(module);
+  return module_source(module);
 }
 
 MetaOptions options_with(size_t bucket_bytes, size_t pinned_bytes) {
@@ -113,8 +114,8 @@ TEST(GpuMemory, ATeacherOnTheGpuTakesNoDetour) {
   run_on_every_rank([&](Communicator& communicator) {
     auto module = build_mixed();
     module->to(rank_device());
-    const auto source = communicator.rank() == 0 ? TeacherSource::module(module)
-                                                 : TeacherSource::path("/nonexistent");
+    const auto source =
+        communicator.rank() == 0 ? module_source(module) : TeacherSource::path("/nonexistent");
     at::getHostAllocator(at::kCUDA)->empty_cache();
     emulation->reset_counters();
     const uint64_t pinned = emulation->counters().pinned_bytes;

@@ -7,7 +7,7 @@
 
 #include "emulation/emulation.hpp"
 #include "fakescore/comm/make_communicator.hpp"
-#include "fakescore/core/error.hpp"
+#include "fakescore/error.hpp"
 #include "gpu/gpu_environment.hpp"
 #include "gpu/host_job.hpp"
 #include "support/error_of.hpp"
@@ -157,12 +157,13 @@ std::string error_of_setup(Communicator& communicator, std::chrono::milliseconds
                            const std::function<void(Communicator&)>& strike) {
   const auto store = testing::make_host_store(communicator);
   const int last = communicator.world_size() - 1;
-  const std::shared_ptr<Communicator> messages = make_store_communicator(
+  const auto messages = make_store_communicator(
       store, communicator.rank(), communicator.world_size(), "setup", communicator.timeout());
-  auto control = std::make_unique<testing::FaultyCommunicator>(
-      messages, testing::Fault{"nccl id", [&] {
-                                 if (communicator.rank() == last) strike(*messages);
-                               }});
+  auto control = testing::make_faulty(*messages, {"nccl id", [&] {
+                                                    if (communicator.rank() == last) {
+                                                      strike(*messages);
+                                                    }
+                                                  }});
   control->set_timeout(timeout);
   const std::string text = error_of<CommError>(
       [&] { make_nccl_communicator(std::move(control), communicator.device()); });

@@ -99,7 +99,7 @@ TEST(NcclFault, AVictimThatServesTheStoreIsNamedByEverySurvivor) {
     }
     auto ranks = start_fault("bulk", std::to_string(signal), 0, environments);
     const auto outcomes = ranks.wait(kPatience, {1, 2});
-    for (const size_t rank : {1, 2}) {
+    for (const size_t rank : {size_t{1}, size_t{2}}) {
       SCOPED_TRACE("rank " + std::to_string(rank) + " printed: " + outcomes[rank].output);
       ASSERT_TRUE(outcomes[rank].ended);
       EXPECT_EQ(outcomes[rank].exit_code, kLostPeer);
@@ -118,7 +118,7 @@ TEST(NcclFault, AnAbortThatTakesLongDoesNotDelayTheError) {
   for (auto& environment : environments) environment.emplace_back("FAKESCORE_TEST_ABORT_MS=60000");
   auto ranks = start_fault("bulk", std::to_string(SIGSTOP), 1, environments);
   const auto outcomes = ranks.wait(kPatience, {0, 2});
-  for (const size_t rank : {0, 2}) {
+  for (const size_t rank : {size_t{0}, size_t{2}}) {
     SCOPED_TRACE("rank " + std::to_string(rank) + " printed: " + outcomes[rank].output);
     EXPECT_TRUE(outcomes[rank].ended);
     EXPECT_EQ(outcomes[rank].exit_code, kLostPeer);
@@ -139,7 +139,7 @@ TEST(NcclFault, AKilledPeerIsHeardOfLongBeforeTheDeadline) {
   auto ranks = start_fault("bulk", std::to_string(SIGKILL), 1, gpu_environments(store->getPort()),
                            10 * kPatience);
   const auto outcomes = ranks.wait(kPatience, {0, 2});
-  for (const size_t rank : {0, 2}) {
+  for (const size_t rank : {size_t{0}, size_t{2}}) {
     SCOPED_TRACE("rank " + std::to_string(rank) + " printed: " + outcomes[rank].output);
     EXPECT_TRUE(outcomes[rank].ended);
     EXPECT_EQ(outcomes[rank].exit_code, kLostPeer);

@@ -1,4 +1,4 @@
-#include "sync/pinned_reader.hpp"
+#include "transfer/pinned_reader.hpp"
 
 #include <gtest/gtest.h>
 #include <torch/torch.h>

@@ -6,8 +6,9 @@
 #include <thread>
 
 #include "fakescore/comm/make_communicator.hpp"
-#include "fakescore/factory/fake_score_meta.hpp"
-#include "fakescore/sync/sync_module_states.hpp"
+#include "fakescore/module/create_fake_score_meta.hpp"
+#include "fakescore/module/module_source.hpp"
+#include "fakescore/module/sync_module_states.hpp"
 #include "gpu/gpu_environment.hpp"
 #include "gpu/mixed_module.hpp"
 #include "self_test/gate.hpp"
@@ -92,8 +93,8 @@ TEST(SyncOnGpu, StagesThroughHostMemoryWhereTheJobInsists) {
     MetaOptions options;
     options.device = rank_device();
     options.verify = true;
-    const auto source = communicator.rank() == 0 ? TeacherSource::module(expected)
-                                                 : TeacherSource::path("/nonexistent");
+    const auto source =
+        communicator.rank() == 0 ? module_source(expected) : TeacherSource::path("/nonexistent");
     const MetaResult result = create_fake_score_meta(
         [] { return std::make_shared<AwkwardModule>(); }, source, *host, options);
     expect_values(*expected, *result.module);

@@ -1,6 +1,7 @@
 #!/usr/bin/env bash
 # run.sh BUILD_DIR SOURCE_DIR VERSION: installs the build into an empty prefix, builds the consumer
-# outside the tree against it, runs it, and runs the installed program. The library's name says which
+# outside the tree against it, runs it, and runs the installed program; then adds the sources to a
+# project as a part of it, which is configured but not built. The library's name says which
 # versions are one ABI, as the package does.
 set -euo pipefail
 build=$1 source=$2 version=$3
@@ -30,3 +31,13 @@ fi
 grep -q "compatible with requested version \"$other\"" "$work/other.log"
 printed=$("$work/prefix/bin/fakescore" --version)
 [ "$printed" = "fakescore $version" ] || { echo "unexpected version: $printed"; exit 1; }
+
+python=$(sed -n 's/^FAKESCORE_PYTHON:[A-Z]*=//p' "$build/CMakeCache.txt")
+cmake -S "$source/tests/install/subproject" -B "$work/subproject" -G Ninja \
+  -DFAKESCORE_SOURCE="$source" ${python:+-DFAKESCORE_PYTHON="$python"} >"$work/subproject.log" 2>&1 ||
+  { cat "$work/subproject.log"; exit 1; }
+# What it installs would be installed with the parent, which did not ask for it.
+if grep -rl "file(INSTALL" --include=cmake_install.cmake "$work/subproject"; then
+  echo "a subproject installs itself"
+  exit 1
+fi

@@ -149,7 +149,7 @@ TEST_P(CpuBenchmark, FaultsLittleMoreThanOnceForEachPage) {
 }
 
 INSTANTIATE_TEST_SUITE_P(Quick, CpuBenchmark, ::testing::Values("wan2", "small5000"),
-                         [](const auto& info) { return info.param; });
+                         [](const auto& test) { return test.param; });
 
 }  // namespace
 }  // namespace fakescore

@@ -12,6 +12,7 @@
 #include <fstream>
 #include <nlohmann/json.hpp>
 
+#include "fakescore/teacher/save_safetensors.hpp"
 #include "launcher/program.hpp"
 #include "support/sparse_checkpoint.hpp"
 #include "support/temp_folder.hpp"
@@ -113,8 +114,8 @@ INSTANTIATE_TEST_SUITE_P(Models, PublishedModel,
                                            "pixart-alpha-xl-2-512", "qwen-image", "sd3-medium",
                                            "sd3.5-large", "sdxl-base-unet", "wan2.1-t2v-1.3b",
                                            "wan2.1-t2v-14b"),
-                         [](const auto& info) {
-                           std::string name = info.param;
+                         [](const auto& test) {
+                           std::string name = test.param;
                            std::replace_if(
                                name.begin(), name.end(),
                                [](char c) { return c == '-' || c == '.'; }, '_');
@@ -189,8 +190,8 @@ class PlanOfAnotherTeacher : public ::testing::Test {
     auto tensors = read_tensors(kDigits);
     tensors.erase("proj_out_2.bias");
     tensors["ghost"] = torch::ones(1);
-    std::vector<std::pair<std::string, at::Tensor>> wrapped;
-    for (const auto& [name, tensor] : tensors) wrapped.emplace_back("net." + name, tensor);
+    std::vector<NamedTensor> wrapped;
+    for (const auto& [name, tensor] : tensors) wrapped.push_back({"net." + name, tensor});
     save_safetensors(folder_ / "model.safetensors", wrapped);
     std::filesystem::copy(kDigits / "config.json", folder_ / "config.json");
   }

@@ -9,6 +9,7 @@
 #include <fstream>
 #include <nlohmann/json.hpp>
 
+#include "fakescore/teacher/save_safetensors.hpp"
 #include "support/temp_folder.hpp"
 
 namespace fakescore {
@@ -73,16 +74,16 @@ TEST(Program, AloneItWritesWhatItReceived) {
 /// Shards of `digits` with their index, and beside them a file of other values.
 void write_with_stray_file(const TempFolder& folder) {
   const auto tensors = testing::read_tensors(kDigits);
-  std::vector<std::pair<std::string, at::Tensor>> halves[2];
-  std::vector<std::pair<std::string, at::Tensor>> stray;
+  std::vector<NamedTensor> halves[2];
+  std::vector<NamedTensor> stray;
   nlohmann::json weight_map = nlohmann::json::object();
   const std::string names[] = {"diffusion_pytorch_model-00001-of-00002.safetensors",
                                "diffusion_pytorch_model-00002-of-00002.safetensors"};
   for (const auto& [name, tensor] : tensors) {
     const size_t half = stray.size() % 2;
-    halves[half].emplace_back(name, tensor);
+    halves[half].push_back({name, tensor});
     weight_map[name] = names[half];
-    stray.emplace_back(name, torch::zeros_like(tensor));
+    stray.push_back({name, torch::zeros_like(tensor)});
   }
   for (size_t i = 0; i < 2; ++i) save_safetensors(folder / names[i], halves[i]);
   save_safetensors(folder / "diffusion_pytorch_model.safetensors", stray);
@@ -243,7 +244,9 @@ TEST(Program, StrictnessIsAChoice) {
   auto tensors = read_tensors(kDigits);
   tensors.erase("proj_out_2.bias");
   tensors["ghost"] = torch::ones(1);
-  save_safetensors(folder / "model.safetensors", {tensors.begin(), tensors.end()});
+  std::vector<NamedTensor> listed;
+  for (const auto& [name, tensor] : tensors) listed.push_back({name, tensor});
+  save_safetensors(folder / "model.safetensors", listed);
   std::filesystem::copy(kDigits / "config.json", folder / "config.json");
   const auto strict = program(run_of(folder.path()));
   EXPECT_EQ(strict.exit_code, 3);

@@ -8,7 +8,7 @@ trap 'rm -rf "$work"' EXIT
 root="$work/a checkout"
 calls=$work/calls
 mkdir -p "$root/tests" "$work/bin"
-cp -r "$source/launcher" "$root"
+cp -r "$source/launcher" "$source/scripts" "$root"
 cp "$source/tests/run" "$root/tests"
 export PATH=$work/bin:$PATH
 unset FAKESCORE_TORCH_VERSION
@@ -26,12 +26,12 @@ check() {
   shift
   "$@" || { echo "failed: $what"; exit 1; }
 }
-install_torch() (source "$root/launcher/setup.sh" && fakescore_use_torch "$1" && fakescore_torch)
-venv_of() (source "$root/launcher/setup.sh" && fakescore_use_torch "$1" && printf '%s' "$venv")
+install_torch() (source "$root/scripts/setup.sh" && fakescore_use_torch "$1" && fakescore_torch)
+venv_of() (source "$root/scripts/setup.sh" && fakescore_use_torch "$1" && printf '%s' "$venv")
 folder_of() (
-  source "$root/launcher/setup.sh" && fakescore_use_torch "$1" && fakescore_build_folder release
+  source "$root/scripts/setup.sh" && fakescore_use_torch "$1" && fakescore_build_folder release
 )
-pin=$(source "$root/launcher/setup.sh" && printf '%s' "$torch_version")
+pin=$(source "$root/scripts/setup.sh" && printf '%s' "$torch_version")
 pip_calls() { grep -c '^pip ' "$calls" || true; }
 
 replace pip 'exit 1'
@@ -52,7 +52,7 @@ install_torch 9.8.7 2>/dev/null
 install_torch "$pin"
 check "two versions live side by side" [ "$(pip_calls)" = 3 ]
 
-progress_of() (source "$root/launcher/setup.sh" && fakescore_progress "$work/build.log" 2>&1)
+progress_of() (source "$root/scripts/setup.sh" && fakescore_progress "$work/build.log" 2>&1)
 told=$(printf '%s\n' 'configuring' '[1/20] a' '[2/20] b' '[3/20] c' 'warning' '[20/20] d' | progress_of)
 check "progress is told by tenths" [ "$told" = "== built 2 of 20 files
 == built 20 of 20 files" ]

@@ -3,7 +3,7 @@
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
 
-#include "fakescore/core/teacher_source.hpp"
+#include "fakescore/teacher/teacher_source.hpp"
 #include "launcher/output.hpp"
 #include "launcher/program.hpp"
 #include "support/temp_folder.hpp"

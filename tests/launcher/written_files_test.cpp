@@ -7,6 +7,7 @@
 #include <fstream>
 #include <nlohmann/json.hpp>
 
+#include "fakescore/teacher/save_safetensors.hpp"
 #include "launcher/program.hpp"
 #include "support/temp_folder.hpp"
 

@@ -241,10 +241,10 @@ TEST_P(CancelledJob, LeavesNothingBehind) {
 
 #ifdef FAKESCORE_TEST_MPIEXEC
 INSTANTIATE_TEST_SUITE_P(Mpi, CancelledJob, ::testing::Values("none", "pmix"),
-                         [](const auto& info) { return info.param; });
+                         [](const auto& test) { return test.param; });
 #else
 INSTANTIATE_TEST_SUITE_P(Mpi, CancelledJob, ::testing::Values("none"),
-                         [](const auto& info) { return info.param; });
+                         [](const auto& test) { return test.param; });
 #endif
 
 // Its number, its steps' numbers and therefore its port are those of the first try.

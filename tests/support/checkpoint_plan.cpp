@@ -5,7 +5,8 @@
 #include <fstream>
 #include <nlohmann/json.hpp>
 
-#include "fakescore/core/module_tensors.hpp"
+#include "fakescore/module/module_tensors.hpp"
+#include "fakescore/teacher/save_safetensors.hpp"
 
 namespace fakescore::testing {
 namespace {
@@ -16,11 +17,11 @@ bool same_elements(const at::Tensor& a, const at::Tensor& b) {
          a.is_conj() == b.is_conj() && a.is_neg() == b.is_neg();
 }
 
-std::vector<ModuleTensor> without_ties(std::vector<ModuleTensor> tensors, TiedNames tied) {
+std::vector<NamedTensor> without_ties(std::vector<NamedTensor> tensors, TiedNames tied) {
   if (tied == TiedNames::kLast) std::reverse(tensors.begin(), tensors.end());
-  std::vector<ModuleTensor> kept;
-  for (const ModuleTensor& entry : tensors) {
-    const bool is_tied = std::any_of(kept.begin(), kept.end(), [&](const ModuleTensor& other) {
+  std::vector<NamedTensor> kept;
+  for (const NamedTensor& entry : tensors) {
+    const bool is_tied = std::any_of(kept.begin(), kept.end(), [&](const NamedTensor& other) {
       return same_elements(entry.tensor, other.tensor);
     });
     if (!is_tied || tied == TiedNames::kAll) kept.push_back(entry);
@@ -30,11 +31,11 @@ std::vector<ModuleTensor> without_ties(std::vector<ModuleTensor> tensors, TiedNa
 
 /// All that shares a storage is stored in one dtype: views in several would hold other values.
 void store_in(at::ScalarType dtype, const at::Tensor& chosen,
-              const std::vector<ModuleTensor>& tensors, Checkpoint& checkpoint) {
-  for (const ModuleTensor& entry : tensors) {
+              const std::vector<NamedTensor>& tensors, Checkpoint& checkpoint) {
+  for (const NamedTensor& entry : tensors) {
     if (entry.tensor.is_alias_of(chosen) && !at::isFloatingType(entry.tensor.scalar_type())) return;
   }
-  for (const ModuleTensor& entry : tensors) {
+  for (const NamedTensor& entry : tensors) {
     const auto found = checkpoint.find(entry.name);
     if (found != checkpoint.end() && entry.tensor.is_alias_of(chosen)) {
       found->second = entry.tensor.detach().to(dtype);
@@ -48,13 +49,14 @@ bool files_can_have(const Checkpoint& checkpoint) {
   });
 }
 
-using NamedTensors = std::vector<std::pair<std::string, at::Tensor>>;
+using NamedTensors = std::vector<NamedTensor>;
 
 /// In no order that says anything.
 NamedTensors listed(const Checkpoint& checkpoint) {
-  NamedTensors tensors(checkpoint.begin(), checkpoint.end());
+  NamedTensors tensors;
+  for (const auto& [name, tensor] : checkpoint) tensors.push_back({name, tensor});
   std::sort(tensors.begin(), tensors.end(), [](const auto& a, const auto& b) {
-    return std::hash<std::string>()(a.first) < std::hash<std::string>()(b.first);
+    return std::hash<std::string>()(a.name) < std::hash<std::string>()(b.name);
   });
   return tensors;
 }
@@ -68,7 +70,7 @@ std::filesystem::path write_shards(const NamedTensors& tensors,
   };
   for (size_t i = 0; i < tensors.size(); ++i) {
     shards[i % shards.size()].push_back(tensors[i]);
-    weight_map[tensors[i].first] = file_of(i % shards.size());
+    weight_map[tensors[i].name] = file_of(i % shards.size());
   }
   for (size_t i = 0; i < shards.size(); ++i) save_safetensors(folder / file_of(i), shards[i]);
   const auto index = folder / "model.safetensors.index.json";
@@ -79,14 +81,14 @@ std::filesystem::path write_shards(const NamedTensors& tensors,
 }  // namespace
 
 Checkpoint make_checkpoint(const CheckpointPlan& plan, const torch::nn::Module& module) {
-  std::vector<ModuleTensor> tensors;
-  for (const ModuleTensor& entry : module_tensors(module)) {
+  std::vector<NamedTensor> tensors;
+  for (const NamedTensor& entry : module_tensors(module)) {
     const bool stays = plan.non_persistent || entry.kind != TensorKind::kNonPersistentBuffer;
     if (stays) tensors.push_back(entry);
   }
   tensors = without_ties(std::move(tensors), plan.tied);
   Checkpoint checkpoint;
-  for (const ModuleTensor& entry : tensors) checkpoint[entry.name] = entry.tensor.detach();
+  for (const NamedTensor& entry : tensors) checkpoint[entry.name] = entry.tensor.detach();
   for (const auto& [index, dtype] : plan.stored) {
     if (!tensors.empty()) {
       store_in(dtype, tensors[index % tensors.size()].tensor, tensors, checkpoint);
@@ -106,7 +108,7 @@ TeacherSource store(const CheckpointPlan& plan, const Checkpoint& checkpoint,
   NamedTensors tensors = listed(checkpoint);
   if (plan.form == CheckpointForm::kMemory || checkpoint.empty() || !files_can_have(checkpoint)) {
     if (plan.contiguous) {
-      for (auto& [name, tensor] : tensors) tensor = tensor.contiguous();
+      for (auto& entry : tensors) entry.tensor = entry.tensor.contiguous();
     }
     return TeacherSource::state_dict(std::move(tensors));
   }

@@ -9,7 +9,7 @@
 #include <utility>
 #include <vector>
 
-#include "fakescore/core/teacher_source.hpp"
+#include "fakescore/teacher/teacher_source.hpp"
 
 namespace fakescore::testing {
 

@@ -6,8 +6,9 @@
 #include <utility>
 #include <vector>
 
-#include "fakescore/core/meta_init.hpp"
-#include "fakescore/core/module_tensors.hpp"
+#include "fakescore/meta/meta_init.hpp"
+#include "fakescore/module/module_tensors.hpp"
+#include "meta/seeded_eager_guard.hpp"
 #include "support/tensor_checks.hpp"
 
 namespace fakescore::testing {
@@ -16,8 +17,8 @@ namespace {
 using at::Tensor;
 
 /// Registered or not.
-std::vector<ModuleTensor> all_tensors(const torch::nn::Module& module) {
-  std::vector<ModuleTensor> tensors = module_tensors(module);
+std::vector<NamedTensor> all_tensors(const torch::nn::Module& module) {
+  std::vector<NamedTensor> tensors = module_tensors(module);
   for (const Tensor& member : plain_members(module)) {
     tensors.push_back(
         {"member " + std::to_string(tensors.size()), member, TensorKind::kUnregistered});
@@ -28,7 +29,7 @@ std::vector<ModuleTensor> all_tensors(const torch::nn::Module& module) {
 /// Casts registered tensors; what shares their storage follows, and goes on to share it.
 void cast_floating(const torch::nn::Module& module, const DtypeOf& dtype_of) {
   std::map<const c10::StorageImpl*, std::pair<c10::Storage, Tensor>> cast_storages;
-  for (ModuleTensor& entry : all_tensors(module)) {
+  for (NamedTensor& entry : all_tensors(module)) {
     const at::ScalarType built = entry.tensor.scalar_type();
     if (!at::isFloatingType(built)) continue;
     const c10::Storage storage = entry.tensor.storage();
@@ -37,7 +38,7 @@ void cast_floating(const torch::nn::Module& module, const DtypeOf& dtype_of) {
       if (entry.kind == TensorKind::kUnregistered) continue;
       const at::ScalarType dtype = dtype_of(entry.name, built);
       if (dtype == built) continue;
-      const auto elements = static_cast<int64_t>(storage.nbytes() / entry.tensor.element_size());
+      const int64_t elements = static_cast<int64_t>(storage.nbytes()) / entry.tensor.element_size();
       const Tensor whole =
           torch::empty({0}, entry.tensor.options()).set_(storage, 0, {elements}, {1});
       found = cast_storages
@@ -85,7 +86,7 @@ bool covers(const BytesByStorage& filled, const Tensor& tensor) {
   return all;
 }
 
-std::vector<size_t> sharing(const std::vector<ModuleTensor>& tensors, bool of_objects) {
+std::vector<size_t> sharing(const std::vector<NamedTensor>& tensors, bool of_objects) {
   std::map<const void*, size_t> first;
   std::vector<size_t> result;
   for (size_t i = 0; i < tensors.size(); ++i) {
@@ -102,7 +103,7 @@ Tensor elements(const Tensor& tensor) {
   return tensor.detach().resolve_conj().resolve_neg().clone(at::MemoryFormat::Contiguous);
 }
 
-std::string difference(const ModuleTensor& got, const ModuleTensor& want, bool cast) {
+std::string difference(const NamedTensor& got, const NamedTensor& want, bool cast) {
   if (got.name != want.name || got.kind != want.kind) return "is in the place of " + want.name;
   const Tensor& a = got.tensor;
   const Tensor& b = want.tensor;
@@ -130,14 +131,14 @@ ExpectedFakeScore expect_fake_score(const ModulePlan& plan, const Checkpoint& ch
   {
     MetaInitOptions init;
     init.seed = seed;
-    const SeededEagerGuard seeds(init);
+    const detail::SeededEagerGuard seeds(init);
     expected.module = build_planned(plan);
   }
   const torch::NoGradGuard no_grad;
   cast_floating(*expected.module, dtype_of);
   BytesByStorage filled;
   for (const auto& [name, value] : checkpoint) expected.unexpected.insert(name);
-  for (ModuleTensor& entry : module_tensors(*expected.module)) {
+  for (NamedTensor& entry : module_tensors(*expected.module)) {
     if (entry.kind == TensorKind::kParameter &&
         (at::isFloatingType(entry.tensor.scalar_type()) || entry.tensor.is_complex())) {
       entry.tensor.set_requires_grad(true);
@@ -151,7 +152,7 @@ ExpectedFakeScore expect_fake_score(const ModulePlan& plan, const Checkpoint& ch
     bytes.resize(entry.tensor.storage().nbytes());
     for_each_byte(entry.tensor, [&](size_t byte) { bytes.at(byte) = true; });
   }
-  for (const ModuleTensor& entry : module_tensors(*expected.module)) {
+  for (const NamedTensor& entry : module_tensors(*expected.module)) {
     const bool persistent = entry.kind != TensorKind::kNonPersistentBuffer;
     if (persistent && !checkpoint.contains(entry.name) && !covers(filled, entry.tensor)) {
       expected.missing.insert(entry.name);

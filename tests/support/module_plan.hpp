@@ -7,7 +7,7 @@
 #include <string>
 #include <vector>
 
-#include "fakescore/core/non_persistent.hpp"
+#include "fakescore/module/non_persistent.hpp"
 
 namespace fakescore::testing {
 

@@ -7,19 +7,19 @@
 #include <vector>
 
 #include "fakescore/comm/communicator.hpp"
-#include "fakescore/core/module_tensors.hpp"
-#include "fakescore/core/teacher_source.hpp"
+#include "fakescore/module/module_tensors.hpp"
+#include "fakescore/teacher/teacher_source.hpp"
 
 namespace fakescore::testing {
 
-using NamedTensors = std::vector<std::pair<std::string, at::Tensor>>;
+using NamedTensors = std::vector<NamedTensor>;
 
 /// What a checkpoint of the module holds.
 inline NamedTensors persistent_tensors(const torch::nn::Module& module) {
   NamedTensors tensors;
-  for (const ModuleTensor& entry : module_tensors(module)) {
+  for (const NamedTensor& entry : module_tensors(module)) {
     if (entry.kind != TensorKind::kNonPersistentBuffer) {
-      tensors.emplace_back(entry.name, entry.tensor.detach());
+      tensors.push_back({entry.name, entry.tensor.detach()});
     }
   }
   return tensors;

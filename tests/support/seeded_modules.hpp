@@ -6,7 +6,7 @@
 #include <memory>
 #include <mutex>
 
-#include "fakescore/core/module_tensors.hpp"
+#include "fakescore/module/module_tensors.hpp"
 #include "support/tensor_checks.hpp"
 
 namespace fakescore::testing {

@@ -5,7 +5,7 @@
 #include <nlohmann/json.hpp>
 #include <string>
 
-#include "fakescore/core/teacher_source.hpp"
+#include "fakescore/teacher/teacher_source.hpp"
 
 namespace fakescore::testing {
 

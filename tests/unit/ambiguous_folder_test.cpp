@@ -4,6 +4,7 @@
 #include <gtest/gtest.h>
 #include <torch/torch.h>
 
+#include "fakescore/teacher/save_safetensors.hpp"
 #include "support/checkpoint_files.hpp"
 
 namespace fakescore {

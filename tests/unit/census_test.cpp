@@ -1,8 +1,8 @@
 // What the ranks that are left say of the others.
+#include "comm/control/census.hpp"
+
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
-
-#include "comm/step.hpp"
 
 namespace fakescore::detail {
 namespace {

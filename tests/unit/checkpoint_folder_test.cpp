@@ -6,8 +6,9 @@
 
 #include <fstream>
 
-#include "fakescore/core/error.hpp"
-#include "fakescore/core/teacher_source.hpp"
+#include "fakescore/error.hpp"
+#include "fakescore/teacher/save_safetensors.hpp"
+#include "fakescore/teacher/teacher_source.hpp"
 #include "support/checkpoint_files.hpp"
 #include "support/error_of.hpp"
 

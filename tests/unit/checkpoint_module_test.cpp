@@ -2,9 +2,9 @@
 #include <gtest/gtest.h>
 #include <torch/torch.h>
 
-#include "fakescore/core/error.hpp"
-#include "fakescore/core/module_tensors.hpp"
+#include "fakescore/error.hpp"
 #include "fakescore/models/registry.hpp"
+#include "fakescore/module/module_tensors.hpp"
 
 namespace fakescore {
 namespace {

@@ -1,8 +1,11 @@
 // What travels between ranks as messages: steps and errors.
+#include <gmock/gmock.h>
 #include <gtest/gtest.h>
 
-#include "comm/step.hpp"
-#include "core/error_codec.hpp"
+#include "comm/control/step.hpp"
+#include "error/error_codec.hpp"
+#include "error/wire.hpp"
+#include "support/error_of.hpp"
 
 namespace fakescore::detail {
 namespace {
@@ -33,7 +36,32 @@ TEST(Codec, BytesThatCannotBeReadThrowNothing) {
     EXPECT_FALSE(decode_step(whole.substr(0, size)));
     EXPECT_EQ(decode_error(whole.substr(0, size)).code, ErrorCode::kInternal);
   }
-  EXPECT_FALSE(decode_step("99999999999999999999\x1f"));
+  EXPECT_FALSE(decode_step("not MessagePack"));
+  EXPECT_FALSE(decode_step(encode_step({static_cast<CallKind>(99), -1, -1, "x"})));
+}
+
+TEST(Codec, ReadsWhatItWrote) {
+  const std::map<int, std::string> map{{1, "a"}, {2, kAnyBytes}};
+  const std::vector<std::optional<int64_t>> list{int64_t{-5}, std::nullopt};
+  const auto [got_map, got_list] =
+      from_wire<std::map<int, std::string>, std::vector<std::optional<int64_t>>>(to_wire(map, list),
+                                                                                 "values");
+  EXPECT_EQ(got_map, map);
+  EXPECT_EQ(got_list, list);
+}
+
+TEST(Codec, WhatIsOfAnotherFormIsNotRead) {
+  const auto error = [](const std::string& bytes) {
+    return testing::error_of<MismatchError>([&] { from_wire<std::vector<int8_t>>(bytes, "plan"); });
+  };
+  const std::string unreadable = "plan: could not be read";
+  EXPECT_THAT(error(to_wire(std::string("no list"))), ::testing::HasSubstr(unreadable));
+  EXPECT_THAT(error(to_wire(std::vector<int>{300})), ::testing::HasSubstr(unreadable));
+  EXPECT_THAT(error(to_wire(std::vector<int>{3}, 1)), ::testing::HasSubstr(unreadable));
+  std::string other = to_wire(std::vector<int>{3});
+  ASSERT_EQ(other[1], kWireVersion);
+  other[1] = 77;
+  EXPECT_THAT(error(other), ::testing::HasSubstr("has format version 77"));
 }
 
 }  // namespace

@@ -8,7 +8,7 @@
 #include <torch/csrc/distributed/c10d/HashStore.hpp>
 
 #include "fakescore/comm/make_communicator.hpp"
-#include "fakescore/core/error.hpp"
+#include "fakescore/error.hpp"
 #include "support/error_of.hpp"
 
 namespace fakescore {
@@ -108,6 +108,8 @@ TEST_P(CommunicatorFaults, WhoLooksHearsOfAFailure) {
   EXPECT_FALSE(world[0]->peer_abandoned());
   world[1]->abandon("the disk is full");
   EXPECT_TRUE(world[0]->peer_abandoned());
+  // Who gave up has nothing left to look for.
+  EXPECT_THROW(world[1]->peer_abandoned(), CommError);
 }
 
 TEST(StoreCommunicatorFaults, OfAnOlderCommunicatorAreNotTheNextOnes) {
@@ -175,7 +177,7 @@ TEST_P(CommunicatorFaults, DifferentMessagesAndBroadcastsAreToldApart) {
 }
 
 INSTANTIATE_TEST_SUITE_P(Backends, CommunicatorFaults, ::testing::Values("local", "store"),
-                         [](const auto& info) { return std::string(info.param); });
+                         [](const auto& test) { return std::string(test.param); });
 
 }  // namespace
 }  // namespace fakescore

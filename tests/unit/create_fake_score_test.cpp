@@ -1,13 +1,15 @@
+#include "fakescore/module/create_fake_score.hpp"
+
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
 #include <torch/script.h>
 #include <torch/torch.h>
 
 #include "fakescore/comm/make_communicator.hpp"
-#include "fakescore/core/error.hpp"
-#include "fakescore/core/module_tensors.hpp"
-#include "fakescore/factory/fake_score.hpp"
-#include "fakescore/factory/fake_score_meta.hpp"
+#include "fakescore/error.hpp"
+#include "fakescore/module/create_fake_score_meta.hpp"
+#include "fakescore/module/module_source.hpp"
+#include "fakescore/module/module_tensors.hpp"
 #include "support/error_of.hpp"
 #include "support/lazy_module.hpp"
 #include "support/tensor_checks.hpp"
@@ -91,8 +93,7 @@ TEST(CreateFakeScore, TheResultTrainsAlsoWhereItIsMadeInInferenceMode) {
     copies.push_back(create_fake_score(teacher));
     copies.push_back(create_fake_score(teacher, {.build = build}));
     const auto single = make_local_communicators(1);
-    copies.push_back(
-        create_fake_score_meta(build, TeacherSource::module(teacher), *single[0]).module);
+    copies.push_back(create_fake_score_meta(build, module_source(teacher), *single[0]).module);
     EXPECT_TRUE(torch::InferenceMode::is_enabled());
   }
   for (const auto& copy : copies) {
@@ -280,8 +281,7 @@ TEST(CreateFakeScoreMeta, RefusesOptionsThatCannotWork) {
   const auto single = make_local_communicators(1);
   const auto expect_refused = [&](const MetaOptions& options, const std::string& name) {
     EXPECT_THAT(error_of<ConfigError>([&] {
-                  create_fake_score_meta(build, TeacherSource::module(teacher), *single[0],
-                                         options);
+                  create_fake_score_meta(build, module_source(teacher), *single[0], options);
                 }),
                 HasSubstr("option " + name));
     EXPECT_THAT(

@@ -1,4 +1,4 @@
-#include "core/teacher/dcp/dcp_metadata.hpp"
+#include "teacher/formats/dcp/dcp_metadata.hpp"
 
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
@@ -7,11 +7,11 @@
 #include <random>
 #include <set>
 
-#include "core/teacher/dcp/key_choice.hpp"
-#include "core/teacher/dcp/shard_boxes.hpp"
-#include "core/teacher/pickle/pickle_arena.hpp"
-#include "fakescore/core/error.hpp"
+#include "fakescore/error.hpp"
 #include "support/error_of.hpp"
+#include "teacher/formats/dcp/key_choice.hpp"
+#include "teacher/formats/dcp/shard_boxes.hpp"
+#include "teacher/formats/pickle/pickle_arena.hpp"
 
 namespace fakescore::detail {
 namespace {
@@ -352,7 +352,7 @@ TEST(DcpMetadata, AllowsWhatDcpWritesAndNothingElse) {
 void cut(const Box& box, int depth, std::mt19937& random, std::vector<Box>& boxes) {
   const size_t dim = random() % box.sizes.size();
   if (depth == 0 || box.sizes[dim] < 2) return boxes.push_back(box);
-  const auto first = 1 + static_cast<int64_t>(random() % (box.sizes[dim] - 1));
+  const auto first = 1 + static_cast<int64_t>(random() % static_cast<uint64_t>(box.sizes[dim] - 1));
   Box lower = box;
   Box upper = box;
   lower.sizes[dim] = first;

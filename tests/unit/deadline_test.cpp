@@ -1,4 +1,4 @@
-#include "comm/deadline.hpp"
+#include "comm/control/deadline.hpp"
 
 #include <gtest/gtest.h>
 

@@ -1,4 +1,4 @@
-#include "fakescore/core/digest.hpp"
+#include "fakescore/tensor/digest.hpp"
 
 #include <gtest/gtest.h>
 #include <torch/torch.h>
@@ -36,7 +36,7 @@ TEST(Digest, SeesEveryByteItsPlaceAndTheLength) {
 TEST(Digest, WordsMayComeInAnyOrder) {
   const std::string bytes = "0123456789abcdefghijklmn";
   Digest sum = digest_word(bytes.size(), ~uint64_t{0} - 1);
-  for (const uint64_t index : {2, 0, 1}) {
+  for (const uint64_t index : {uint64_t{2}, uint64_t{0}, uint64_t{1}}) {
     uint64_t word = 0;
     std::memcpy(&word, bytes.data() + index * 8, 8);
     const Digest share = digest_word(word, index);

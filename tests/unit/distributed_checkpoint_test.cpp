@@ -6,8 +6,8 @@
 #include <fstream>
 #include <iterator>
 
-#include "fakescore/core/error.hpp"
-#include "fakescore/core/teacher_source.hpp"
+#include "fakescore/error.hpp"
+#include "fakescore/teacher/teacher_source.hpp"
 #include "support/error_of.hpp"
 #include "support/load_teacher.hpp"
 #include "support/temp_folder.hpp"
@@ -324,7 +324,7 @@ TEST(DistributedCheckpoint, AnyDamageIsAnErrorOrHarmless) {
     for (size_t i = 0; i < whole.size(); i += 1 + random % 29) {
       random = random * 1664525 + 1013904223;
       std::string bytes = whole;
-      bytes[i] = static_cast<char>(bytes[i] ^ (1 + (random >> 8) % 255));
+      bytes[i] = static_cast<char>(static_cast<uint8_t>(bytes[i]) ^ (1 + (random >> 8) % 255));
       if (i % 16 == 0) bytes.resize(i);
       write_file(folder / damaged, bytes);
       const std::string error = reading_error(folder.path());

@@ -1,7 +1,7 @@
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
 
-#include "fakescore/core/error.hpp"
+#include "fakescore/error.hpp"
 #include "fakescore/models/dit.hpp"
 
 namespace fakescore {

@@ -5,8 +5,8 @@
 
 #include <map>
 
-#include "fakescore/core/module_tensors.hpp"
 #include "fakescore/models/registry.hpp"
+#include "fakescore/module/module_tensors.hpp"
 #include "support/load_teacher.hpp"
 
 namespace fakescore {
@@ -48,16 +48,14 @@ TEST_F(DiT, OutputIsDiffusersOutput) {
 }
 
 TEST_F(DiT, EachBlockGivesDiffusersOutput) {
-  model->record_block_outputs = true;
-  run();
-  ASSERT_EQ(model->block_outputs.size(), 3u);
+  const DiTFeatures features = model->forward_features(
+      io.at("in.hidden_states"), io.at("in.timestep"), io.at("in.class_labels"));
+  ASSERT_EQ(features.block_outputs.size(), 3u);
   for (size_t i = 0; i < 3; ++i) {
     const torch::Tensor& expected = io.at("out.transformer_blocks." + std::to_string(i));
-    EXPECT_LE(largest_difference(model->block_outputs[i], expected), 1e-5) << "block " << i;
+    EXPECT_LE(largest_difference(features.block_outputs[i], expected), 1e-5) << "block " << i;
   }
-  model->record_block_outputs = false;
-  run();
-  EXPECT_TRUE(model->block_outputs.empty());
+  EXPECT_TRUE(torch::equal(features.sample, run()));
 }
 
 TEST_F(DiT, GradientsAreDiffusersGradients) {
@@ -77,7 +75,7 @@ TEST_F(DiT, GradientsAreDiffusersGradients) {
 
 TEST_F(DiT, PositionsAreANonPersistentBufferWithDiffusersValues) {
   torch::Tensor positions;
-  for (const ModuleTensor& entry : module_tensors(*model)) {
+  for (const NamedTensor& entry : module_tensors(*model)) {
     if (entry.kind == TensorKind::kParameter) continue;
     EXPECT_EQ(entry.kind, TensorKind::kNonPersistentBuffer) << entry.name;
     EXPECT_EQ(entry.name, "pos_embed.pos_embed");
@@ -108,20 +106,21 @@ TEST_F(DiT, TrainingDropsOneLabelInTen) {
   torch::NoGradGuard no_grad;
   // Each block drops on its own, the first one's conditioning is drawn again for the output.
   model->train();
-  model->record_block_outputs = true;
-  model->forward(image, timestep, labels);
-  const torch::Tensor first = model->block_outputs.front();
+  const torch::Tensor first =
+      model->forward_features(image, timestep, labels).block_outputs.front();
   model->eval();
-  model->forward(image.slice(0, 0, 1), timestep.slice(0, 0, 1), labels.slice(0, 0, 1));
-  const torch::Tensor kept = model->block_outputs.front();
+  const torch::Tensor kept =
+      model->forward_features(image.slice(0, 0, 1), timestep.slice(0, 0, 1), labels.slice(0, 0, 1))
+          .block_outputs.front();
   const torch::Tensor differs = (first - kept).abs().amax({1, 2}) > 1e-4;
   const auto dropped = differs.sum().item<int64_t>();
   EXPECT_GT(dropped, 60);
   EXPECT_LT(dropped, 140);
 
   const torch::Tensor no_class = torch::full({1}, 10, torch::kInt64);
-  model->forward(image.slice(0, 0, 1), timestep.slice(0, 0, 1), no_class);
-  const torch::Tensor unconditional = model->block_outputs.front();
+  const torch::Tensor unconditional =
+      model->forward_features(image.slice(0, 0, 1), timestep.slice(0, 0, 1), no_class)
+          .block_outputs.front();
   const torch::Tensor as_no_class = (first - unconditional).abs().amax({1, 2}) < 1e-4;
   EXPECT_EQ(as_no_class.sum().item<int64_t>(), dropped);
 }

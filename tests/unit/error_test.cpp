@@ -1,4 +1,4 @@
-#include "fakescore/core/error.hpp"
+#include "fakescore/error.hpp"
 
 #include <gtest/gtest.h>
 

@@ -1,6 +1,4 @@
 // The dry run says what the job then does.
-#include "fakescore/factory/fake_score_plan.hpp"
-
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
 #include <torch/torch.h>
@@ -9,6 +7,9 @@
 
 #include "fakescore/comm/make_communicator.hpp"
 #include "fakescore/models/registry.hpp"
+#include "fakescore/module/module_source.hpp"
+#include "fakescore/module/plan_fake_score.hpp"
+#include "fakescore/teacher/save_safetensors.hpp"
 #include "support/error_of.hpp"
 #include "support/faulty_communicator.hpp"
 #include "support/root_teacher.hpp"
@@ -39,7 +40,7 @@ std::vector<std::string> names_of(const std::vector<Item>& items) {
 
 std::shared_ptr<torch::nn::Module> module_of(const NamedTensors& parameters) {
   auto module = std::make_shared<torch::nn::Module>();
-  for (const auto& [name, value] : parameters) module->register_parameter(name, value.clone());
+  for (const auto& entry : parameters) module->register_parameter(entry.name, entry.tensor.clone());
   return module;
 }
 
@@ -48,18 +49,18 @@ MetaReport run_job(const ModuleBuilder& build, const TeacherSource& teacher,
                    const MetaOptions& options, size_t& broadcasts) {
   auto world = make_local_communicators(2);
   std::thread other([&] { create_fake_score_meta(build, teacher, *world[1], options); });
-  testing::FaultyCommunicator counted(std::move(world[0]), {"bulk", [&] { ++broadcasts; }});
-  MetaReport report = create_fake_score_meta(build, teacher, counted, options).report;
+  const auto counted = testing::make_faulty(*world[0], {"bulk", [&] { ++broadcasts; }});
+  MetaReport report = create_fake_score_meta(build, teacher, *counted, options).report;
   other.join();
   return report;
 }
 
 /// Plans a job, runs it, and compares; returns the plan.
-FakeScorePlan expect_as_planned(const ModuleBuilder& build, const TeacherSource& teacher,
-                                MetaOptions options = {}) {
+DryRunReport expect_as_planned(const ModuleBuilder& build, const TeacherSource& teacher,
+                               MetaOptions options = {}) {
   options.strict = false;
   if (options.read == TeacherRead::kAuto) options.read = TeacherRead::kRoot;
-  const FakeScorePlan plan = plan_fake_score(build, teacher, 2, options);
+  const DryRunReport plan = plan_fake_score(build, teacher, 2, options);
   size_t broadcasts = 0;
   const MetaReport report = run_job(build, teacher, options, broadcasts);
   EXPECT_EQ(plan.broadcasts, broadcasts);
@@ -82,7 +83,7 @@ FakeScorePlan expect_as_planned(const ModuleBuilder& build, const TeacherSource&
   return plan;
 }
 
-TEST(FakeScorePlan, OfARegisteredClass) {
+TEST(DryRunReport, OfARegisteredClass) {
   const auto plan =
       expect_as_planned([] { return build_teacher_from_config(kDigits / "config.json"); },
                         TeacherSource::path(kDigits));
@@ -96,7 +97,7 @@ TEST(FakeScorePlan, OfARegisteredClass) {
             std::filesystem::file_size(kDigits / "diffusion_pytorch_model.safetensors"));
 }
 
-TEST(FakeScorePlan, OfAJobInWhichEveryRankReads) {
+TEST(DryRunReport, OfAJobInWhichEveryRankReads) {
   const auto build = [] { return build_teacher_from_config(kDigits / "config.json"); };
   const auto teacher = TeacherSource::path(kDigits);
   MetaOptions options;
@@ -112,7 +113,7 @@ TEST(FakeScorePlan, OfAJobInWhichEveryRankReads) {
   EXPECT_EQ(automatic.memory.mapped_files, plan.memory.mapped_files);
 }
 
-TEST(FakeScorePlan, CountsEveryFileOfADistributedCheckpoint) {
+TEST(DryRunReport, CountsEveryFileOfADistributedCheckpoint) {
   const auto data = std::filesystem::path(FAKESCORE_TEST_DATA) / "dcp";
   for (const char* name : {"0000003.net_model", "mesh", "hf_shards"}) {
     const auto teacher = TeacherSource::path(data / name);
@@ -126,7 +127,7 @@ TEST(FakeScorePlan, CountsEveryFileOfADistributedCheckpoint) {
   }
 }
 
-TEST(FakeScorePlan, CountsTheShardsAndNotTheirIndex) {
+TEST(DryRunReport, CountsTheShardsAndNotTheirIndex) {
   const auto folder = kModels / "wan_sharded";
   const auto teacher = TeacherSource::path(folder);
   const auto tensors = teacher.open()->tensors();
@@ -138,7 +139,7 @@ TEST(FakeScorePlan, CountsTheShardsAndNotTheirIndex) {
   EXPECT_EQ(plan.memory.mapped_files, bytes);
 }
 
-TEST(FakeScorePlan, SaysWhichFileItTookAsTheJobDoes) {
+TEST(DryRunReport, SaysWhichFileItTookAsTheJobDoes) {
   const testing::TempFolder folder;
   const NamedTensors tensors{{"w", torch::ones(2)}};
   save_safetensors(folder / "model.safetensors", tensors);
@@ -162,7 +163,7 @@ TEST(FakeScorePlan, SaysWhichFileItTookAsTheJobDoes) {
   EXPECT_EQ(report.choice.passed_over, plan.choice.passed_over);
 }
 
-TEST(FakeScorePlan, ATeacherOfNothingIsAnErrorForEveryKindOfTeacher) {
+TEST(DryRunReport, ATeacherOfNothingIsAnErrorForEveryKindOfTeacher) {
   const NamedTensors whole{{"w", torch::ones(2)}};
   const auto build = [&] { return module_of(whole); };
   MetaOptions lenient;
@@ -171,17 +172,17 @@ TEST(FakeScorePlan, ATeacherOfNothingIsAnErrorForEveryKindOfTeacher) {
     return error_of<TeacherError>([&] { plan_fake_score(build, teacher, 2, lenient); });
   };
   EXPECT_THAT(plan_error(TeacherSource::state_dict({})), HasSubstr("holds no tensor"));
-  EXPECT_THAT(plan_error(TeacherSource::module(std::make_shared<torch::nn::Module>())),
+  EXPECT_THAT(plan_error(module_source(std::make_shared<torch::nn::Module>())),
               HasSubstr("holds no tensor"));
   const NamedTensors placeholders{{"w", torch::ones(0)}};
   EXPECT_THAT(plan_error(TeacherSource::state_dict(placeholders)), HasSubstr("placeholder"));
-  EXPECT_THAT(plan_error(TeacherSource::module(module_of(placeholders))), HasSubstr("placeholder"));
+  EXPECT_THAT(plan_error(module_source(module_of(placeholders))), HasSubstr("placeholder"));
   EXPECT_THAT(plan_error(TeacherSource::state_dict(whole).map_keys(
                   [](const std::string&) { return std::nullopt; })),
               HasSubstr("holds no tensor"));
 }
 
-TEST(FakeScorePlan, OfOneRankSendsNothing) {
+TEST(DryRunReport, OfOneRankSendsNothing) {
   for (const TeacherRead read : {TeacherRead::kAuto, TeacherRead::kRoot, TeacherRead::kEveryRank}) {
     MetaOptions options;
     options.read = read;
@@ -195,7 +196,7 @@ TEST(FakeScorePlan, OfOneRankSendsNothing) {
   }
 }
 
-TEST(FakeScorePlan, OfMixedDtypesAndShards) {
+TEST(DryRunReport, OfMixedDtypesAndShards) {
   for (const char* model : {"wan_bf16", "wan_sharded"}) {
     const auto teacher = TeacherSource::path(kModels / model);
     const auto tensors = teacher.open()->tensors();
@@ -213,13 +214,13 @@ TEST(FakeScorePlan, OfMixedDtypesAndShards) {
   }
 }
 
-TEST(FakeScorePlan, OfEverythingAwkward) {
+TEST(DryRunReport, OfEverythingAwkward) {
   const testing::AwkwardModule module;
   NamedTensors tensors = testing::persistent_tensors(module);
   std::erase_if(tensors, [](const auto& entry) {
-    return entry.first == "tied" || entry.first == "column" || entry.first == "mask";
+    return entry.name == "tied" || entry.name == "column" || entry.name == "mask";
   });
-  tensors.emplace_back("ghost", torch::ones(3));
+  tensors.push_back({"ghost", torch::ones(3)});
   const auto build = [] { return std::make_shared<testing::AwkwardModule>(); };
   const auto source = TeacherSource::state_dict(tensors);
   const auto plan = expect_as_planned(build, source);
@@ -237,7 +238,7 @@ TEST(FakeScorePlan, OfEverythingAwkward) {
   expect_as_planned(build, source, narrower);
 }
 
-TEST(FakeScorePlan, NamesWhatIsRenamed) {
+TEST(DryRunReport, NamesWhatIsRenamed) {
   const auto source = TeacherSource::state_dict({{"net.counter", torch::ones(1).to(at::kLong)}});
   const auto plan = plan_fake_score([] { return std::make_shared<PlainModule>(); },
                                     source.strip_prefix("net."), 3);
@@ -247,7 +248,7 @@ TEST(FakeScorePlan, NamesWhatIsRenamed) {
   EXPECT_EQ(plan.world_size, 3);
 }
 
-TEST(FakeScorePlan, SaysWhatAStrictJobWouldThrow) {
+TEST(DryRunReport, SaysWhatAStrictJobWouldThrow) {
   const auto source = TeacherSource::state_dict({{"ghost", torch::ones(1)}});
   const auto build = [] { return std::make_shared<PlainModule>(); };
   const auto plan = plan_fake_score(build, source, 1);
@@ -265,7 +266,7 @@ TEST(FakeScorePlan, SaysWhatAStrictJobWouldThrow) {
   EXPECT_FALSE(plan_fake_score(build, source, 1, lenient).strict_failure);
 }
 
-TEST(FakeScorePlan, OfAGpuNeedsNone) {
+TEST(DryRunReport, OfAGpuNeedsNone) {
   MetaOptions options;
   options.device = at::Device(at::kCUDA, 5);
   options.pinned_bytes = size_t{1} << 20;
@@ -279,7 +280,7 @@ TEST(FakeScorePlan, OfAGpuNeedsNone) {
   EXPECT_LT(plan.broadcasts, host.broadcasts);
 }
 
-TEST(FakeScorePlan, ReadsNoValues) {
+TEST(DryRunReport, ReadsNoValues) {
   const auto build = [] {
     auto module = std::make_shared<torch::nn::Module>();
     module->register_parameter("head", module->register_parameter("embed", torch::zeros({4})));
@@ -292,7 +293,7 @@ TEST(FakeScorePlan, ReadsNoValues) {
   EXPECT_THROW(create_fake_score_meta(build, contradictory, *alone.front()), TeacherError);
 }
 
-TEST(FakeScorePlan, FailsAsTheJobWould) {
+TEST(DryRunReport, FailsAsTheJobWould) {
   const auto build = [] { return std::make_shared<PlainModule>(); };
   const auto source = TeacherSource::state_dict({{"counter", torch::ones(7)}});
   EXPECT_THAT(error_of<TeacherError>([&] { plan_fake_score(build, source, 1); }),

@@ -1,4 +1,4 @@
-#include "sync/flight_plan.hpp"
+#include "transfer/flight_plan.hpp"
 
 #include <gtest/gtest.h>
 
@@ -40,7 +40,7 @@ TEST(FlightPlan, HoldsEveryBucketOnce) {
   std::mt19937 random(7);
   for (int round = 0; round < 200; ++round) {
     std::vector<Bucket> buckets;
-    for (unsigned i = random() % 40; i > 0; --i) {
+    for (size_t i = random() % 40; i > 0; --i) {
       buckets.push_back(bucket_of(1 + random() % 300, random() % 2 == 0));
     }
     size_t next = 0;

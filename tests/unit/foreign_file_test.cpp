@@ -8,8 +8,9 @@
 #include <fstream>
 #include <sstream>
 
-#include "fakescore/core/error.hpp"
-#include "fakescore/core/teacher_source.hpp"
+#include "fakescore/error.hpp"
+#include "fakescore/teacher/save_safetensors.hpp"
+#include "fakescore/teacher/teacher_source.hpp"
 #include "support/error_of.hpp"
 #include "support/temp_folder.hpp"
 
@@ -114,7 +115,7 @@ INSTANTIATE_TEST_SUITE_P(
               "torch.save(state_dict"},
         Found{"EmptyZip", "PK\x05\x06"s + std::string(18, '\0'), "is an empty zip archive",
               "fetch the file again"}),
-    [](const auto& info) { return info.param.name; });
+    [](const auto& test) { return test.param.name; });
 
 TEST(ForeignFiles, ALegacyPickleIsNamedUnderAnyName) {
   const TempFolder folder;

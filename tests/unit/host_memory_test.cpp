@@ -1,4 +1,4 @@
-#include "factory/host_memory.hpp"
+#include "fill/host_memory.hpp"
 
 #include <gtest/gtest.h>
 

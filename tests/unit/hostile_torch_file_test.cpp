@@ -11,8 +11,8 @@
 #include <random>
 #include <set>
 
-#include "fakescore/core/error.hpp"
-#include "fakescore/core/teacher_source.hpp"
+#include "fakescore/error.hpp"
+#include "fakescore/teacher/teacher_source.hpp"
 #include "support/error_of.hpp"
 #include "support/temp_folder.hpp"
 
@@ -161,7 +161,7 @@ INSTANTIATE_TEST_SUITE_P(
         HostilePickle{"StackGlobal", "\x80\x04"s + text("os") + text("system") + "\x93."s,
                       "os.system"},
         HostilePickle{"NotUtf8", kBegin + "cos\n\xff\x01\n."s, "os.\\xff\\x01"}),
-    [](const auto& info) { return info.param.name; });
+    [](const auto& test) { return test.param.name; });
 
 struct HostileTensor {
   const char* name;
@@ -246,7 +246,7 @@ INSTANTIATE_TEST_SUITE_P(
         HostileTensor{"OwnDtype", typed_pickle("ctorch\nint32\n"), "no error"},
         HostileTensor{"NoDtype", typed_pickle("ctorch\nSize\n"),
                       "dtype torch.Size, which is not a dtype"}),
-    [](const auto& info) { return info.param.name; });
+    [](const auto& test) { return test.param.name; });
 
 const std::string kFine = tensor_pickle("K\x04", "K\x00"s, "K\x04\x85", "K\x01\x85");
 

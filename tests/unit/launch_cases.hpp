@@ -8,7 +8,7 @@
 #include <vector>
 
 #include "fakescore/comm/launch_env.hpp"
-#include "fakescore/core/error.hpp"
+#include "fakescore/error.hpp"
 
 // Environments of launchers, and what is found in them.
 namespace fakescore::testing::launch {

@@ -108,8 +108,8 @@ TEST_P(MalformedVariable, IsNamedWithItsValue) {
 }
 
 INSTANTIATE_TEST_SUITE_P(Table, MalformedVariable, ::testing::ValuesIn(malformed_values()),
-                         [](const ::testing::TestParamInfo<Malformed>& info) {
-                           return info.param.name;
+                         [](const ::testing::TestParamInfo<Malformed>& test) {
+                           return test.param.name;
                          });
 
 TEST(VariableBounds, AreSaidInTheMessage) {

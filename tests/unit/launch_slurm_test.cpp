@@ -201,7 +201,7 @@ INSTANTIATE_TEST_SUITE_P(
                       NodeList{"RangeThenHost", "gpu[1-2],login", "gpu1"},
                       NodeList{"Suffix", "gpu[1-2]-ib.local,b", "gpu1-ib.local"},
                       NodeList{"TwoRanges", "rack[2-3]node[05,07]", "rack2node05"}),
-    [](const ::testing::TestParamInfo<NodeList>& info) { return info.param.name; });
+    [](const ::testing::TestParamInfo<NodeList>& test) { return test.param.name; });
 
 class MalformedNodeList : public ::testing::TestWithParam<NodeList> {};
 
@@ -216,7 +216,7 @@ INSTANTIATE_TEST_SUITE_P(
     ::testing::Values(NodeList{"Unclosed", "gpu[003-010", ""}, NodeList{"Unopened", "gpu3]", ""},
                       NodeList{"NothingInside", "gpu[]", ""}, NodeList{"NoFirst", "gpu[,3]", ""},
                       NodeList{"NoHost", ",b", ""}),
-    [](const ::testing::TestParamInfo<NodeList>& info) { return info.param.name; });
+    [](const ::testing::TestParamInfo<NodeList>& test) { return test.param.name; });
 
 }  // namespace
 }  // namespace fakescore

@@ -76,7 +76,7 @@ ModuleBuilder builder() {
 }
 
 TEST(LiveStorages, AJobLeavesNone) {
-  const auto teacher = TeacherSource::module(std::make_shared<AwkwardModule>());
+  const auto teacher = module_source(std::make_shared<AwkwardModule>());
   MetaOptions options;
   options.verify = true;
   options.dtype = at::kBFloat16;
@@ -84,12 +84,12 @@ TEST(LiveStorages, AJobLeavesNone) {
 }
 
 TEST(LiveStorages, AJobThatFailsInItsPlanLeavesNone) {
-  const auto teacher = TeacherSource::module(std::make_shared<PlainModule>());
+  const auto teacher = module_source(std::make_shared<PlainModule>());
   expect_nothing_left([&] { return run_job(builder<AwkwardModule>(), teacher, {}); }, 2);
 }
 
 TEST(LiveStorages, ABuilderThatThrowsLeavesNone) {
-  const auto teacher = TeacherSource::module(std::make_shared<PlainModule>());
+  const auto teacher = module_source(std::make_shared<PlainModule>());
   const auto build = []() -> std::shared_ptr<torch::nn::Module> {
     const PlainModule half;
     throw std::runtime_error("half built");

@@ -1,10 +1,11 @@
-#include "fakescore/core/manifest.hpp"
+#include "fakescore/tensor/manifest.hpp"
 
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
 #include <torch/torch.h>
 
-#include "fakescore/core/error.hpp"
+#include "fakescore/error.hpp"
+#include "fakescore/module/module_tensors.hpp"
 #include "support/tiny_models.hpp"
 
 namespace fakescore {

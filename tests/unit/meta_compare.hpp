@@ -10,7 +10,9 @@
 #include <utility>
 #include <vector>
 
-#include "fakescore/core/meta_init.hpp"
+#include "fakescore/meta/meta_init.hpp"
+#include "fakescore/tensor/named_tensor.hpp"
+#include "meta/seeded_eager_guard.hpp"
 
 namespace fakescore::testing {
 
@@ -50,7 +52,7 @@ inline std::string mode_name(RandomMode mode) {
 template <class Build>
 auto build_eagerly(const Build& build, RandomMode mode, uint64_t seed = kSeed) {
   torch::manual_seed(seed);
-  const SeededEagerGuard seeds(options_for(mode, seed));
+  const detail::SeededEagerGuard seeds(options_for(mode, seed));
   return build();
 }
 
@@ -63,12 +65,12 @@ auto build_on_meta(const Build& build, RandomMode mode, uint64_t seed = kSeed) {
   return std::make_pair(std::move(built), guard.tape());
 }
 
-using NamedTensors = std::vector<std::pair<std::string, at::Tensor>>;
+using NamedTensors = std::vector<NamedTensor>;
 
 inline NamedTensors named_tensors(const torch::nn::Module& module) {
   NamedTensors tensors;
-  for (const auto& item : module.named_parameters()) tensors.emplace_back(item.key(), item.value());
-  for (const auto& item : module.named_buffers()) tensors.emplace_back(item.key(), item.value());
+  for (const auto& item : module.named_parameters()) tensors.push_back({item.key(), item.value()});
+  for (const auto& item : module.named_buffers()) tensors.push_back({item.key(), item.value()});
   return tensors;
 }
 

@@ -11,7 +11,7 @@
 #include <thread>
 #include <vector>
 
-#include "fakescore/core/error.hpp"
+#include "fakescore/error.hpp"
 #include "unit/meta_compare.hpp"
 
 namespace fakescore::testing {

@@ -97,7 +97,7 @@ std::vector<size_t> storage_sharing(const NamedTensors& tensors) {
   std::map<const void*, size_t> first;
   std::vector<size_t> sharing;
   for (size_t i = 0; i < tensors.size(); ++i) {
-    const void* storage = tensors[i].second.storage().unsafeGetStorageImpl();
+    const void* storage = tensors[i].tensor.storage().unsafeGetStorageImpl();
     sharing.push_back(first.try_emplace(storage, i).first->second);
   }
   return sharing;
@@ -106,8 +106,8 @@ std::vector<size_t> storage_sharing(const NamedTensors& tensors) {
 void expect_identical(const NamedTensors& got, const NamedTensors& want) {
   ASSERT_EQ(got.size(), want.size());
   for (size_t i = 0; i < got.size(); ++i) {
-    EXPECT_EQ(got[i].first, want[i].first);
-    EXPECT_TRUE(identical(got[i].second, want[i].second)) << want[i].first;
+    EXPECT_EQ(got[i].name, want[i].name);
+    EXPECT_TRUE(identical(got[i].tensor, want[i].tensor)) << want[i].name;
   }
   EXPECT_EQ(storage_sharing(got), storage_sharing(want));
 }
@@ -115,7 +115,7 @@ void expect_identical(const NamedTensors& got, const NamedTensors& want) {
 /// Makes the tensors real one by one, in an order that begins with the last for odd seeds.
 void materialise_one_by_one(const NamedTensors& metas, InitTape& tape, uint64_t seed) {
   for (size_t i = 0; i < metas.size(); ++i) {
-    const auto& [name, meta] = metas[seed % 2 == 0 ? i : metas.size() - 1 - i];
+    const auto& [name, meta, kind, shard] = metas[seed % 2 == 0 ? i : metas.size() - 1 - i];
     if (!meta.is_meta()) continue;  // another name of a tensor that has been made real
     const bool leaf = meta.is_leaf();
     materialize_into(meta, tape.replay({meta})[0]);
@@ -149,12 +149,12 @@ TEST_P(MetaModule, ReplaysAllTensorsTogetherAsEager) {
     const auto [module, tape] = build_on_meta(module_case.build, mode, seed);
     NamedTensors tensors = all_tensors(*module);
     std::vector<Tensor> metas;
-    for (const auto& [name, tensor] : tensors) {
-      EXPECT_TRUE(tensor.is_meta()) << name;
-      metas.push_back(tensor);
+    for (const auto& entry : tensors) {
+      EXPECT_TRUE(entry.tensor.is_meta()) << entry.name;
+      metas.push_back(entry.tensor);
     }
     const std::vector<Tensor> reals = tape->replay(metas);
-    for (size_t i = 0; i < reals.size(); ++i) tensors[i].second = reals[i];
+    for (size_t i = 0; i < reals.size(); ++i) tensors[i].tensor = reals[i];
     expect_identical(tensors, all_tensors(*eager));
   }
 }

@@ -8,7 +8,7 @@
 #include <thread>
 #include <vector>
 
-#include "fakescore/core/error.hpp"
+#include "fakescore/error.hpp"
 #include "unit/meta_compare.hpp"
 
 namespace fakescore::testing {
@@ -302,8 +302,8 @@ std::vector<RefusedCase> refused_cases() {
 }
 
 INSTANTIATE_TEST_SUITE_P(All, RefusedOp, ::testing::ValuesIn(refused_cases()),
-                         [](const ::testing::TestParamInfo<RefusedCase>& info) {
-                           return info.param.name;
+                         [](const ::testing::TestParamInfo<RefusedCase>& test) {
+                           return test.param.name;
                          });
 
 TEST(MetaPointer, WritesAreRefusedByTorch) {

@@ -9,6 +9,8 @@
 #include <utility>
 #include <vector>
 
+#include "fakescore/tensor/named_tensor.hpp"
+
 namespace fakescore::testing {
 
 /// A module that replays must give as eager construction does. The name begins with the class,
@@ -26,7 +28,7 @@ struct ModuleCase {
 class HasPlainMembers {
  public:
   virtual ~HasPlainMembers() = default;
-  virtual std::vector<std::pair<std::string, at::Tensor>> plain_members() const = 0;
+  virtual std::vector<NamedTensor> plain_members() const = 0;
 };
 
 /// Every class of torch::nn that can have parameters or buffers, with the options that change what

@@ -3,6 +3,7 @@
 #include <cmath>
 #include <utility>
 
+#include "fakescore/tensor/named_tensor.hpp"
 #include "unit/module_case.hpp"
 
 namespace fakescore::testing {
@@ -81,9 +82,7 @@ struct WeightNorm : nn::Module, HasPlainMembers {
     g = register_parameter("g", v.detach().norm(2, {1, 2, 3}, /*keepdim=*/true));
     weight = (v * (g / v.norm(2, {1, 2, 3}, true))).detach();
   }
-  std::vector<std::pair<std::string, Tensor>> plain_members() const override {
-    return {{"weight", weight}};
-  }
+  std::vector<NamedTensor> plain_members() const override { return {{"weight", weight}}; }
   Tensor v, g, weight;
 };
 
@@ -103,9 +102,7 @@ struct SpectralNorm : nn::Module, HasPlainMembers {
   static nn::functional::NormalizeFuncOptions unit() {
     return nn::functional::NormalizeFuncOptions().dim(0).eps(1e-12);
   }
-  std::vector<std::pair<std::string, Tensor>> plain_members() const override {
-    return {{"weight", weight}};
-  }
+  std::vector<NamedTensor> plain_members() const override { return {{"weight", weight}}; }
   Tensor original, u, v, weight;
 };
 

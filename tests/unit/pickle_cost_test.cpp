@@ -6,11 +6,11 @@
 
 #include <cstring>
 
-#include "core/teacher/pickle/read_pickle.hpp"
-#include "core/teacher/read_budget.hpp"
-#include "core/teacher/torch_file/torch_globals.hpp"
-#include "fakescore/core/error.hpp"
+#include "fakescore/error.hpp"
 #include "support/error_of.hpp"
+#include "teacher/file/read_budget.hpp"
+#include "teacher/formats/pickle/read_pickle.hpp"
+#include "teacher/formats/torch_file/torch_globals.hpp"
 
 namespace fakescore::detail {
 namespace {
@@ -68,7 +68,7 @@ INSTANTIATE_TEST_SUITE_P(
         Filling{"Plain", "(ccollections\nOrderedDict\nq\x00"s, "h\x00)R"s, "t"},
         Filling{"Calls", "(cA\nB\n)R", "2)R", "t"}, Filling{"Storages", "(", "NQ", "t"},
         Filling{"Globals", "(", "ca\nb\n", "t"}, Filling{"Numbers", "(", "K\x01", "t"}),
-    [](const auto& info) { return info.param.name; });
+    [](const auto& test) { return test.param.name; });
 
 /// Each memo place is one that a hash table of any size would put with the others.
 TEST(PickleCosts, PlacesOfTheMemoMayBeAnyNumbers) {

@@ -1,10 +1,10 @@
 // What reaches a terminal of a text that anybody may have made.
-#include "core/printable.hpp"
+#include "error/printable.hpp"
 
 #include <gtest/gtest.h>
 
-#include "core/error_codec.hpp"
-#include "fakescore/core/error.hpp"
+#include "error/error_codec.hpp"
+#include "fakescore/error.hpp"
 
 namespace fakescore::detail {
 namespace {

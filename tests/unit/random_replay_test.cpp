@@ -14,7 +14,7 @@ namespace {
 NamedTensors tensors_of_plan(const torch::nn::Module& module) {
   NamedTensors tensors = named_tensors(module);
   for (const at::Tensor& member : plain_members(module)) {
-    tensors.emplace_back("member " + std::to_string(tensors.size()), member);
+    tensors.push_back({"member " + std::to_string(tensors.size()), member});
   }
   return tensors;
 }
@@ -25,7 +25,7 @@ void materialise(const NamedTensors& metas, InitTape& tape, std::vector<size_t> 
   for (size_t i = 0; i < order.size();) {
     std::vector<at::Tensor> wanted;
     for (const size_t end = i + 1 + order[i] % 3; i < std::min(end, order.size()); ++i) {
-      wanted.push_back(metas[order[i] % metas.size()].second);
+      wanted.push_back(metas[order[i] % metas.size()].tensor);
     }
     const auto reals = tape.replay(wanted);
     for (size_t k = 0; k < wanted.size(); ++k) {
@@ -49,11 +49,11 @@ TEST(RandomReplay, EqualsEagerInAnyOrder) {
     if (got.empty()) return;
     materialise(got, *tape, order);
     for (size_t i = 0; i < got.size(); ++i) {
-      const auto same = identical(got[i].second, want[i].second);
-      if (!same) RC_FAIL(got[i].first + ": " + same.message());
+      const auto same = identical(got[i].tensor, want[i].tensor);
+      if (!same) RC_FAIL(got[i].name + ": " + same.message());
       for (size_t k = 0; k < i; ++k) {
-        RC_ASSERT(got[i].second.is_alias_of(got[k].second) ==
-                  want[i].second.is_alias_of(want[k].second));
+        RC_ASSERT(got[i].tensor.is_alias_of(got[k].tensor) ==
+                  want[i].tensor.is_alias_of(want[k].tensor));
       }
     }
   });

@@ -5,7 +5,7 @@
 
 #include <fstream>
 
-#include "fakescore/core/error.hpp"
+#include "fakescore/error.hpp"
 #include "fakescore/models/dit.hpp"
 #include "support/temp_folder.hpp"
 

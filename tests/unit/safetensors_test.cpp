@@ -5,8 +5,9 @@
 
 #include <fstream>
 
-#include "fakescore/core/error.hpp"
-#include "fakescore/core/teacher_source.hpp"
+#include "fakescore/error.hpp"
+#include "fakescore/teacher/save_safetensors.hpp"
+#include "fakescore/teacher/teacher_source.hpp"
 #include "support/temp_folder.hpp"
 #include "support/tensor_checks.hpp"
 
@@ -16,7 +17,7 @@ namespace {
 using ::testing::AllOf;
 using ::testing::HasSubstr;
 using testing::TempFolder;
-using NamedTensors = std::vector<std::pair<std::string, at::Tensor>>;
+using NamedTensors = std::vector<NamedTensor>;
 
 void write_raw(const std::filesystem::path& path, const std::string& header,
                const std::string& data, std::optional<uint64_t> length = std::nullopt) {
@@ -58,21 +59,21 @@ TEST(Safetensors, RoundTripsEveryDtypeAndShape) {
        {at::kBool, at::kByte, at::kChar, at::kShort, at::kInt, at::kLong, at::kHalf, at::kBFloat16,
         at::kFloat, at::kDouble, at::kUInt16, at::kUInt32, at::kUInt64, at::kComplexFloat,
         at::kFloat8_e4m3fn, at::kFloat8_e5m2, at::kFloat8_e4m3fnuz, at::kFloat8_e5m2fnuz}) {
-    tensors.emplace_back(c10::toString(dtype),
-                         torch::randint(0, 2, {3, 5}, torch::kFloat).to(dtype));
+    tensors.push_back(
+        {c10::toString(dtype), torch::randint(0, 2, {3, 5}, torch::kFloat).to(dtype)});
   }
-  tensors.emplace_back("pairs",
-                       torch::arange(24, torch::kByte).view({2, 3, 4}).view(at::kFloat4_e2m1fn_x2));
-  tensors.emplace_back("scalar", torch::tensor(2.5));
-  tensors.emplace_back("empty", torch::empty({0, 4}));
-  tensors.emplace_back("strided", torch::arange(12.0).view({3, 4}).t());
+  tensors.push_back(
+      {"pairs", torch::arange(24, torch::kByte).view({2, 3, 4}).view(at::kFloat4_e2m1fn_x2)});
+  tensors.push_back({"scalar", torch::tensor(2.5)});
+  tensors.push_back({"empty", torch::empty({0, 4})});
+  tensors.push_back({"strided", torch::arange(12.0).view({3, 4}).t()});
   save_safetensors(folder / "all.safetensors", tensors, {{"made by", "a test"}});
 
   const auto teacher = TeacherSource::path(folder / "all.safetensors").open();
   ASSERT_EQ(teacher->tensors().size(), tensors.size());
-  for (const auto& [name, tensor] : tensors) {
-    const at::Tensor read = read_named(*teacher, name);
-    EXPECT_TRUE(testing::bit_equal(read, tensor.contiguous())) << name;
+  for (const auto& entry : tensors) {
+    const at::Tensor read = read_named(*teacher, entry.name);
+    EXPECT_TRUE(testing::bit_equal(read, entry.tensor.contiguous())) << entry.name;
   }
 }
 
@@ -303,7 +304,7 @@ INSTANTIATE_TEST_SUITE_P(
                       1,
                       "lacks dtype",
                       {}}),
-    [](const auto& info) { return info.param.name; });
+    [](const auto& test) { return test.param.name; });
 
 TEST(Safetensors, NamesWhatIsMissing) {
   const TempFolder folder;

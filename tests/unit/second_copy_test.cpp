@@ -8,7 +8,7 @@
 #include <filesystem>
 #include <string>
 
-#include "fakescore/core/meta_init.hpp"
+#include "fakescore/meta/meta_init.hpp"
 #include "support/temp_folder.hpp"
 
 namespace fakescore {

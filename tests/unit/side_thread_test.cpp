@@ -1,4 +1,4 @@
-#include "comm/side_thread.hpp"
+#include "comm/control/side_thread.hpp"
 
 #include <gtest/gtest.h>
 

@@ -9,7 +9,7 @@
 #include <thread>
 #include <torch/csrc/distributed/c10d/HashStore.hpp>
 
-#include "comm/store_communicator.hpp"
+#include "comm/control/store_planes.hpp"
 #include "fakescore/comm/make_communicator.hpp"
 
 namespace fakescore {

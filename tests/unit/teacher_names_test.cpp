@@ -3,8 +3,9 @@
 #include <gtest/gtest.h>
 #include <torch/torch.h>
 
-#include "fakescore/core/error.hpp"
-#include "fakescore/core/teacher_source.hpp"
+#include "fakescore/error.hpp"
+#include "fakescore/teacher/save_safetensors.hpp"
+#include "fakescore/teacher/teacher_source.hpp"
 #include "support/error_of.hpp"
 #include "support/temp_folder.hpp"
 
@@ -20,9 +21,9 @@ using testing::TempFolder;
 
 /// A teacher in memory; tensor number i holds i.
 TeacherSource teacher_of(const std::vector<std::string>& names) {
-  std::vector<std::pair<std::string, at::Tensor>> tensors;
+  std::vector<NamedTensor> tensors;
   for (const std::string& name : names) {
-    tensors.emplace_back(name, torch::tensor(static_cast<double>(tensors.size())));
+    tensors.push_back({name, torch::tensor(static_cast<double>(tensors.size()))});
   }
   return TeacherSource::state_dict(std::move(tensors));
 }

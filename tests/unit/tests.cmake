@@ -13,8 +13,9 @@ fakescore_add_tests(unit_test UNIT core LABELS unit SOURCES
   unit/error_test.cpp
   unit/flight_plan_test.cpp
   unit/host_memory_test.cpp
-  unit/load_plan_test.cpp
+  unit/match_keys_test.cpp
   unit/manifest_test.cpp
+  unit/planes_test.cpp
   unit/printable_test.cpp
   unit/side_thread_test.cpp
   unit/store_deadline_test.cpp
@@ -34,6 +35,7 @@ fakescore_add_tests(unit_test UNIT teacher LABELS unit SOURCES
   unit/hostile_torch_file_test.cpp
   unit/pickle_cost_test.cpp
   unit/safetensors_test.cpp
+  unit/stored_tensor_test.cpp
   unit/teacher_names_test.cpp
   unit/torch_file_test.cpp
   unit/torch_objects_test.cpp)

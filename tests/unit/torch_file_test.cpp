@@ -9,8 +9,9 @@
 #include <map>
 #include <nlohmann/json.hpp>
 
-#include "fakescore/core/error.hpp"
-#include "fakescore/core/teacher_source.hpp"
+#include "fakescore/error.hpp"
+#include "fakescore/teacher/save_safetensors.hpp"
+#include "fakescore/teacher/teacher_source.hpp"
 #include "support/error_of.hpp"
 #include "support/teacher_content.hpp"
 #include "support/temp_folder.hpp"
@@ -57,8 +58,8 @@ TEST_P(TorchFile, HoldsWhatTorchReads) {
 }
 
 INSTANTIATE_TEST_SUITE_P(Files, TorchFile, ::testing::ValuesIn(expected_entries()),
-                         [](const auto& info) {
-                           std::string name = info.param;
+                         [](const auto& test) {
+                           std::string name = test.param;
                            for (char& letter : name) letter = std::isalnum(letter) ? letter : '_';
                            return name;
                          });
@@ -160,8 +161,8 @@ INSTANTIATE_TEST_SUITE_P(
         Refusal{"nested_2.pt", "modle", {"no dict under the key modle", "model"}},
         Refusal{"nested_2.pt", "epoch", {"no dict under the key epoch, but a plain value"}},
         Refusal{"nested_2.pt", "model.0.weight", {"no dict under the key"}}),
-    [](const auto& info) {
-      std::string name = std::string(info.param.file) + "_" + info.param.key;
+    [](const auto& test) {
+      std::string name = std::string(test.param.file) + "_" + test.param.key;
       for (char& letter : name) letter = std::isalnum(letter) ? letter : '_';
       return name;
     });

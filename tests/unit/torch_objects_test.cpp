@@ -9,8 +9,8 @@
 #include <fstream>
 #include <nlohmann/json.hpp>
 
-#include "fakescore/core/error.hpp"
-#include "fakescore/core/teacher_source.hpp"
+#include "fakescore/error.hpp"
+#include "fakescore/teacher/teacher_source.hpp"
 #include "support/error_of.hpp"
 #include "support/teacher_content.hpp"
 
@@ -75,7 +75,7 @@ TEST_P(TrainingFile, IsReadAsAWholeByNobody) {
 
 INSTANTIATE_TEST_SUITE_P(Files, TrainingFile,
                          ::testing::ValuesIn(files_of(kTrainingFiles, "training")),
-                         [](const auto& info) { return info.param; });
+                         [](const auto& test) { return test.param; });
 
 class PlainFile : public ::testing::TestWithParam<std::string> {};
 
@@ -86,7 +86,7 @@ TEST_P(PlainFile, IsReadAsAWhole) {
 }
 
 INSTANTIATE_TEST_SUITE_P(Files, PlainFile, ::testing::ValuesIn(files_of(kTrainingFiles, "plain")),
-                         [](const auto& info) { return info.param; });
+                         [](const auto& test) { return test.param; });
 
 struct ForeignObject {
   const char* file;
@@ -111,7 +111,7 @@ INSTANTIATE_TEST_SUITE_P(
         ForeignObject{"numpy", {"scalar under the key net.scale", "torch.as_tensor(value)"}},
         ForeignObject{"deep", {"argparse.Namespace under the key net.encoder.args"}},
         ForeignObject{"container", {"no dict under the key net, but __main__.Config"}}),
-    [](const auto& info) { return info.param.file; });
+    [](const auto& test) { return test.param.file; });
 
 struct TensorClass {
   const char* file;
@@ -142,7 +142,7 @@ INSTANTIATE_TEST_SUITE_P(
                      "value.detach().as_subclass(torch.Tensor)"}},
         TensorClass{"wrapper",
                     {"tensor w: is of the class __main__.Halved", "value.dequantize()"}}),
-    [](const auto& info) { return info.param.file; });
+    [](const auto& test) { return test.param.file; });
 
 TEST(TensorClasses, TheirRemedyGivesAFileThatIsRead) {
   EXPECT_EQ(content_of(*open_under(kTrainingFiles / "remedied.pt", "")), trained_weights());
@@ -168,7 +168,7 @@ TEST_P(OddFile, IsReadAsTorchReadsItOrRefused) {
 }
 
 INSTANTIATE_TEST_SUITE_P(Files, OddFile, ::testing::ValuesIn(files_of(kOddFiles, "")),
-                         [](const auto& info) { return info.param; });
+                         [](const auto& test) { return test.param; });
 
 TEST(OddFiles, AllOfThemAreExpected) {
   EXPECT_EQ(torch_content().size(), files_of(kOddFiles, "").size());

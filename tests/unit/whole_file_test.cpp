@@ -1,5 +1,5 @@
 // Files that are there whole, or not at all.
-#include "core/whole_file.hpp"
+#include "file/whole_file.hpp"
 
 #include <gtest/gtest.h>
 #include <sys/resource.h>

@@ -3,7 +3,7 @@
 #include <gtest/gtest.h>
 #include <torch/torch.h>
 
-#include "fakescore/core/error.hpp"
+#include "fakescore/error.hpp"
 #include "support/rank_environment.hpp"
 
 namespace fakescore {

@@ -5,10 +5,11 @@
 
 #include <algorithm>
 
-#include "fakescore/core/error.hpp"
-#include "fakescore/core/module_tensors.hpp"
-#include "fakescore/factory/fake_score_meta.hpp"
+#include "fakescore/error.hpp"
+#include "fakescore/fill/broadcast_teacher_tensors.hpp"
 #include "fakescore/models/registry.hpp"
+#include "fakescore/module/create_fake_score_meta.hpp"
+#include "fakescore/module/module_tensors.hpp"
 #include "support/error_of.hpp"
 #include "support/load_teacher.hpp"
 #include "support/rank_environment.hpp"
@@ -49,7 +50,7 @@ void expect_filled(Communicator& communicator, const std::string& model, const M
   const auto want = testing::read_tensors(kModels / model);
   uint64_t bytes = 0;
   std::vector<std::string> casts;
-  for (const ModuleTensor& entry : module_tensors(*result.module)) {
+  for (const NamedTensor& entry : module_tensors(*result.module)) {
     const at::Tensor& from = want.at(entry.name);
     const at::ScalarType to = dtype_of(entry.name);
     EXPECT_TRUE(bit_equal(entry.tensor, from.to(to))) << entry.name;

@@ -1,12 +1,13 @@
-#include "fakescore/factory/fake_score_meta.hpp"
-
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
 #include <torch/torch.h>
 
-#include "fakescore/core/error.hpp"
-#include "fakescore/core/module_tensors.hpp"
+#include "fakescore/error.hpp"
+#include "fakescore/fill/broadcast_teacher_tensors.hpp"
 #include "fakescore/models/registry.hpp"
+#include "fakescore/module/create_fake_score_meta.hpp"
+#include "fakescore/module/module_source.hpp"
+#include "fakescore/module/module_tensors.hpp"
 #include "support/error_of.hpp"
 #include "support/load_teacher.hpp"
 #include "support/rank_environment.hpp"
@@ -82,12 +83,12 @@ TEST(FakeScoreMeta, MissingKeysAreInitialisedAlikeWhereNotStrict) {
   run_on_every_rank([](Communicator& communicator) {
     NamedTensors some;
     for (auto& entry : persistent_tensors(*make_teacher())) {
-      if (entry.first != "big" && entry.first != "half" && entry.first != "flat" &&
-          entry.first != "rows") {
+      if (entry.name != "big" && entry.name != "half" && entry.name != "flat" &&
+          entry.name != "rows") {
         some.push_back(entry);
       }
     }
-    some.emplace_back("ghost", torch::ones(1));
+    some.push_back({"ghost", torch::ones(1)});
     MetaOptions options;
     EXPECT_THAT(error_of<TeacherError>([&] {
                   create_fake_score_meta(build_awkward, only_on_root(communicator, some),
@@ -114,22 +115,23 @@ TEST(FakeScoreMeta, MissingKeysAreInitialisedAlikeWhereNotStrict) {
 TEST(FakeScoreMeta, CastsBetweenTeacherAndModule) {
   run_on_every_rank([](Communicator& communicator) {
     NamedTensors tensors = persistent_tensors(*make_teacher());
-    for (auto& [name, tensor] : tensors) {
-      if (name == "big" || name == "channels_last") tensor = tensor.to(torch::kBFloat16);
-      if (name == "half") tensor = tensor.to(torch::kFloat) + 1e-4;
+    for (auto& entry : tensors) {
+      if (entry.name == "big" || entry.name == "channels_last")
+        entry.tensor = entry.tensor.to(torch::kBFloat16);
+      if (entry.name == "half") entry.tensor = entry.tensor.to(torch::kFloat) + 1e-4;
     }
     const MetaResult result = create_fake_score_meta(
         build_awkward, only_on_root(communicator, tensors), communicator, {});
     const auto module = std::dynamic_pointer_cast<AwkwardModule>(result.module);
-    for (const auto& [name, tensor] : tensors) {
-      if (name == "big") {
-        EXPECT_TRUE(bit_equal(module->big.detach(), tensor.to(torch::kFloat)));
+    for (const auto& entry : tensors) {
+      if (entry.name == "big") {
+        EXPECT_TRUE(bit_equal(module->big.detach(), entry.tensor.to(torch::kFloat)));
       }
-      if (name == "half") {
-        EXPECT_TRUE(bit_equal(module->half.detach(), tensor.to(torch::kBFloat16)));
+      if (entry.name == "half") {
+        EXPECT_TRUE(bit_equal(module->half.detach(), entry.tensor.to(torch::kBFloat16)));
       }
-      if (name == "channels_last") {
-        EXPECT_TRUE(torch::equal(module->channels_last.detach(), tensor.to(torch::kFloat)));
+      if (entry.name == "channels_last") {
+        EXPECT_TRUE(torch::equal(module->channels_last.detach(), entry.tensor.to(torch::kFloat)));
       }
     }
     EXPECT_EQ(result.report.cast.size(), 3U);
@@ -162,7 +164,7 @@ TEST(FakeScoreMeta, AnyRankCanBeTheRoot) {
     MetaOptions options;
     options.root = communicator.world_size() - 1;
     options.bucket_bytes = 4096;
-    const auto source = communicator.rank() == options.root ? TeacherSource::module(teacher)
+    const auto source = communicator.rank() == options.root ? module_source(teacher)
                                                             : TeacherSource::path("/nonexistent");
     const MetaResult result = create_fake_score_meta(build_awkward, source, communicator, options);
     EXPECT_TRUE(
@@ -184,8 +186,8 @@ TEST(FakeScoreMeta, ARootThatCannotReadIsTheSameErrorEverywhere) {
 TEST(FakeScoreMeta, AShapeThatDiffersNamesTheTensor) {
   run_on_every_rank([](Communicator& communicator) {
     NamedTensors tensors = persistent_tensors(*make_teacher());
-    for (auto& [name, tensor] : tensors) {
-      if (name == "big") tensor = torch::zeros({2, 2});
+    for (auto& entry : tensors) {
+      if (entry.name == "big") entry.tensor = torch::zeros({2, 2});
     }
     const std::string text = error_of<TeacherError>([&] {
       create_fake_score_meta(build_awkward, only_on_root(communicator, tensors), communicator, {});
@@ -198,8 +200,8 @@ TEST(FakeScoreMeta, AShapeThatDiffersNamesTheTensor) {
 TEST(FakeScoreMeta, TiedNamesWithDifferentValuesAreRefused) {
   run_on_every_rank([](Communicator& communicator) {
     NamedTensors tensors = persistent_tensors(*make_teacher());
-    for (auto& [name, tensor] : tensors) {
-      if (name == "tied") tensor = tensor + 1;
+    for (auto& entry : tensors) {
+      if (entry.name == "tied") entry.tensor = entry.tensor + 1;
     }
     const std::string text = error_of<TeacherError>([&] {
       create_fake_score_meta(build_awkward, only_on_root(communicator, tensors), communicator, {});
@@ -361,7 +363,7 @@ TEST(FakeScoreMeta, ADistributedCheckpointIsATeacher) {
     const auto whole = testing::read_tensors(kData / "dcp" / "0000003.net_model.safetensors");
     const auto tensors = module_tensors(*result.module);
     EXPECT_EQ(tensors.size(), 5U);
-    for (const ModuleTensor& entry : tensors) {
+    for (const NamedTensor& entry : tensors) {
       EXPECT_TRUE(bit_equal(entry.tensor, whole.at("transformer." + entry.name))) << entry.name;
     }
     expect_same_on_every_rank(communicator, to_string(*result.report.digest));

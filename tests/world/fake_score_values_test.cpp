@@ -3,10 +3,12 @@
 #include <gtest/gtest.h>
 #include <torch/torch.h>
 
-#include "fakescore/core/error.hpp"
-#include "fakescore/core/module_tensors.hpp"
-#include "fakescore/factory/fake_score_meta.hpp"
+#include "fakescore/error.hpp"
+#include "fakescore/fill/broadcast_teacher_tensors.hpp"
 #include "fakescore/models/registry.hpp"
+#include "fakescore/module/create_fake_score_meta.hpp"
+#include "fakescore/module/module_source.hpp"
+#include "fakescore/module/module_tensors.hpp"
 #include "support/error_of.hpp"
 #include "support/lazy_module.hpp"
 #include "support/load_teacher.hpp"
@@ -39,7 +41,7 @@ TEST(FakeScoreValues, KeepsLazyConjugatesAndNegatives) {
       options.verify = true;
       options.strict = all;
       const auto source =
-          all ? TeacherSource::module(teacher)
+          all ? module_source(teacher)
               : TeacherSource::state_dict({{"conj", teacher->conj}, {"neg", teacher->neg}});
       const auto module = std::dynamic_pointer_cast<LazyModule>(
           create_fake_score_meta([] { return std::make_shared<LazyModule>(); }, source,
@@ -70,7 +72,7 @@ TEST(FakeScoreValues, ATorchFileIsATeacher) {
       const auto want = testing::read_tensors(path);
       const auto got = module_tensors(*module);
       ASSERT_EQ(got.size(), want.size()) << file;
-      for (const ModuleTensor& entry : got) {
+      for (const NamedTensor& entry : got) {
         EXPECT_TRUE(testing::bit_equal(entry.tensor, want.at(entry.name).contiguous()))
             << file << " " << entry.name;
       }
@@ -159,8 +161,7 @@ TEST(FakeScoreValues, AParameterThatIsABufferElsewhereRequiresGradients) {
       module->register_module("child", child);
       return module;
     };
-    const auto module =
-        create_fake_score_meta(build, TeacherSource::module(build()), communicator).module;
+    const auto module = create_fake_score_meta(build, module_source(build()), communicator).module;
     EXPECT_TRUE(module->named_parameters()["child.weight"].requires_grad());
   });
 }
@@ -255,7 +256,7 @@ TEST(FakeScoreValues, BitsThatAreReadInTwoDtypesAreCastEachByItself) {
     options.dtype = torch::kFloat;
     const auto teacher = build();
     const auto module =
-        create_fake_score_meta(build, TeacherSource::module(teacher), communicator, options).module;
+        create_fake_score_meta(build, module_source(teacher), communicator, options).module;
     for (const char* name : {"half", "bfloat16"}) {
       EXPECT_TRUE(torch::equal(module->named_buffers()[name],
                                teacher->named_buffers()[name].to(torch::kFloat)))
@@ -295,7 +296,7 @@ TEST(FakeScoreValues, CastsNegativesAndWhatTheyShareStorageWith) {
     MetaOptions options;
     options.dtype = torch::kBFloat16;
     const auto module =
-        create_fake_score_meta(build, TeacherSource::module(teacher), communicator, options).module;
+        create_fake_score_meta(build, module_source(teacher), communicator, options).module;
     for (const char* name : {"neg", "real"}) {
       EXPECT_TRUE(torch::equal(module->named_buffers()[name],
                                teacher->named_buffers()[name].to(torch::kBFloat16)))

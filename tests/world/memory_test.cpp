@@ -6,8 +6,9 @@
 #include <algorithm>
 #include <fstream>
 
-#include "fakescore/core/module_tensors.hpp"
-#include "fakescore/factory/fake_score_meta.hpp"
+#include "fakescore/module/create_fake_score_meta.hpp"
+#include "fakescore/module/module_tensors.hpp"
+#include "fakescore/teacher/save_safetensors.hpp"
 #include "support/rank_environment.hpp"
 #include "support/temp_folder.hpp"
 
@@ -16,7 +17,7 @@ namespace {
 
 using testing::run_on_every_rank;
 using testing::TempFolder;
-using NamedTensors = std::vector<std::pair<std::string, at::Tensor>>;
+using NamedTensors = std::vector<NamedTensor>;
 
 constexpr int64_t kMegabyte = int64_t{1} << 20;
 constexpr int64_t kAllowance = 24 * kMegabyte;
@@ -47,9 +48,9 @@ std::shared_ptr<torch::nn::Module> build_layers(bool tie) {
 void write_teacher(const std::filesystem::path& path, at::ScalarType dtype, bool tie) {
   NamedTensors tensors;
   for (int i = 0; i < kLayers; ++i) {
-    tensors.emplace_back("layer" + std::to_string(i), torch::full({1024, 4096}, i + 1, dtype));
+    tensors.push_back({"layer" + std::to_string(i), torch::full({1024, 4096}, i + 1, dtype)});
   }
-  if (tie) tensors.emplace_back("tied", tensors.front().second);
+  if (tie) tensors.push_back({"tied", tensors.front().tensor});
   save_safetensors(path, tensors);
 }
 

@@ -7,9 +7,10 @@
 #include <map>
 #include <mutex>
 
-#include "fakescore/core/error.hpp"
-#include "fakescore/core/module_tensors.hpp"
-#include "fakescore/factory/fake_score_meta.hpp"
+#include "fakescore/error.hpp"
+#include "fakescore/module/create_fake_score_meta.hpp"
+#include "fakescore/module/module_tensors.hpp"
+#include "meta/seeded_eager_guard.hpp"
 #include "support/expected_fake_score.hpp"
 #include "support/plan_generators.hpp"
 #include "support/property.hpp"
@@ -75,7 +76,7 @@ rc::Gen<JobPlan> job_plan() {
 std::shared_ptr<torch::nn::Module> make_teacher(const JobPlan& plan) {
   MetaInitOptions init;
   init.seed = plan.seed + 1;
-  const SeededEagerGuard seeds(init);
+  const detail::SeededEagerGuard seeds(init);
   return build_planned(plan.module);
 }
 
@@ -92,7 +93,7 @@ bool rules_can_work(const JobPlan& plan) {
   for (const auto& [text, dtype] : plan.rules) unmatched.insert(text);
   std::map<const c10::StorageImpl*, at::ScalarType> dtype_of_storage;
   const auto module = make_teacher(plan);
-  for (const ModuleTensor& entry : module_tensors(*module)) {
+  for (const NamedTensor& entry : module_tensors(*module)) {
     if (!at::isFloatingType(entry.tensor.scalar_type())) continue;
     std::erase_if(unmatched, [&](const std::string& text) {
       return entry.name.find(text) != std::string::npos;

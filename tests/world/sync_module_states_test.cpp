@@ -1,11 +1,11 @@
-#include "fakescore/sync/sync_module_states.hpp"
+#include "fakescore/module/sync_module_states.hpp"
 
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
 #include <torch/torch.h>
 
-#include "fakescore/core/error.hpp"
-#include "fakescore/core/module_tensors.hpp"
+#include "fakescore/error.hpp"
+#include "fakescore/module/module_tensors.hpp"
 #include "support/error_of.hpp"
 #include "support/lazy_module.hpp"
 #include "support/rank_environment.hpp"
@@ -122,7 +122,7 @@ TEST(SyncModuleStates, VerifyingNamesRankAndTensorOfTheFirstDifference) {
     if (communicator.world_size() == 1) GTEST_SKIP() << "needs a second rank";
     const int odd = communicator.world_size() - 1;
     const auto module = make_seeded<AwkwardModule>(1);
-    const ModuleTensor first = module_tensors(*module).front();
+    const NamedTensor first = module_tensors(*module).front();
     SyncOptions options;
     options.bucket_bytes = 65536;
     options.verify = true;

@@ -5,9 +5,11 @@
 
 #include <filesystem>
 
-#include "fakescore/core/error.hpp"
-#include "fakescore/factory/fake_score_meta.hpp"
+#include "fakescore/error.hpp"
+#include "fakescore/fill/broadcast_teacher_tensors.hpp"
 #include "fakescore/models/registry.hpp"
+#include "fakescore/module/create_fake_score_meta.hpp"
+#include "fakescore/teacher/save_safetensors.hpp"
 #include "support/error_of.hpp"
 #include "support/rank_environment.hpp"
 #include "support/root_teacher.hpp"

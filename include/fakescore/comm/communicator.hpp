@@ -2,7 +2,6 @@
 
 #include <ATen/core/Tensor.h>
 
-#include <algorithm>
 #include <chrono>
 #include <cstdint>
 #include <memory>
@@ -10,37 +9,12 @@
 #include <utility>
 #include <vector>
 
-#include "fakescore/core/error.hpp"
+#include "fakescore/comm/bulk_plane.hpp"
+#include "fakescore/comm/control_plane.hpp"
+#include "fakescore/error.hpp"
 #include "fakescore/export.hpp"
 
 namespace fakescore {
-
-/// One broadcast in flight; destroy it only after `wait` returned or threw.
-class FAKESCORE_API PendingBroadcast {
- public:
-  virtual ~PendingBroadcast() = default;
-  /// Blocks the calling thread until this rank's buffers may be used, on any stream (receivers:
-  /// filled; root: may be changed). Throws CommError when the communicator's timeout passes without
-  /// progress or a peer is lost.
-  virtual void wait() = 0;
-};
-
-/// As long as it exists, the other ranks hear that this one is at work; see
-/// `Communicator::begin_work`. Destroy it before its communicator, on the thread that made it, and
-/// the youngest first.
-class FAKESCORE_API OwnWork {
- public:
-  virtual ~OwnWork() = default;
-};
-
-/// What `Communicator::compare` found: rank 0's value, and the lowest rank that has another one.
-struct Comparison {
-  std::string of_rank_0;
-  int other_rank = -1;  ///< -1 where every rank has rank 0's value
-  std::string of_other_rank;
-
-  bool is_same() const noexcept { return other_rank < 0; }
-};
 
 /// A fixed group of ranks that exchange small host messages (control) and bulk tensors (data).
 /// Control always goes over the host; data lives on `device()`: the CPU, or this rank's GPU.
@@ -58,94 +32,77 @@ struct Comparison {
 /// take kPeerCensus at most: NCCL's own end; over a store, to say that this rank leaves, and on the
 /// last rank to clean up; and on the rank that serves the job's store the others' farewell, so that
 /// their last message is not cut off.
-class FAKESCORE_API Communicator {
+///
+/// make_communicator and its neighbours make them. A program with a transport of its own derives a
+/// ControlPlane or a BulkPlane, and makes a communicator of that and of another one's planes.
+class FAKESCORE_API Communicator final {
  public:
-  /// How long survivors take at most to find out which ranks are lost.
-  static constexpr std::chrono::milliseconds kPeerCensus{2000};
+  static constexpr std::chrono::milliseconds kPeerCensus = ControlPlane::kPeerCensus;
+  static constexpr std::chrono::milliseconds kLongestTimeout = ControlPlane::kLongestTimeout;
 
-  /// The longest timeout; a longer one is cut to it. Some clocks count milliseconds in an int.
-  static constexpr std::chrono::milliseconds kLongestTimeout = std::chrono::hours(24 * 24);
-
-  virtual ~Communicator() = default;
+  /// Of planes with the same ranks: one for messages, one for bulk data in host memory, and, if
+  /// there is one, one for this rank's GPU. What breaks one of them breaks all. Throws ConfigError
+  /// where one is missing or on the wrong kind of device.
+  Communicator(std::shared_ptr<ControlPlane> control, std::shared_ptr<BulkPlane> host,
+               std::shared_ptr<BulkPlane> gpu = nullptr);
   Communicator(const Communicator&) = delete;
   Communicator& operator=(const Communicator&) = delete;
 
-  int rank() const noexcept { return rank_; }
-  int world_size() const noexcept { return world_size_; }
-  std::chrono::milliseconds timeout() const noexcept { return timeout_; }
-  void set_timeout(std::chrono::milliseconds timeout) noexcept {
-    timeout_ = std::min(timeout, kLongestTimeout);
-  }
+  int rank() const noexcept { return control_->rank(); }
+  int world_size() const noexcept { return control_->world_size(); }
+  std::chrono::milliseconds timeout() const noexcept { return control_->timeout(); }
+  void set_timeout(std::chrono::milliseconds timeout) noexcept { control_->set_timeout(timeout); }
 
   /// "local", "mpi", "store", "nccl over mpi", ...: for reports and errors.
-  const std::string& backend() const noexcept { return backend_; }
+  const std::string& backend() const noexcept { return main_plane().backend(); }
   /// The device of the broadcasts' buffers: the CPU, or this rank's GPU.
-  at::Device device() const noexcept { return device_; }
+  at::Device device() const noexcept { return main_plane().device(); }
 
-  /// Control: whether every rank has the same value. What a rank sends and receives for it does not
-  /// grow with the number of ranks, except on the one that combines: the way to agree. `what` names
-  /// the step in errors.
-  virtual Comparison compare(const std::string& value, const std::string& what) = 0;
+  /// Control, as ControlPlane says of each.
+  Comparison compare(const std::string& value, const std::string& what);
+  std::vector<std::string> all_gather(const std::string& message, const std::string& what);
+  std::string broadcast_message(const std::string& message, int root, const std::string& what);
+  std::unique_ptr<OwnWork> begin_work(const std::string& what);
+  uint64_t times_heard() const noexcept { return control_->times_heard(); }
+  bool broken() const noexcept { return control_->broken(); }
+  ErrorInfo abandon(const std::string& reason);
+  bool peer_abandoned();
 
-  /// Control: every rank's message, indexed by rank, on every rank. Lengths may differ. A rank
-  /// receives as much as all ranks send, so this is for what differs from rank to rank.
-  virtual std::vector<std::string> all_gather(const std::string& message,
-                                              const std::string& what) = 0;
+  /// Data: begins to broadcast root's `buffer`, which is on `device()` or in host memory, as
+  /// BulkPlane says.
+  std::unique_ptr<PendingBroadcast> start_broadcast(const at::Tensor& buffer, int root,
+                                                    const std::string& what);
 
-  /// Control: root's message, on every rank. The `message` of other ranks is ignored.
-  virtual std::string broadcast_message(const std::string& message, int root,
-                                        const std::string& what) = 0;
+  /// Data: several buffers, all on `device()` or all in host memory, as one operation if the
+  /// backend can.
+  std::unique_ptr<PendingBroadcast> start_broadcast_group(const std::vector<at::Tensor>& buffers,
+                                                          int root, const std::string& what);
 
-  /// Data: begins to broadcast root's `buffer`, a contiguous 1-D uint8 tensor on `device()` or
-  /// in host memory, of the same length on every rank. Several may be in flight; they finish in the
-  /// order begun. On a GPU it is work on the calling thread's current stream, after the work
-  /// already there. `what` names the tensor in errors.
-  virtual std::unique_ptr<PendingBroadcast> start_broadcast(const at::Tensor& buffer, int root,
-                                                            const std::string& what) = 0;
+  /// What carries bulk data of `device`, and lives as long as this communicator: a plane that it
+  /// was made of; or, for a GPU where it has none, one that stages through host memory, made at the
+  /// first call, which keeps 4 MiB of pinned memory. Throws ConfigError where this communicator
+  /// belongs to another GPU.
+  BulkPlane& bulk(at::Device device);
 
-  /// Data: several buffers as one operation if the backend can (NCCL: one launch).
-  virtual std::unique_ptr<PendingBroadcast> start_broadcast_group(
-      const std::vector<at::Tensor>& buffers, int root, const std::string& what);
-
-  /// Control, by one rank alone: says to the others, until the result is destroyed, that this rank
-  /// is at work on `what`, a step of its own that may take longer than their timeout. They hear of
-  /// it each quarter of `timeout()`, but not while this rank waits for them. A rank that dies or is
-  /// stopped meanwhile is not heard of, and is lost within their timeout. Null where the backend
-  /// cannot: MPI below MPI_THREAD_MULTIPLE, a world of one rank, and by default.
-  virtual std::unique_ptr<OwnWork> begin_work(const std::string& what);
-
-  /// How often another rank was heard to be at work, as far as `peer_abandoned` and the waiting
-  /// calls have listened. Where it grows, who waits for something else than this communicator has
-  /// reason to wait on.
-  virtual uint64_t times_heard() const noexcept { return 0; }
-
-  /// Whether a peer was lost; every call but the destructor then throws.
-  virtual bool broken() const noexcept = 0;
-
-  /// Control: tells the other ranks that this one cannot go on, finds out which ranks still answer,
-  /// and returns what every rank then throws as a CommError. `reason` is part of it; if empty, the
-  /// first rank that gave up supplies the reason. The communicator is broken afterwards.
-  virtual ErrorInfo abandon(const std::string& reason) = 0;
-
-  /// Control: whether another rank has abandoned the job or looks for lost peers. A rank that waits
-  /// for something other than this communicator polls this, and if it is true calls `abandon("")`.
-  virtual bool peer_abandoned() = 0;
-
- protected:
-  Communicator(int rank, int world_size, std::chrono::milliseconds timeout, std::string backend,
-               at::Device device = at::kCPU)
-      : rank_(rank),
-        world_size_(world_size),
-        timeout_(std::min(timeout, kLongestTimeout)),
-        backend_(std::move(backend)),
-        device_(device) {}
+  /// The planes, to make another communicator of them. The last one is null where bulk data in host
+  /// memory is all there is.
+  const std::shared_ptr<ControlPlane>& control_plane() const noexcept { return control_; }
+  const std::shared_ptr<BulkPlane>& host_plane() const noexcept { return host_; }
+  const std::shared_ptr<BulkPlane>& gpu_plane() const noexcept { return gpu_; }
 
  private:
-  int rank_;
-  int world_size_;
-  std::chrono::milliseconds timeout_;
-  std::string backend_;
-  at::Device device_;
+  BulkPlane& main_plane() const noexcept { return gpu_ ? *gpu_ : *host_; }
+  BulkPlane& plane_of(const at::Tensor& buffer) const noexcept;
+  BulkPlane& staged(at::Device device);
+  void break_off(const std::string& reason) noexcept;
+  template <typename Call>
+  auto guard(Call call) -> decltype(call());
+
+  // Bulk planes go before the control plane that they poll.
+  std::shared_ptr<ControlPlane> control_;
+  std::shared_ptr<BulkPlane> host_;
+  std::shared_ptr<BulkPlane> gpu_;
+  std::vector<std::unique_ptr<BulkPlane>> staged_;
 };
 
 inline constexpr std::chrono::milliseconds kDefaultTimeout{300'000};

@@ -4,7 +4,7 @@
 #include <string>
 
 #include "fakescore/comm/communicator.hpp"
-#include "fakescore/core/error.hpp"
+#include "fakescore/error.hpp"
 #include "fakescore/export.hpp"
 
 namespace fakescore {

@@ -32,6 +32,11 @@ struct DiTConfig {
   static FAKESCORE_API DiTConfig from_json(const std::string& config_json);
 };
 
+struct DiTFeatures {
+  torch::Tensor sample;
+  std::vector<torch::Tensor> block_outputs;
+};
+
 namespace detail {
 class DiTBlock;
 class DiTPatchEmbed;
@@ -52,14 +57,17 @@ class FAKESCORE_API DiTTransformer2DModel : public torch::nn::Module {
   torch::Tensor forward(torch::Tensor hidden_states, torch::Tensor timestep,
                         torch::Tensor class_labels);
 
-  /// The output of each transformer block, (N, tokens, inner_dim), of the last forward while
-  /// `record_block_outputs` is set.
-  bool record_block_outputs = false;
-  std::vector<torch::Tensor> block_outputs;
+  /// The same, and the output of each transformer block, (N, tokens, inner_dim): features, for a
+  /// discriminator say.
+  DiTFeatures forward_features(torch::Tensor hidden_states, torch::Tensor timestep,
+                               torch::Tensor class_labels);
 
   const DiTConfig& config() const { return config_; }
 
  private:
+  torch::Tensor run(const torch::Tensor& hidden_states, const torch::Tensor& timestep,
+                    const torch::Tensor& class_labels, std::vector<torch::Tensor>* block_outputs);
+
   DiTConfig config_;
   std::shared_ptr<detail::DiTPatchEmbed> pos_embed_;
   std::vector<std::shared_ptr<detail::DiTBlock>> blocks_;

@@ -9,8 +9,8 @@
 #include <utility>
 #include <vector>
 
-#include "fakescore/core/teacher_source.hpp"
 #include "fakescore/export.hpp"
+#include "fakescore/teacher/teacher_source.hpp"
 
 namespace fakescore {
 

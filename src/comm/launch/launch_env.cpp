@@ -4,10 +4,10 @@
 #include <cstdlib>
 #include <utility>
 
+#include "comm/control/mpi_start.hpp"
 #include "comm/launch/launch_claim.hpp"
 #include "comm/launch/launch_variables.hpp"
 #include "comm/launch/launchers.hpp"
-#include "comm/mpi_start.hpp"
 
 namespace fakescore {
 namespace detail {

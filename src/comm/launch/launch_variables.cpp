@@ -6,7 +6,7 @@
 #include <system_error>
 #include <utility>
 
-#include "fakescore/core/error.hpp"
+#include "fakescore/error.hpp"
 
 namespace fakescore::detail {
 namespace {

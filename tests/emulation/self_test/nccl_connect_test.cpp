@@ -23,8 +23,8 @@ INSTANTIATE_TEST_SUITE_P(
                                          "abort_frees_a_blocked_call",
                                          "a_group_announces_all_of_its_launches"),
                        ::testing::Values(2, 4)),
-    [](const auto& info) {
-      return std::string(std::get<0>(info.param)) + "_" + std::to_string(std::get<1>(info.param));
+    [](const auto& test) {
+      return std::string(std::get<0>(test.param)) + "_" + std::to_string(std::get<1>(test.param));
     });
 
 TEST(NcclConnectTest, AGroupMayHoldBothRanksOfACommunicator) {
@@ -45,7 +45,7 @@ class DeathTest : public ::testing::TestWithParam<const char*> {};
 
 TEST_P(DeathTest, EverySurvivorHearsOfIt) {
   const auto outcomes = run(GetParam(), 4, 4);
-  for (const size_t survivor : {0, 2, 3}) {
+  for (const size_t survivor : {size_t{0}, size_t{2}, size_t{3}}) {
     expect_success(outcomes.at(survivor));
     EXPECT_NE(outcomes.at(survivor).output.find("rank 1 died"), std::string::npos);
   }
@@ -54,7 +54,7 @@ TEST_P(DeathTest, EverySurvivorHearsOfIt) {
 INSTANTIATE_TEST_SUITE_P(Nccl, DeathTest,
                          ::testing::Values("a_peer_dies_before_its_first_call",
                                            "a_peer_dies_while_a_call_is_in_progress"),
-                         [](const auto& info) { return std::string(info.param); });
+                         [](const auto& test) { return std::string(test.param); });
 
 }  // namespace
 }  // namespace fakescore::emulation

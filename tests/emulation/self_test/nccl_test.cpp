@@ -22,8 +22,8 @@ INSTANTIATE_TEST_SUITE_P(
                                          "grouped_broadcasts", "ring", "order_across_streams",
                                          "a_call_without_blocking_is_under_way", "nothing_leaks"),
                        ::testing::Values(2, 4)),
-    [](const auto& info) {
-      return std::string(std::get<0>(info.param)) + "_" + std::to_string(std::get<1>(info.param));
+    [](const auto& test) {
+      return std::string(std::get<0>(test.param)) + "_" + std::to_string(std::get<1>(test.param));
     });
 
 /// Either rank may be the one that finds it out.
@@ -62,7 +62,7 @@ INSTANTIATE_TEST_SUITE_P(
         Mismatch{"both_receive", "this rank called ncclRecv",
                  "which called ncclRecv from this rank"},
         Mismatch{"both_send", "this rank called ncclSend", "which called ncclSend to this rank"}),
-    [](const auto& info) { return std::string(info.param.scenario); });
+    [](const auto& test) { return std::string(test.param.scenario); });
 
 TEST(NcclFaultTest, APeerThatNeverJoinsLeavesTheInitInProgressUntilAbort) {
   expect_success(run("a_peer_never_joins", 1, 2).at(0));
@@ -72,7 +72,7 @@ TEST(NcclFaultTest, APeerThatDiesIsARemoteError) { expect_success(run("a_peer_di
 
 TEST(NcclFaultTest, ADeadPeerIsNamedOnEverySurvivor) {
   const auto outcomes = run("a_peer_dies", 4, 4);
-  for (const size_t survivor : {0, 2, 3}) {
+  for (const size_t survivor : {size_t{0}, size_t{2}, size_t{3}}) {
     expect_success(outcomes.at(survivor));
     EXPECT_NE(outcomes.at(survivor).output.find("rank 1 died"), std::string::npos);
   }

@@ -244,7 +244,7 @@ INSTANTIATE_TEST_SUITE_P(All, PlantedMistakesTest,
                                            Case{"final_synchronisation", final_synchronisation},
                                            Case{"copy_before_broadcast", copy_before_broadcast},
                                            Case{"launch_before_event", launch_before_event}),
-                         [](const auto& info) { return std::string(info.param.name); });
+                         [](const auto& test) { return std::string(test.param.name); });
 
 }  // namespace
 }  // namespace fakescore::emulation

@@ -138,7 +138,7 @@ INSTANTIATE_TEST_SUITE_P(
                       CopyCase{"broadcast", one_row, at::kFloat, false},
                       CopyCase{"broadcast_and_cast", one_row, at::kLong, false},
                       CopyCase{"slices", every_other, at::kInt, false}),
-    [](const auto& info) { return std::string(info.param.name); });
+    [](const auto& test) { return std::string(test.param.name); });
 
 TEST_F(TorchTest, ACastOnTheDeviceKeepsItsPlaceInTheStream) {
   const auto stream = c10::cuda::getStreamFromPool();

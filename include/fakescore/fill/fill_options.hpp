@@ -1,0 +1,51 @@
+#pragma once
+
+#include <c10/core/Device.h>
+
+#include <chrono>
+#include <cstddef>
+#include <optional>
+
+#include "fakescore/transfer/buffer_sizes.hpp"
+#include "fakescore/transfer/progress.hpp"
+
+namespace fakescore {
+
+/// Who reads the teacher's bytes.
+enum class TeacherRead : int {
+  /// Every rank, if the tensors are on CPUs, all ranks are on one host, and all of them see the
+  /// same files: one page cache then serves all. Otherwise the root.
+  kAuto = 0,
+  kRoot = 1,  ///< The root reads and broadcasts; no other rank opens the teacher.
+  /// Every rank reads for itself, on any number of hosts; an error if one cannot. CPUs only.
+  kEveryRank = 2,
+};
+
+/// Must be the same on every rank, except `progress`.
+struct FillOptions {
+  /// The rank that opens the teacher, and plans for all.
+  int root = 0;
+  /// Two ranks see the same files if sizes, modification times and header digests are equal,
+  /// whatever the paths.
+  TeacherRead read = TeacherRead::kAuto;
+  /// The filled tensors' device: the CPU, or this rank's GPU with its index, which may differ
+  /// between ranks. nullopt: the communicator's device. On a GPU the bytes go over NCCL if the
+  /// communicator has it, else through host memory.
+  std::optional<c10::Device> device;
+  /// Bytes of one broadcast; several are in flight. nullopt: kDefaultBucketBytes for host memory,
+  /// kDefaultDeviceBucketBytes for a GPU's.
+  std::optional<size_t> bucket_bytes;
+  /// Most bytes of pinned host memory that a reading rank uses to fill its GPU; other ranks use
+  /// none.
+  size_t pinned_bytes = kDefaultPinnedBytes;
+  /// Deadline of every wait for another rank, more than 0; nullopt keeps the communicator's.
+  std::optional<std::chrono::milliseconds> timeout;
+  /// Missing parameters or persistent buffers and unexpected keys are errors. If false they are
+  /// reported, and missing tensors get the values of their own initialisation.
+  bool strict = true;
+  /// Compare a digest of every tensor across ranks at the end.
+  bool verify = false;
+  ProgressCallback progress;
+};
+
+}  // namespace fakescore

@@ -1,0 +1,47 @@
+#pragma once
+
+#include <functional>
+#include <thread>
+
+#include "comm/bulk/nccl/nccl_watch.hpp"
+
+namespace fakescore::detail {
+
+/// Puts broadcasts on an ncclComm_t that a thread watches. One thread uses it. Destruction never
+/// throws, and waits for NCCL to end at most ControlPlane::kPeerCensus: a thread that is stuck in
+/// NCCL is left behind with what it uses.
+class NcclLink {
+ public:
+  using Poll = std::function<bool()>;
+
+  /// Broadcasts go on `lane`, between what the current stream is given before and after; without
+  /// one on the current stream itself.
+  NcclLink(ncclComm_t comm, at::Device device, NcclOwnership ownership,
+           std::optional<c10::Stream> lane);
+  ~NcclLink();
+  NcclLink(const NcclLink&) = delete;
+  NcclLink& operator=(const NcclLink&) = delete;
+
+  /// Enqueues one group of in-place broadcasts, all on the link's device. Without progress within
+  /// `timeout` the watch fails, as it does where `peer_gave_up`, asked now and then, says so.
+  std::shared_ptr<NcclLaunch> launch(const std::vector<at::Tensor>& buffers, int root,
+                                     const std::string& what, std::chrono::milliseconds timeout,
+                                     const Poll& peer_gave_up);
+
+  NcclWatch& watch() noexcept { return *watch_; }
+
+ private:
+  void prepare(const std::vector<at::Tensor>& buffers, const c10::Stream& current,
+               const c10::Stream& stream);
+  static ncclResult_t enqueue(ncclComm_t comm, const std::vector<at::Tensor>& buffers, int root,
+                              const c10::Stream& stream) noexcept;
+  ncclResult_t poll_until_enqueued(ncclResult_t result, const std::string& what,
+                                   const Poll& peer_gave_up);
+
+  at::Device device_;
+  std::optional<c10::Stream> lane_;
+  std::shared_ptr<NcclWatch> watch_;
+  std::thread watchdog_;
+};
+
+}  // namespace fakescore::detail

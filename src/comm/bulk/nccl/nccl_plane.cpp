@@ -1,0 +1,120 @@
+// Bulk data of device memory over NCCL.
+#include "comm/bulk/nccl/nccl_plane.hpp"
+
+#include <c10/cuda/CUDAGuard.h>
+
+#include <utility>
+
+#include "comm/arguments.hpp"
+#include "comm/bulk/controlled_plane.hpp"
+#include "comm/bulk/nccl/nccl_link.hpp"
+#include "error/torch_error.hpp"
+
+namespace fakescore {
+namespace {
+
+using detail::NcclLaunch;
+using detail::NcclLink;
+using detail::NcclOwnership;
+
+class NcclPlane : public detail::ControlledPlane {
+ public:
+  NcclPlane(std::shared_ptr<ControlPlane> control, at::Device device, ncclComm_t comm,
+            NcclOwnership ownership, std::optional<c10::Stream> lane)
+      : ControlledPlane(control, "nccl over " + control->backend(), device, "NCCL"),
+        link_(comm, device, ownership, lane) {}
+
+  std::unique_ptr<PendingBroadcast> start_broadcast(const at::Tensor& buffer, int root,
+                                                    const std::string& what) override {
+    return start_broadcast_group({buffer}, root, what);
+  }
+  std::unique_ptr<PendingBroadcast> start_broadcast_group(const std::vector<at::Tensor>& buffers,
+                                                          int root,
+                                                          const std::string& what) override;
+  void break_off(const std::string& reason) noexcept override { link_.watch().give_up(reason); }
+
+  /// Blocks until the launch has ended; looks after the control plane meanwhile.
+  void finish(const std::shared_ptr<NcclLaunch>& launch);
+
+ private:
+  std::unique_ptr<PendingBroadcast> launch(const std::vector<at::Tensor>& buffers, int root,
+                                           const std::string& what);
+  bool peer_abandoned() override;
+
+  NcclLink link_;
+};
+
+class NcclBroadcast : public PendingBroadcast {
+ public:
+  NcclBroadcast(NcclPlane& plane, std::shared_ptr<NcclLaunch> launch)
+      : plane_(plane), launch_(std::move(launch)) {}
+  void wait() override {
+    if (launch_) plane_.finish(launch_);
+    launch_.reset();
+  }
+
+ private:
+  NcclPlane& plane_;
+  std::shared_ptr<NcclLaunch> launch_;
+};
+
+std::unique_ptr<PendingBroadcast> NcclPlane::start_broadcast_group(
+    const std::vector<at::Tensor>& buffers, int root, const std::string& what) {
+  require_healthy();
+  detail::require_root(root, control().world_size(), what);
+  for (const at::Tensor& buffer : buffers) {
+    detail::require_buffer(buffer, device(), backend(), what);
+  }
+  if (buffers.empty()) return std::make_unique<NcclBroadcast>(*this, nullptr);
+  return launch(buffers, root, what);
+}
+
+std::unique_ptr<PendingBroadcast> NcclPlane::launch(const std::vector<at::Tensor>& buffers,
+                                                    int root, const std::string& what) {
+  try {
+    const c10::cuda::CUDAGuard guard(device());
+    const ControlPlane::Waiting waiting(control());
+    return std::make_unique<NcclBroadcast>(*this,
+                                           link_.launch(buffers, root, what, control().timeout(),
+                                                        [this] { return peer_abandoned(); }));
+  } catch (const c10::Error& error) {
+    lose(what, detail::describe(error));
+  }
+}
+
+/// The watch has a deadline of its own, and nothing to listen with.
+bool NcclPlane::peer_abandoned() {
+  const uint64_t before = control().times_heard();
+  const bool abandoned = ControlledPlane::peer_abandoned();
+  if (control().times_heard() != before) link_.watch().hear_of_work();
+  return abandoned;
+}
+
+void NcclPlane::finish(const std::shared_ptr<NcclLaunch>& launch) {
+  require_healthy();
+  poll_until(
+      [&] {
+        try {
+          if (link_.watch().has_ended(launch)) return true;
+        } catch (const c10::Error& error) {
+          // The device is of no more use, which all ranks must hear.
+          lose(launch->what, detail::describe(error));
+        }
+        if (const auto failure = link_.watch().failure()) lose(failure->what, failure->reason);
+        return false;
+      },
+      launch->what);
+}
+
+}  // namespace
+
+std::unique_ptr<Communicator> detail::add_nccl(const Communicator& host, at::Device device,
+                                               ncclComm_t comm, NcclOwnership ownership,
+                                               std::optional<c10::Stream> lane) {
+  const auto& control = host.control_plane();
+  return std::make_unique<Communicator>(
+      control, host.host_plane(),
+      std::make_shared<NcclPlane>(control, device, comm, ownership, lane));
+}
+
+}  // namespace fakescore

@@ -1,0 +1,3 @@
+fakescore_add_unit(fakescore_objects error
+  error/error.cpp
+  error/error_codec.cpp)

@@ -1,0 +1,59 @@
+#include "fill/place_phase.hpp"
+
+#include <sstream>
+#include <string>
+#include <vector>
+
+#include "fakescore/comm/run_agreed.hpp"
+#include "fakescore/error.hpp"
+#include "fill/host_memory.hpp"
+
+namespace fakescore::detail {
+namespace {
+
+constexpr const char* kPlacePhase = "place";
+
+/// How many ranks share each limit, this one included.
+std::vector<size_t> count_sharers(Communicator& communicator,
+                                  const std::vector<MemoryLimit>& limits) {
+  std::string own;
+  for (const MemoryLimit& limit : limits) own += limit.id + "\n";
+  std::vector<size_t> sharers(limits.size());
+  for (const std::string& theirs : communicator.all_gather(own, kPlacePhase)) {
+    std::istringstream lines(theirs);
+    for (std::string id; std::getline(lines, id);) {
+      for (size_t i = 0; i < limits.size(); ++i) sharers[i] += limits[i].id == id ? 1U : 0U;
+    }
+  }
+  return sharers;
+}
+
+void take_given(const std::vector<NamedTensor>& tensors, const Manifest& manifest,
+                Storages& storages) {
+  for (size_t i = 0; i < tensors.size(); ++i) {
+    const TensorSpec& spec = manifest.specs()[i];
+    const bool is_first = &manifest.first_of_group(spec.alias_group) == &spec;
+    if (is_first) storages.take(spec.alias_group, tensors[i].tensor);
+  }
+}
+
+}  // namespace
+
+void place(const FillContext& context, const DescribedTarget& described, Storages& storages) {
+  const bool allocates = described.target.storage == StoragePolicy::kAllocate;
+  const auto limits =
+      allocates && context.device.is_cpu() ? memory_limits() : std::vector<MemoryLimit>();
+  const auto sharers = count_sharers(context.communicator, limits);
+  run_agreed(context.communicator, kPlacePhase, ErrorCode::kMemory, [&] {
+    if (!allocates) {
+      take_given(described.target.tensors, described.manifest, storages);
+      return;
+    }
+    storages.check_fits(limits, sharers);
+    for (int64_t group = 0; group < described.manifest.alias_groups(); ++group) {
+      storages.allocate(group);
+    }
+  });
+}
+
+}  // namespace fakescore::detail

@@ -1,0 +1,118 @@
+#include "fill/read_agreement.hpp"
+
+#include "comm/control/agreement.hpp"
+#include "comm/host.hpp"
+#include "error/wire.hpp"
+#include "fakescore/error.hpp"
+#include "fakescore/tensor/digest.hpp"
+
+namespace fakescore {
+
+auto wire_fields(Digest& digest) { return std::tie(digest.low, digest.high); }
+
+auto wire_fields(TeacherFile& file) {
+  return std::tie(file.path, file.bytes, file.modified_ns, file.header);
+}
+
+}  // namespace fakescore
+
+namespace fakescore::detail {
+namespace {
+
+constexpr const char* kAgreementPhase = "plan";
+
+/// Of names, dtypes and sizes, in order: key maps, which are code, may differ between ranks.
+Digest digest_of_names(const Teacher& teacher) {
+  std::string text;
+  for (const TeacherTensor& tensor : teacher.tensors()) {
+    text.append(tensor.name).append(1, '\0').append(c10::toString(tensor.dtype));
+    for (const int64_t size : tensor.sizes) text.append(1, ' ').append(std::to_string(size));
+    text.append(1, '\0');
+  }
+  return digest_bytes(text.data(), text.size());
+}
+
+/// What the root tells the others of what it has opened; empty where there are no files.
+std::string describe_files(const Teacher& teacher) {
+  const auto files = teacher.files();
+  return files.empty() ? "" : to_wire(to_string(digest_of_names(teacher)), files);
+}
+
+/// The first way in which one of this rank's files is not the root's; empty if none.
+std::string first_difference(const TeacherFile& file, const TeacherFile& of_root) {
+  const std::string differs =
+      "sees " + file.path + ", which is not the root's " + of_root.path + ": ";
+  if (file.bytes != of_root.bytes) return differs + "its size differs";
+  if (file.modified_ns != of_root.modified_ns) return differs + "its modification time differs";
+  if (file.header != of_root.header) return differs + "its header differs";
+  return "";
+}
+
+/// The first way in which what this rank has opened is not what the root has; empty if none.
+std::string first_difference(const Teacher& teacher, const std::string& described_by_root) {
+  const auto [root_names, root_files] =
+      from_wire<std::string, std::vector<TeacherFile>>(described_by_root, "the root's files");
+  const auto files = teacher.files();
+  if (files.size() != root_files.size()) {
+    return "sees " + std::to_string(files.size()) + " files, but the root sees " +
+           std::to_string(root_files.size());
+  }
+  for (size_t i = 0; i < files.size(); ++i) {
+    const std::string difference = first_difference(files[i], root_files[i]);
+    if (!difference.empty()) return difference;
+  }
+  if (to_string(digest_of_names(teacher)) == root_names) return "";
+  return "sees the same files, but finds other names, sizes or dtypes of tensors in them than the "
+         "root";
+}
+
+/// Whether all ranks run on one machine; where the kernel does not say, they do not.
+bool on_one_host(Communicator& communicator) {
+  const Comparison hosts = communicator.compare(host_id(), kAgreementPhase);
+  return !hosts.of_rank_0.empty() && hosts.is_same();
+}
+
+}  // namespace
+
+ReadAgreement::ReadAgreement(Communicator& communicator, const FillOptions& options,
+                             at::Device device)
+    : communicator_(communicator), options_(options) {
+  if (options.read == TeacherRead::kRoot || communicator.world_size() == 1) {
+    root_alone_ = true;
+  } else if (options.read == TeacherRead::kAuto) {
+    root_alone_ = !device.is_cpu() || !on_one_host(communicator);
+    if (root_alone_) reason_ = device.is_cpu() ? "ranks are on several hosts" : "it is on GPUs";
+  }
+}
+
+void ReadAgreement::try_open(const TeacherSource& source, std::unique_ptr<Teacher>& teacher) {
+  if (root_alone_ || is_root()) return;
+  try {
+    teacher = source.open();
+  } catch (...) {
+    const ErrorInfo info =
+        describe_current_exception(communicator_.rank(), kAgreementPhase, ErrorCode::kTeacher);
+    problem_ = info.subject + ' ' + info.message;
+  }
+}
+
+ReadDecision ReadAgreement::decide(const TeacherSource& source, std::unique_ptr<Teacher>& teacher) {
+  if (root_alone_) return {TeacherRead::kRoot, reason_};
+  const std::string files = communicator_.broadcast_message(
+      is_root() ? describe_files(*teacher) : "", options_.root, kAgreementPhase);
+  RankReport first{options_.root, "has the teacher in memory"};
+  if (!files.empty()) {
+    if (problem_.empty()) problem_ = first_difference(*teacher, files);
+    first = first_report(communicator_, kAgreementPhase, problem_);
+  }
+  if (first.rank < 0) return {TeacherRead::kEveryRank, ""};
+  if (!is_root()) teacher.reset();
+  const std::string reason = "rank " + std::to_string(first.rank) + ' ' + first.text;
+  if (options_.read == TeacherRead::kAuto) return {TeacherRead::kRoot, reason};
+  throw_error({ErrorCode::kTeacher, first.rank, kAgreementPhase, source.description(),
+               "cannot be read by every rank: " + reason,
+               "put the same files where every rank sees them, or let the root read alone "
+               "(--read root)"});
+}
+
+}  // namespace fakescore::detail

@@ -1,0 +1,43 @@
+#pragma once
+
+#include <memory>
+#include <string>
+
+#include "fakescore/comm/communicator.hpp"
+#include "fakescore/fill/fill_options.hpp"
+#include "fakescore/teacher/teacher_source.hpp"
+
+namespace fakescore::detail {
+
+struct ReadDecision {
+  TeacherRead read = TeacherRead::kRoot;  ///< kRoot or kEveryRank
+  std::string reason;                     ///< why not every rank reads; may be empty
+};
+
+/// How the ranks of one job come to agree on who reads the teacher.
+class ReadAgreement {
+ public:
+  /// Collective. Finds out whether other ranks than the root are to open the teacher at all.
+  ReadAgreement(Communicator& communicator, const FillOptions& options, at::Device device);
+
+  /// On every rank but the root, while the root opens its own: opens the teacher where that may be
+  /// of use. Throws nothing: what goes wrong is for `decide` to say.
+  void try_open(const TeacherSource& source, std::unique_ptr<Teacher>& teacher);
+
+  /// Collective. Compares what the ranks have opened with the root's, and comes to one decision;
+  /// `teacher` stays open where this rank reads. Throws, on every rank, TeacherError naming the
+  /// rank and what differs where options.read is kEveryRank and a rank does not see the root's
+  /// files.
+  ReadDecision decide(const TeacherSource& source, std::unique_ptr<Teacher>& teacher);
+
+ private:
+  bool is_root() const { return communicator_.rank() == options_.root; }
+
+  Communicator& communicator_;
+  const FillOptions& options_;
+  bool root_alone_ = false;
+  std::string reason_;   ///< of root_alone_
+  std::string problem_;  ///< of this rank
+};
+
+}  // namespace fakescore::detail

@@ -1,0 +1,87 @@
+#include "fill/replay_phase.hpp"
+
+#include <unordered_set>
+#include <utility>
+#include <vector>
+
+#include "comm/control/agreement.hpp"
+#include "fakescore/comm/run_agreed.hpp"
+#include "fakescore/error.hpp"
+#include "fill/group_transfers.hpp"
+#include "transfer/broadcast_transfers.hpp"
+
+namespace fakescore::detail {
+namespace {
+
+constexpr const char* kReplayPhase = "replay";
+
+/// The tensors of the groups that are replayed, and the group of each.
+struct ReplayTargets {
+  std::vector<at::Tensor> tensors;
+  std::vector<int64_t> groups;
+  size_t distinct_groups = 0;
+};
+
+ReplayTargets find_targets(const DescribedTarget& described, const FillPlan& plan) {
+  std::unordered_set<int64_t> groups;
+  for (const GroupPlan& group : plan.groups) {
+    if (group.mode == FillMode::kReplay) groups.insert(group.group);
+  }
+  ReplayTargets targets;
+  targets.distinct_groups = groups.size();
+  for (size_t i = 0; i < described.target.tensors.size(); ++i) {
+    const int64_t group = described.manifest.specs()[i].alias_group;
+    if (!groups.contains(group)) continue;
+    targets.tensors.push_back(described.target.tensors[i].tensor);
+    targets.groups.push_back(group);
+  }
+  return targets;
+}
+
+std::vector<at::Tensor> run_tape(InitTape& tape, const ReplayTargets& targets,
+                                 const Manifest& manifest) {
+  try {
+    return tape.replay(targets.tensors);
+  } catch (const Error& error) {
+    ErrorInfo info = error.info();
+    info.message += "; wanted for " + manifest.first_of_group(targets.groups.front()).name;
+    if (targets.distinct_groups > 1) {
+      info.message += " or one of " + std::to_string(targets.distinct_groups - 1) + " more tensors";
+    }
+    throw_error(std::move(info));
+  }
+}
+
+void replay_on_root(const FillContext& context, const DescribedTarget& described,
+                    const PlannedFill& planned, Storages& storages) {
+  if (described.target.storage == StoragePolicy::kGiven) return;  // it holds them already
+  const ReplayTargets targets = find_targets(described, planned.plan);
+  if (targets.tensors.empty()) return;
+  const auto values = run_tape(*described.target.tape, targets, described.manifest);
+  for (size_t i = 0; i < values.size(); ++i) {
+    // The tape replays on the CPU: there its storages are as good as those that were allocated.
+    if (context.device.is_cpu()) {
+      storages.take(targets.groups[i], values[i]);
+    } else {
+      storages.copy_from(targets.groups[i], values[i]);
+    }
+  }
+}
+
+}  // namespace
+
+uint64_t replay(const FillContext& context, const DescribedTarget& described,
+                const PlannedFill& planned, Storages& storages) {
+  run_agreed(context.communicator, kReplayPhase, ErrorCode::kBuild, [&] {
+    if (context.is_root()) replay_on_root(context, described, planned, storages);
+  });
+  // Where every rank reads, each still gets from the root what only that has replayed.
+  const auto transfers =
+      make_transfers(context, described, planned, storages, GroupsToMove::kReplayed);
+  const auto result =
+      broadcast_transfers(context.communicator, transfers, context.transfer_options(kReplayPhase));
+  agree(context.communicator, kReplayPhase, result.failure);
+  return result.bytes;
+}
+
+}  // namespace fakescore::detail

@@ -1,0 +1,66 @@
+#include "fakescore/teacher/teacher_source.hpp"
+
+#include <utility>
+
+#include "fakescore/error.hpp"
+#include "teacher/source/key_rule.hpp"
+#include "teacher/source/memory_teacher.hpp"
+#include "teacher/source/open_teacher.hpp"
+#include "teacher/source/renamed_teacher.hpp"
+
+namespace fakescore {
+
+TeacherSource TeacherSource::path(std::filesystem::path path, TeacherPathOptions options) {
+  std::string description = path.string();
+  return {std::move(description), [path = std::move(path), options = std::move(options)] {
+            return detail::open_teacher(path, options);
+          }};
+}
+
+TeacherSource TeacherSource::state_dict(std::vector<NamedTensor> tensors) {
+  return {"state dict in memory",
+          [tensors = std::move(tensors)] { return detail::make_memory_teacher(tensors); }};
+}
+
+TeacherSource TeacherSource::custom(std::string description,
+                                    std::function<std::unique_ptr<Teacher>()> open) {
+  if (!open) throw ConfigError(description, "has nothing that opens it", "pass a callable");
+  auto opened = [open = std::move(open), description] {
+    auto teacher = open();
+    if (!teacher) throw TeacherError(description, "was opened, but is null", "return a Teacher");
+    return teacher;
+  };
+  return {std::move(description), std::move(opened)};
+}
+
+TeacherSource TeacherSource::strip_prefix(std::string prefix) const {
+  if (prefix.empty()) {
+    throw ConfigError("prefix", "is empty",
+                      "give a prefix of the names, such as model.diffusion_model.");
+  }
+  return {description_, [open = open_, prefix = std::move(prefix), description = description_] {
+            return detail::strip_prefix(open(), prefix, description);
+          }};
+}
+
+TeacherSource TeacherSource::rename_keys(const std::vector<std::string>& rules) const {
+  TeacherSource source = *this;
+  for (const std::string& text : rules) {
+    const auto rename = [rule = detail::KeyRule(text)](const std::string& name) {
+      return rule.apply(name);
+    };
+    source = source.map_keys(rename, "the rule \"" + text + "\"");
+  }
+  return source;
+}
+
+TeacherSource TeacherSource::map_keys(KeyMap map, std::string what) const {
+  if (!map) {
+    throw ConfigError(what, "is empty", "pass a callable");
+  }
+  return {description_, [open = open_, map = std::move(map), what = std::move(what)] {
+            return detail::rename_teacher(open(), map, what);
+          }};
+}
+
+}  // namespace fakescore

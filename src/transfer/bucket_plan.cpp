@@ -1,0 +1,122 @@
+#include "transfer/bucket_plan.hpp"
+
+#include <algorithm>
+#include <utility>
+
+namespace fakescore::detail {
+namespace {
+
+size_t align_up(size_t value, size_t alignment) {
+  return (value + alignment - 1) / alignment * alignment;
+}
+
+/// Bytes on the wire of so many stored ones.
+size_t wire_size(size_t stored, const std::optional<Cast>& cast) {
+  if (!cast) return stored;
+  return stored / c10::elementSize(cast->stored) * c10::elementSize(cast->wire);
+}
+
+class BucketPlanner {
+ public:
+  explicit BucketPlanner(size_t bucket_bytes)
+      : bucket_bytes_(std::max(bucket_bytes / kCastAlignment, size_t{1}) * kCastAlignment) {}
+
+  void add(size_t transfer, const TransferLayout& layout) {
+    size_t wire_begin = 0;
+    for (const auto& [stored, ranks] : layout.landings) {
+      if (layout.cast) {
+        add_cast(transfer, stored, ranks, *layout.cast, wire_begin);
+      } else if (stored.size() >= std::min(kInPlaceBytes, bucket_bytes_)) {
+        add_in_place(transfer, stored, ranks, wire_begin);
+      } else {
+        pack({transfer, stored.begin, stored.size(), wire_begin, stored.size(), 0}, ranks, 1);
+      }
+      wire_begin += wire_size(stored.size(), layout.cast);
+    }
+  }
+
+  std::vector<Bucket> finish() {
+    flush();
+    return std::move(buckets_);
+  }
+
+ private:
+  void add_in_place(size_t transfer, const ByteRange& stored, const RankSet& ranks,
+                    size_t wire_begin) {
+    // What is packed leaves first, so that buckets keep the order in which the root reads.
+    flush();
+    for (size_t offset = 0; offset < stored.size(); offset += bucket_bytes_) {
+      const size_t bytes = std::min(bucket_bytes_, stored.size() - offset);
+      buckets_.push_back({{{transfer, stored.begin + offset, bytes, wire_begin + offset, bytes, 0}},
+                          ranks,
+                          bytes,
+                          true});
+    }
+  }
+
+  void add_cast(size_t transfer, const ByteRange& stored, const RankSet& ranks, const Cast& cast,
+                size_t wire_begin) {
+    const size_t wire_element = c10::elementSize(cast.wire);
+    const size_t stored_element = c10::elementSize(cast.stored);
+    const size_t elements = stored.size() / stored_element;
+    const size_t step = std::max(bucket_bytes_ / wire_element, size_t{1});
+    for (size_t first = 0; first < elements; first += step) {
+      const size_t count = std::min(step, elements - first);
+      pack({transfer, stored.begin + first * stored_element, count * stored_element,
+            wire_begin + first * wire_element, count * wire_element, 0},
+           ranks, kCastAlignment);
+    }
+  }
+
+  void pack(Piece piece, const RankSet& ranks, size_t alignment) {
+    const bool fits = align_up(packed_.bytes, alignment) + piece.wire_bytes <= bucket_bytes_;
+    if (!fits || !(packed_.ranks == ranks)) flush();
+    packed_.ranks = ranks;
+    piece.bucket_offset = align_up(packed_.bytes, alignment);
+    packed_.bytes = piece.bucket_offset + piece.wire_bytes;
+    packed_.pieces.push_back(piece);
+  }
+
+  void flush() {
+    if (!packed_.pieces.empty()) buckets_.push_back(std::move(packed_));
+    packed_ = {};
+  }
+
+  size_t bucket_bytes_;
+  Bucket packed_;
+  std::vector<Bucket> buckets_;
+};
+
+}  // namespace
+
+TransferLayout TransferLayout::to_all(const std::vector<ByteRange>& ranges,
+                                      std::optional<Cast> cast) {
+  TransferLayout layout;
+  layout.cast = cast;
+  layout.landings.reserve(ranges.size());
+  for (const ByteRange& range : ranges) layout.landings.push_back({range});
+  return layout;
+}
+
+size_t wire_bytes(const TransferLayout& layout) {
+  size_t bytes = 0;
+  for (const Landing& landing : layout.landings) bytes += landing.stored.size();
+  return wire_size(bytes, layout.cast);
+}
+
+std::vector<Bucket> plan_buckets(const std::vector<TransferLayout>& transfers,
+                                 size_t bucket_bytes) {
+  BucketPlanner planner(bucket_bytes);
+  for (size_t i = 0; i < transfers.size(); ++i) planner.add(i, transfers[i]);
+  return planner.finish();
+}
+
+size_t largest_packed_bytes(const std::vector<Bucket>& buckets) {
+  size_t largest = 0;
+  for (const Bucket& bucket : buckets) {
+    if (!bucket.in_place) largest = std::max(largest, bucket.bytes);
+  }
+  return largest;
+}
+
+}  // namespace fakescore::detail

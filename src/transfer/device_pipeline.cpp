@@ -1,0 +1,209 @@
+#include "transfer/device_pipeline.hpp"
+
+#include <ATen/Functions.h>
+#include <ATen/core/grad_mode.h>
+#include <c10/core/StreamGuard.h>
+#include <c10/core/impl/VirtualGuardImpl.h>
+
+#include <algorithm>
+#include <array>
+#include <memory>
+
+#include "fakescore/comm/run_agreed.hpp"
+#include "tensor/broken_device.hpp"
+#include "transfer/device_part.hpp"
+#include "transfer/first_failure.hpp"
+#include "transfer/flight_plan.hpp"
+#include "transfer/root_feed.hpp"
+#include "transfer/stream_progress.hpp"
+
+namespace fakescore::detail {
+namespace {
+
+class DevicePipeline {
+ public:
+  DevicePipeline(Communicator& communicator, BulkPlane& bulk,
+                 const std::vector<Transfer>& transfers, const TransferOptions& options)
+      : communicator_(communicator),
+        bulk_(bulk),
+        transfers_(transfers),
+        options_(options),
+        device_(bulk.device()),
+        streams_(device_.type()),
+        caller_(streams_.getStream(device_)),
+        copy_(streams_.getStreamFromGlobalPool(device_, /*isHighPriority=*/false)),
+        comm_(streams_.getStreamFromGlobalPool(device_, /*isHighPriority=*/true)),
+        buckets_(plan_for_all_ranks(transfers, options.bucket_bytes)),
+        flights_(plan_flights(buckets_, options.bucket_bytes)),
+        failure_(communicator.rank(), options.phase),
+        progress_(buckets_, options, failure_) {}
+
+  /// Makes the scratch and pinned memory, before anything is in flight.
+  void allocate() {
+    const size_t largest = largest_packed_bytes(flights_);
+    for (size_t i = 0; i < std::min(kFlightsInFlight, flights_.size()); ++i) {
+      scratch_[i] = at::empty({static_cast<int64_t>(largest)},
+                              at::TensorOptions().dtype(at::kByte).device(device_));
+    }
+    if (communicator_.rank() == options_.root) {
+      feed_ = std::make_unique<RootFeed>(transfers_, buckets_, options_.pinned_bytes, copy_);
+    }
+  }
+
+  TransferResult run() {
+    // The root may wait for its disk for long.
+    const auto work = communicator_.begin_work(options_.phase);
+    try {
+      // Destinations and scratch memory may still be in use by what the caller put on its stream.
+      const c10::Event ready = record_on(caller_);
+      ready.block(copy_);
+      ready.block(comm_);
+      for (size_t i = 0; i < flights_.size() + kFlightsInFlight; ++i) {
+        if (i >= kFlightsInFlight) finish(i - kFlightsInFlight);
+        if (i < flights_.size()) start(i);
+      }
+    } catch (const Error&) {
+      throw;
+    } catch (...) {
+      // The stream of broadcasts ends in the middle, which the other ranks cannot know otherwise.
+      const auto info = describe_current_exception(communicator_.rank(), options_.phase);
+      throw CommError(communicator_.abandon(options_.phase + ": " + info.message));
+    }
+    return {progress_.bytes(), failure_.info()};
+  }
+
+  /// Where the GPU is of no more use.
+  void keep_memory_for_good() noexcept {
+    std::vector<at::Tensor> memory(scratch_.begin(), scratch_.end());
+    for (const Transfer& transfer : transfers_) memory.push_back(transfer.destination);
+    keep_for_good(std::move(memory));
+  }
+
+ private:
+  struct Flight {
+    std::unique_ptr<PendingBroadcast> broadcast;
+    std::unique_ptr<c10::Event> landed;
+  };
+
+  const std::string& name_of(const Bucket& bucket) const {
+    return transfers_[bucket.pieces.front().transfer].name;
+  }
+
+  at::Tensor stored(const Piece& piece) const {
+    return part(transfers_[piece.transfer].destination, piece.stored_begin, piece.stored_bytes);
+  }
+
+  /// Where a bucket's wire bytes lie on the device.
+  at::Tensor wire(const FlightPlan& flight, size_t index, size_t slot) const {
+    const Bucket& bucket = buckets_[index];
+    if (bucket.in_place) return stored(bucket.pieces.front());
+    return part(scratch_[slot], flight.scratch_offset[index - flight.first_bucket], bucket.bytes);
+  }
+
+  void start(size_t number) {
+    const FlightPlan& flight = flights_[number];
+    const size_t slot = number % kFlightsInFlight;
+    const size_t end = flight.first_bucket + flight.buckets;
+    const std::string& name = name_of(buckets_[flight.first_bucket]);
+    if (feed_) {
+      read_ahead(number);
+      for (size_t i = flight.first_bucket; i < end; ++i) {
+        failure_.guard(name_of(buckets_[i]), [&] { feed_->load(i, wire(flight, i, slot)); });
+      }
+      record_on(copy_).block(comm_);
+    }
+    const c10::StreamGuard on_comm_stream(comm_);
+    std::vector<at::Tensor> buffers;
+    if (flight.packed_bytes > 0) buffers.push_back(part(scratch_[slot], 0, flight.packed_bytes));
+    for (size_t i = flight.first_bucket; i < end; ++i) {
+      if (buckets_[i].in_place) buffers.push_back(wire(flight, i, slot));
+    }
+    in_flight_[slot].broadcast = bulk_.start_broadcast_group(buffers, options_.root, name);
+    for (size_t i = flight.first_bucket; i < end; ++i) {
+      if (!buckets_[i].in_place) {
+        failure_.guard(name_of(buckets_[i]), [&] { unpack(buckets_[i], wire(flight, i, slot)); });
+      }
+      if (feed_) feed_->drop_after(i);
+    }
+    in_flight_[slot].landed = std::make_unique<c10::Event>(record_on(comm_));
+  }
+
+  /// Gives the reader threads what the next flights need.
+  void read_ahead(size_t number) {
+    const size_t last = std::min(number + kFlightsInFlight, flights_.size());
+    for (; flights_read_ < last; ++flights_read_) {
+      const FlightPlan& flight = flights_[flights_read_];
+      for (size_t i = 0; i < flight.buckets; ++i) {
+        const size_t bucket = flight.first_bucket + i;
+        failure_.guard(name_of(buckets_[bucket]), [&] { feed_->read_ahead(bucket); });
+      }
+    }
+  }
+
+  void unpack(const Bucket& bucket, const at::Tensor& wire) {
+    std::vector<at::Tensor> to;
+    std::vector<at::Tensor> from;
+    for (const Piece& piece : bucket.pieces) {
+      if (feed_ && feed_->is_in_destination(piece)) continue;
+      const at::Tensor bytes = part(wire, piece.bucket_offset, piece.wire_bytes);
+      const auto& cast = transfers_[piece.transfer].layout.cast;
+      const at::Tensor destination = stored(piece);
+      destination.record_stream(comm_);
+      if (cast) {
+        destination.view(cast->stored).copy_(bytes.view(cast->wire), /*non_blocking=*/true);
+      } else {
+        to.push_back(destination);
+        from.push_back(bytes);
+      }
+    }
+    if (!to.empty()) at::_foreach_copy_(to, from, /*non_blocking=*/true);
+  }
+
+  void finish(size_t number) {
+    Flight flight = std::move(in_flight_[number % kFlightsInFlight]);
+    flight.broadcast->wait();
+    flight.landed->synchronize();
+    progress_.add(flights_[number].bytes);
+  }
+
+  Communicator& communicator_;
+  BulkPlane& bulk_;
+  const std::vector<Transfer>& transfers_;
+  const TransferOptions& options_;
+  at::Device device_;
+  c10::impl::VirtualGuardImpl streams_;
+  c10::Stream caller_;
+  c10::Stream copy_;
+  c10::Stream comm_;
+  std::vector<Bucket> buckets_;
+  std::vector<FlightPlan> flights_;
+  FirstFailure failure_;
+  StreamProgress progress_;
+  std::array<at::Tensor, kFlightsInFlight> scratch_;
+  std::array<Flight, kFlightsInFlight> in_flight_;
+  std::unique_ptr<RootFeed> feed_;  ///< of the root
+  size_t flights_read_ = 0;
+};
+
+}  // namespace
+
+TransferResult broadcast_to_device(Communicator& communicator,
+                                   const std::vector<Transfer>& transfers,
+                                   const TransferOptions& options) {
+  const at::NoGradGuard no_grad;
+  BulkPlane& bulk = communicator.bulk(transfers.front().destination.device());
+  const c10::DeviceGuard guard(bulk.device());
+  std::unique_ptr<DevicePipeline> pipeline;
+  run_agreed(communicator, options.phase, ErrorCode::kMemory, [&] {
+    pipeline = std::make_unique<DevicePipeline>(communicator, bulk, transfers, options);
+    pipeline->allocate();
+  });
+  try {
+    return pipeline->run();
+  } catch (const CommError&) {
+    if (!is_usable(bulk.device())) pipeline->keep_memory_for_good();
+    throw;
+  }
+}
+
+}  // namespace fakescore::detail

@@ -1,0 +1,176 @@
+#include "transfer/host_pipeline.hpp"
+
+#include <ATen/Functions.h>
+#include <ATen/core/grad_mode.h>
+
+#include <array>
+#include <cstring>
+#include <memory>
+
+#include "fakescore/comm/run_agreed.hpp"
+#include "transfer/first_failure.hpp"
+#include "transfer/land.hpp"
+#include "transfer/open_sources.hpp"
+#include "transfer/stream_progress.hpp"
+
+namespace fakescore::detail {
+namespace {
+
+class HostPipeline {
+ public:
+  HostPipeline(Communicator& communicator, const std::vector<Transfer>& transfers,
+               const TransferOptions& options)
+      : communicator_(communicator),
+        transfers_(transfers),
+        options_(options),
+        is_root_(communicator.rank() == options.root),
+        buckets_(plan_for_all_ranks(transfers, options.bucket_bytes)),
+        sources_(transfers, buckets_),
+        failure_(communicator.rank(), options.phase),
+        progress_(buckets_, options, failure_) {}
+
+  /// Makes the memory for packed buckets, before anything is in flight.
+  void allocate() {
+    const size_t largest = largest_packed_bytes(buckets_);
+    for (at::Tensor& scratch : scratch_) {
+      scratch = at::empty({static_cast<int64_t>(largest)}, at::kByte);
+    }
+  }
+
+  TransferResult run() {
+    // The root may wait for its disk for long.
+    const auto work = communicator_.begin_work(options_.phase);
+    for (size_t i = 0; i < buckets_.size() + kBucketsInFlight; ++i) {
+      if (i >= kBucketsInFlight) finish(i - kBucketsInFlight);
+      if (i < buckets_.size()) start(i);
+    }
+    return {progress_.bytes(), failure_.info()};
+  }
+
+ private:
+  struct BucketInFlight {
+    std::unique_ptr<PendingBroadcast> broadcast;
+    at::Tensor buffer;
+  };
+
+  void start(size_t index) {
+    const Bucket& bucket = buckets_[index];
+    const std::string& name = transfers_[bucket.pieces.front().transfer].name;
+    for (const Piece& piece : bucket.pieces) make_ready(piece);
+    send(index, name);
+    if (is_root_) {
+      // The root's own copy is made while the bucket travels.
+      for (const Piece& piece : bucket.pieces) {
+        failure_.guard(name, [&] { fill_own(piece); });
+      }
+      sources_.drop_after(index);
+    }
+  }
+
+  void make_ready(const Piece& piece) {
+    const Transfer& transfer = transfers_[piece.transfer];
+    if (is_root_) {
+      failure_.guard(transfer.name, [&] { sources_.open(piece.transfer); });
+    }
+    const bool is_written = !is_root_ || sources_.wire(piece.transfer) != nullptr;
+    if (is_written) populate_if_large(transfer, piece);
+  }
+
+  void send(size_t index, const std::string& name) {
+    const Bucket& bucket = buckets_[index];
+    const at::Tensor buffer =
+        bucket.in_place ? in_place_buffer(bucket.pieces.front()) : packed_buffer(index, bucket);
+    if (is_root_ && !bucket.in_place) {
+      failure_.guard(name, [&] { pack(bucket, buffer); });
+    }
+    in_flight_[index % kBucketsInFlight] = {
+        communicator_.start_broadcast(buffer, options_.root, name), buffer};
+  }
+
+  /// The root's wire bytes: the source's, or those that the storage holds already.
+  const std::byte* wire(const Piece& piece) const {
+    const at::Tensor* bytes = sources_.wire(piece.transfer);
+    if (bytes == nullptr) return stored_bytes(transfers_[piece.transfer], piece);
+    return static_cast<const std::byte*>(bytes->const_data_ptr()) + piece.wire_begin;
+  }
+
+  at::Tensor in_place_buffer(const Piece& piece) const {
+    const at::Tensor* bytes = is_root_ ? sources_.wire(piece.transfer) : nullptr;
+    if (bytes != nullptr) {
+      return bytes->narrow(0, static_cast<int64_t>(piece.wire_begin),
+                           static_cast<int64_t>(piece.wire_bytes));
+    }
+    return transfers_[piece.transfer].destination.narrow(
+        0, static_cast<int64_t>(piece.stored_begin), static_cast<int64_t>(piece.stored_bytes));
+  }
+
+  at::Tensor packed_buffer(size_t index, const Bucket& bucket) {
+    return scratch_[index % kBucketsInFlight].narrow(0, 0, static_cast<int64_t>(bucket.bytes));
+  }
+
+  void pack(const Bucket& bucket, const at::Tensor& buffer) const {
+    auto* to = static_cast<std::byte*>(buffer.mutable_data_ptr());
+    for (const Piece& piece : bucket.pieces) {
+      std::memcpy(to + piece.bucket_offset, wire(piece), piece.wire_bytes);
+    }
+  }
+
+  void fill_own(const Piece& piece) const {
+    if (sources_.wire(piece.transfer) == nullptr) return;
+    land(transfers_[piece.transfer], piece, wire(piece));
+  }
+
+  void finish(size_t index) {
+    const Bucket& bucket = buckets_[index];
+    const BucketInFlight arrived = std::move(in_flight_[index % kBucketsInFlight]);
+    arrived.broadcast->wait();
+    if (is_root_) {
+      forget_mapping(bucket);
+    } else if (!bucket.in_place) {
+      unpack(bucket, arrived.buffer);
+    }
+    progress_.add(bucket.bytes);
+  }
+
+  /// What was sent from a file's mapping is no longer needed there.
+  void forget_mapping(const Bucket& bucket) const {
+    const Piece& piece = bucket.pieces.front();
+    const auto* source = std::get_if<InHostMemory>(&transfers_[piece.transfer].source);
+    if (!bucket.in_place || source == nullptr || !source->file) return;
+    source->file->forget(piece.wire_begin, piece.wire_bytes);
+  }
+
+  void unpack(const Bucket& bucket, const at::Tensor& buffer) {
+    const auto* from = static_cast<const std::byte*>(buffer.const_data_ptr());
+    for (const Piece& piece : bucket.pieces) {
+      const Transfer& transfer = transfers_[piece.transfer];
+      failure_.guard(transfer.name, [&] { land(transfer, piece, from + piece.bucket_offset); });
+    }
+  }
+
+  Communicator& communicator_;
+  const std::vector<Transfer>& transfers_;
+  const TransferOptions& options_;
+  bool is_root_;
+  std::vector<Bucket> buckets_;
+  OpenSources sources_;
+  FirstFailure failure_;
+  StreamProgress progress_;
+  std::array<BucketInFlight, kBucketsInFlight> in_flight_;
+  std::array<at::Tensor, kBucketsInFlight> scratch_;
+};
+
+}  // namespace
+
+TransferResult broadcast_on_host(Communicator& communicator, const std::vector<Transfer>& transfers,
+                                 const TransferOptions& options) {
+  const at::NoGradGuard no_grad;
+  std::unique_ptr<HostPipeline> pipeline;
+  run_agreed(communicator, options.phase, ErrorCode::kMemory, [&] {
+    pipeline = std::make_unique<HostPipeline>(communicator, transfers, options);
+    pipeline->allocate();
+  });
+  return pipeline->run();
+}
+
+}  // namespace fakescore::detail

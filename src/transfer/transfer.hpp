@@ -1,0 +1,44 @@
+#pragma once
+
+#include <ATen/core/Tensor.h>
+
+#include <cstdint>
+#include <optional>
+#include <string>
+#include <vector>
+
+#include "fakescore/error.hpp"
+#include "fakescore/transfer/progress.hpp"
+#include "transfer/bucket_plan.hpp"
+#include "transfer/source.hpp"
+
+namespace fakescore::detail {
+
+/// One storage to fill.
+struct Transfer {
+  std::string name;  ///< of its first tensor, for errors
+  TransferLayout layout;
+  at::Tensor destination;  ///< the storage as 1-D uint8
+  Source source;
+};
+
+struct TransferOptions {
+  int root = 0;
+  size_t bucket_bytes = 0;
+  size_t pinned_bytes = 0;
+  std::string phase;
+  ProgressCallback progress;
+};
+
+struct TransferResult {
+  uint64_t bytes = 0;  ///< on the wire
+  /// This rank's first failure. The stream went on to its end all the same, so that the other
+  /// ranks are not left waiting; what arrived is of no use.
+  std::optional<ErrorInfo> failure;
+};
+
+/// The buckets of transfers that land on every rank. Throws InternalError for others, which no
+/// pipeline moves yet.
+std::vector<Bucket> plan_for_all_ranks(const std::vector<Transfer>& transfers, size_t bucket_bytes);
+
+}  // namespace fakescore::detail
