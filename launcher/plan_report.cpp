@@ -73,6 +73,7 @@ void print_plan(const DryRunReport& plan, const RunDescription& run, const PlanO
        }));
   list("missing", plan.missing);
   list("unexpected", plan.unexpected);
+  list("skipped", plan.skipped);
   list("renamed", texts(plan.renamed, [](const RenamedKey& key) {
          return fmt::format("{} to {}", key.stored, key.name);
        }));
@@ -104,6 +105,7 @@ void write_plan(const std::filesystem::path& path, const DryRunReport& plan,
   }
   json["missing"] = plan.missing;
   json["unexpected"] = plan.unexpected;
+  json["skipped"] = plan.skipped;
   json["renamed"] = nlohmann::ordered_json::array();
   for (const RenamedKey& key : plan.renamed) {
     json["renamed"].push_back(nlohmann::ordered_json{{"stored", key.stored}, {"name", key.name}});

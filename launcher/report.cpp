@@ -48,6 +48,7 @@ void print_report(const MetaReport& report, const RunDescription& run) {
   };
   list("missing", report.missing);
   list("unexpected", report.unexpected);
+  list("skipped", report.skipped);
   list("replayed", report.replayed);
   list("cast", texts(report.cast, cast_text));
 }
@@ -81,6 +82,7 @@ void write_report(const std::filesystem::path& path, const MetaReport& report,
   }
   json["missing"] = report.missing;
   json["unexpected"] = report.unexpected;
+  json["skipped"] = report.skipped;
   json["replayed"] = report.replayed;
   json["cast"] = cast_json(report.cast);
   write_json(path, std::move(json));

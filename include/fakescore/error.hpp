@@ -2,6 +2,7 @@
 
 #include <stdexcept>
 #include <string>
+#include <utility>
 
 #include "fakescore/export.hpp"
 
@@ -43,38 +44,39 @@ class FAKESCORE_API Error : public std::runtime_error {
   ErrorInfo info_;
 };
 
-// Each class has two constructors: from all that an error says, and from what the place that fails
-// knows, where rank and phase are filled in on the way up (describe_current_exception).
+/// What the classes below share: one is made from all that it says, or from what the place that
+/// fails knows; rank and phase are then filled in on the way up (describe_current_exception).
+template <ErrorCode kCode>
+class FAKESCORE_API CodedError : public Error {
+ public:
+  explicit CodedError(ErrorInfo info) : Error(std::move(info)) {}
+  explicit CodedError(std::string subject, std::string message, std::string remedy = "")
+      : Error({kCode, -1, "", std::move(subject), std::move(message), std::move(remedy)}) {}
+};
 
-class FAKESCORE_API InternalError : public Error {
+class FAKESCORE_API InternalError : public CodedError<ErrorCode::kInternal> {
  public:
-  explicit InternalError(ErrorInfo info);
-  explicit InternalError(std::string subject, std::string message, std::string remedy = "");
+  using CodedError::CodedError;
 };
-class FAKESCORE_API ConfigError : public Error {
+class FAKESCORE_API ConfigError : public CodedError<ErrorCode::kConfig> {
  public:
-  explicit ConfigError(ErrorInfo info);
-  explicit ConfigError(std::string subject, std::string message, std::string remedy = "");
+  using CodedError::CodedError;
 };
-class FAKESCORE_API TeacherError : public Error {
+class FAKESCORE_API TeacherError : public CodedError<ErrorCode::kTeacher> {
  public:
-  explicit TeacherError(ErrorInfo info);
-  explicit TeacherError(std::string subject, std::string message, std::string remedy = "");
+  using CodedError::CodedError;
 };
-class FAKESCORE_API BuildError : public Error {
+class FAKESCORE_API BuildError : public CodedError<ErrorCode::kBuild> {
  public:
-  explicit BuildError(ErrorInfo info);
-  explicit BuildError(std::string subject, std::string message, std::string remedy = "");
+  using CodedError::CodedError;
 };
-class FAKESCORE_API MismatchError : public Error {
+class FAKESCORE_API MismatchError : public CodedError<ErrorCode::kMismatch> {
  public:
-  explicit MismatchError(ErrorInfo info);
-  explicit MismatchError(std::string subject, std::string message, std::string remedy = "");
+  using CodedError::CodedError;
 };
-class FAKESCORE_API MemoryError : public Error {
+class FAKESCORE_API MemoryError : public CodedError<ErrorCode::kMemory> {
  public:
-  explicit MemoryError(ErrorInfo info);
-  explicit MemoryError(std::string subject, std::string message, std::string remedy = "");
+  using CodedError::CodedError;
 };
 /// A peer is lost. The communicator that raised it is broken: every later call on it raises at
 /// once. The process should end without finalising MPI; see docs/errors.md.

@@ -1,7 +1,8 @@
 #include "comm/words.hpp"
 
 #include <cstdio>
-#include <sstream>
+
+#include "error/join.hpp"
 
 namespace fakescore::detail {
 
@@ -12,13 +13,9 @@ std::string in_seconds(std::chrono::milliseconds timeout) {
 }
 
 std::string name_ranks(const std::vector<int>& ranks) {
-  std::ostringstream text;
-  text << (ranks.size() == 1 ? "rank " : "ranks ");
-  for (size_t i = 0; i < ranks.size(); ++i) {
-    if (i > 0) text << (i + 1 == ranks.size() ? " and " : ", ");
-    text << ranks[i];
-  }
-  return text.str();
+  std::vector<std::string> numbers;
+  for (const int rank : ranks) numbers.push_back(std::to_string(rank));
+  return (ranks.size() == 1 ? "rank " : "ranks ") + join(numbers, " and ");
 }
 
 }  // namespace fakescore::detail

@@ -20,35 +20,9 @@ std::string compose(const ErrorInfo& info) {
   return detail::printable(text);
 }
 
-/// An error whose rank and phase are not known yet.
-ErrorInfo somewhere(ErrorCode code, std::string& subject, std::string& message,
-                    std::string& remedy) {
-  return {code, -1, "", std::move(subject), std::move(message), std::move(remedy)};
-}
-
 }  // namespace
 
 Error::Error(ErrorInfo info) : std::runtime_error(compose(info)), info_(std::move(info)) {}
-
-InternalError::InternalError(ErrorInfo info) : Error(std::move(info)) {}
-ConfigError::ConfigError(ErrorInfo info) : Error(std::move(info)) {}
-TeacherError::TeacherError(ErrorInfo info) : Error(std::move(info)) {}
-BuildError::BuildError(ErrorInfo info) : Error(std::move(info)) {}
-MismatchError::MismatchError(ErrorInfo info) : Error(std::move(info)) {}
-MemoryError::MemoryError(ErrorInfo info) : Error(std::move(info)) {}
-
-InternalError::InternalError(std::string subject, std::string message, std::string remedy)
-    : Error(somewhere(ErrorCode::kInternal, subject, message, remedy)) {}
-ConfigError::ConfigError(std::string subject, std::string message, std::string remedy)
-    : Error(somewhere(ErrorCode::kConfig, subject, message, remedy)) {}
-TeacherError::TeacherError(std::string subject, std::string message, std::string remedy)
-    : Error(somewhere(ErrorCode::kTeacher, subject, message, remedy)) {}
-BuildError::BuildError(std::string subject, std::string message, std::string remedy)
-    : Error(somewhere(ErrorCode::kBuild, subject, message, remedy)) {}
-MismatchError::MismatchError(std::string subject, std::string message, std::string remedy)
-    : Error(somewhere(ErrorCode::kMismatch, subject, message, remedy)) {}
-MemoryError::MemoryError(std::string subject, std::string message, std::string remedy)
-    : Error(somewhere(ErrorCode::kMemory, subject, message, remedy)) {}
 
 void throw_error(ErrorInfo info) {
   switch (info.code) {

@@ -1,4 +1,4 @@
-#include "fill/cast_tensors.hpp"
+#include "fakescore/fill/cast_tensors.hpp"
 
 #include <ATen/EmptyTensor.h>
 #include <ATen/core/grad_mode.h>
@@ -12,7 +12,8 @@
 #include "fakescore/error.hpp"
 #include "fill/dtype_choice.hpp"
 
-namespace fakescore::detail {
+namespace fakescore {
+namespace detail {
 namespace {
 
 bool same_geometry(const at::Tensor& a, const at::Tensor& b) {
@@ -76,17 +77,26 @@ void check_trainable(at::ScalarType dtype, const std::string& subject) {
                     "give a dtype in which parameters can be trained, or leave it out");
 }
 
+void check_dtypes(const CastOptions& options) {
+  if (options.dtype) check_trainable(*options.dtype, "option dtype");
+  for (const DtypeRule& rule : options.dtype_rules) {
+    check_trainable(rule.dtype, "dtype rule \"" + rule.pattern + "\"");
+  }
+}
+
 }  // namespace
+}  // namespace detail
 
 void cast_floating_tensors(const std::vector<NamedTensor>& tensors, const CastOptions& options,
                            const InitTape* tape) {
   if (!options.dtype && options.dtype_rules.empty()) return;
+  detail::check_dtypes(options);
   const at::NoGradGuard no_grad;
   const auto key_of = [](const at::Tensor& tensor) {
     return std::make_pair(tensor.storage().unsafeGetStorageImpl(), tensor.scalar_type());
   };
-  DtypeChoice choice(options);
-  std::vector<CastGroup> groups;
+  detail::DtypeChoice choice(options);
+  std::vector<detail::CastGroup> groups;
   std::map<std::pair<c10::StorageImpl*, at::ScalarType>, size_t> group_of;
   for (const NamedTensor& entry : tensors) {
     const at::ScalarType built = entry.tensor.scalar_type();
@@ -94,8 +104,8 @@ void cast_floating_tensors(const std::vector<NamedTensor>& tensors, const CastOp
     const at::ScalarType dtype = choice.choose(entry.name, built);
     const auto [index, is_new] = group_of.try_emplace(key_of(entry.tensor), groups.size());
     if (is_new) groups.push_back({entry.name, dtype, {}});
-    CastGroup& group = groups[index->second];
-    check_same_dtype(group, entry.name, dtype);
+    detail::CastGroup& group = groups[index->second];
+    detail::check_same_dtype(group, entry.name, dtype);
     group.tensors.push_back(entry.tensor);
   }
   choice.check_all_matched();
@@ -104,19 +114,13 @@ void cast_floating_tensors(const std::vector<NamedTensor>& tensors, const CastOp
     const auto group = group_of.find(key_of(tensor));
     if (group != group_of.end()) groups[group->second].tensors.push_back(tensor);
   }
-  for (CastGroup& group : groups) {
-    if (group.tensors.front().scalar_type() != group.dtype) cast_group(group.tensors, group.dtype);
+  for (detail::CastGroup& group : groups) {
+    if (group.tensors.front().scalar_type() != group.dtype)
+      detail::cast_group(group.tensors, group.dtype);
   }
 }
 
-void check_cast_options(const CastOptions& options) {
-  if (options.dtype) check_trainable(*options.dtype, "option dtype");
-  for (const DtypeRule& rule : options.dtype_rules) {
-    check_trainable(rule.dtype, "dtype rule \"" + rule.pattern + "\"");
-  }
-}
-
-std::string describe_options(const CastOptions& options) {
+std::string describe(const CastOptions& options) {
   std::string rules;
   for (const DtypeRule& rule : options.dtype_rules) {
     rules += (rules.empty() ? "" : ",") + rule.pattern + "=" + c10::toString(rule.dtype);
@@ -125,4 +129,4 @@ std::string describe_options(const CastOptions& options) {
          " dtype_rules=" + (rules.empty() ? "none" : rules);
 }
 
-}  // namespace fakescore::detail
+}  // namespace fakescore

@@ -1,13 +1,41 @@
 #include "fill/described_target.hpp"
 
+#include <c10/util/StringUtil.h>
+
+#include <string>
 #include <utility>
 
+#include "fakescore/error.hpp"
 #include "fill/check_options.hpp"
 #include "fill/given_memory.hpp"
 
 namespace fakescore::detail {
 
+namespace {
+
+void check_recorded(const FillTarget& target) {
+  if (target.recorded.empty()) return;
+  if (target.recorded.size() != target.tensors.size()) {
+    throw ConfigError("recorded",
+                      "lists " + std::to_string(target.recorded.size()) + " tensors for " +
+                          std::to_string(target.tensors.size()) + " to fill",
+                      "list one for each tensor, undefined where there is none");
+  }
+  for (size_t i = 0; i < target.tensors.size(); ++i) {
+    const NamedTensor& entry = target.tensors[i];
+    const at::Tensor& recorded = target.recorded[i];
+    if (!recorded.defined() || recorded.sizes() == entry.tensor.sizes()) continue;
+    throw BuildError(entry.name,
+                     c10::str("has sizes ", entry.tensor.sizes(), ", but was made with sizes ",
+                              recorded.sizes()),
+                     "fill it before it gets another shape");
+  }
+}
+
+}  // namespace
+
 DescribedTarget describe_target(FillTarget target) {
+  check_recorded(target);
   require_whole(target.tensors);
   if (target.storage == StoragePolicy::kGiven) require_memory(target.tensors);
   Manifest manifest(target.tensors);

@@ -15,8 +15,13 @@ struct DescribedTarget {
   std::vector<std::vector<ByteRange>> occupied;  ///< by alias group
 };
 
+/// What is replayed for tensor `index` of a target; undefined for nothing.
+inline const at::Tensor& recorded_tensor(const FillTarget& target, size_t index) {
+  return target.recorded.empty() ? target.tensors[index].tensor : target.recorded[index];
+}
+
 /// Throws ConfigError for a shard and for given memory that is too short, BuildError for a tensor
-/// without storage.
+/// without storage and for a recorded tensor that does not fit its own.
 DescribedTarget describe_target(FillTarget target);
 
 }  // namespace fakescore::detail

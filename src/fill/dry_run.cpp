@@ -41,6 +41,7 @@ class DryRun {
     report_.cast = matched_.keys.cast;
     report_.missing = matched_.keys.missing;
     report_.unexpected = matched_.keys.unexpected;
+    report_.skipped = matched_.keys.skipped;
     name_fills();
     name_replayed();
     name_renamed();
@@ -169,8 +170,9 @@ DryRunReport dry_run(const TargetBuilder& build, const TeacherSource& teacher, i
   DryRunReport report;
   run_agreed(*alone.front(), "plan", ErrorCode::kTeacher, [&] {
     const auto opened = teacher.open();
-    const MatchedKeys matched = detail::match_keys(described.manifest, opened->tensors(),
-                                                   teacher.description(), /*strict=*/false);
+    const MatchedKeys matched =
+        detail::match_keys(described.manifest, described.occupied, opened->tensors(),
+                           teacher.description(), /*strict=*/false);
     report = DryRun(described, *opened, matched, options, world_size).run();
     if (options.strict) {
       report.strict_failure = detail::strict_failure(matched.keys, teacher.description());

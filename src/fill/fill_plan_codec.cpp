@@ -19,7 +19,8 @@ auto wire_fields(CastKey& key) { return std::tie(key.name, key.from, key.to); }
 auto wire_fields(TeacherChoice& choice) { return std::tie(choice.taken, choice.passed_over); }
 
 auto wire_fields(KeyReport& keys) {
-  return std::tie(keys.missing, keys.unexpected, keys.replayed, keys.cast, keys.choice);
+  return std::tie(keys.missing, keys.unexpected, keys.skipped, keys.replayed, keys.cast,
+                  keys.choice);
 }
 
 }  // namespace fakescore

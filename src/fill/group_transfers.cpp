@@ -28,7 +28,7 @@ void check_overlaps(const GroupPlan& group, const Manifest& manifest, Teacher& t
   if (filled == distinct) return;
   for (const auto& fill : group.fills) {
     const TensorSpec& spec = manifest.specs()[fill.spec];
-    const at::Tensor wanted = read_teacher(teacher, fill.teacher, device).to(spec.dtype);
+    const at::Tensor wanted = read_teacher(teacher, fill.teacher, spec, device).to(spec.dtype);
     if (digest_tensor(storages.tensor(fill.spec)) == digest_tensor(wanted)) continue;
     throw TeacherError(
         spec.name,
@@ -46,7 +46,8 @@ void assemble(const GroupPlan& group, const DescribedTarget& described, Teacher&
   const bool is_new = described.target.storage == StoragePolicy::kAllocate;
   if (is_new && storage.is_cpu()) populate_pages(storage.mutable_data_ptr(), storage.nbytes());
   for (const auto& fill : group.fills) {
-    copy_once(storages.tensor(fill.spec), read_teacher(teacher, fill.teacher, device));
+    copy_once(storages.tensor(fill.spec),
+              read_teacher(teacher, fill.teacher, described.manifest.specs()[fill.spec], device));
   }
   check_overlaps(group, described.manifest, teacher, storages, device);
 }
@@ -62,6 +63,9 @@ Source make_source(const FillContext& context, const DescribedTarget& described,
     }};
   }
   const size_t index = group.fills.front().teacher;
+  if (group.mode == FillMode::kInPlace) {
+    if (auto bytes = teacher.file_bytes(index)) return InFile{std::move(bytes)};
+  }
   // A teacher may say where a tensor is and return another: it goes where it was said to be.
   const bool is_on_device = !device.is_cpu() && !teacher.tensors()[index].device.is_cpu();
   auto open = [&teacher, index, to = is_on_device ? device : at::Device(at::kCPU)] {
@@ -69,8 +73,7 @@ Source make_source(const FillContext& context, const DescribedTarget& described,
     return element_bytes(tensor.resolve_conj().resolve_neg().contiguous());
   };
   if (is_on_device) return OnDevice{std::move(open)};
-  const bool stays_as_stored = group.mode == FillMode::kInPlace && device.is_cpu();
-  return InHostMemory{std::move(open), stays_as_stored ? teacher.file_bytes(index) : nullptr};
+  return InHostMemory{std::move(open)};
 }
 
 }  // namespace

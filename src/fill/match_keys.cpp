@@ -3,7 +3,9 @@
 #include <algorithm>
 #include <map>
 #include <sstream>
+#include <string_view>
 
+#include "error/join.hpp"
 #include "fakescore/error.hpp"
 #include "tensor/byte_ranges.hpp"
 
@@ -11,19 +13,6 @@ namespace fakescore::detail {
 namespace {
 
 constexpr const char* kPhase = "plan";
-constexpr size_t kNamesInMessage = 10;
-
-std::string join(const std::vector<std::string>& names) {
-  std::string text;
-  for (size_t i = 0; i < std::min(names.size(), kNamesInMessage); ++i) {
-    if (i > 0) text += ", ";
-    text += names[i];
-  }
-  if (names.size() > kNamesInMessage) {
-    text += " and " + std::to_string(names.size() - kNamesInMessage) + " more";
-  }
-  return text;
-}
 
 /// How many bits the magnitude of an integer of this dtype has.
 size_t magnitude_bits(at::ScalarType dtype) {
@@ -43,6 +32,12 @@ bool loses_the_number(at::ScalarType from, at::ScalarType to) {
   return at::isIntegralType(to, /*includeBool=*/true) && !integers_fit(from, to);
 }
 
+/// torch.nn.Module.get_extra_state's place in a state dict: settings of kernels, for the most part.
+bool is_extra_state(const std::string& name) {
+  constexpr std::string_view kKey = "_extra_state";
+  return name == kKey || name.ends_with("." + std::string(kKey));
+}
+
 /// What a save leaves in the place of a parameter that other ranks hold.
 void check_is_no_placeholder(const TensorSpec& spec, const TeacherTensor& tensor,
                              const std::string& subject) {
@@ -58,11 +53,19 @@ void check_is_no_placeholder(const TensorSpec& spec, const TeacherTensor& tensor
                      "stage3_gather_16bit_weights_on_model_save, FSDP's full state dict");
 }
 
+/// A scalar fills a vector of one element, and the other way round: FSDP2 takes no 0-dim parameter.
+bool same_shape(const std::vector<int64_t>& a, const std::vector<int64_t>& b) {
+  const auto is_scalar = [](const std::vector<int64_t>& sizes) {
+    return sizes.empty() || (sizes.size() == 1 && sizes.front() == 1);
+  };
+  return a == b || (is_scalar(a) && is_scalar(b));
+}
+
 void check_fits(const TensorSpec& spec, const TeacherTensor& tensor) {
   std::string subject = tensor.file.empty() ? spec.name : tensor.file + ", tensor " + spec.name;
   if (!tensor.stored_name.empty()) subject += " (stored as " + tensor.stored_name + ")";
   check_is_no_placeholder(spec, tensor, subject);
-  if (tensor.sizes != spec.sizes) {
+  if (!same_shape(tensor.sizes, spec.sizes)) {
     std::ostringstream text;
     text << "has shape " << c10::IntArrayRef(tensor.sizes) << " in the teacher, "
          << c10::IntArrayRef(spec.sizes) << " in the module";
@@ -80,10 +83,11 @@ void check_fits(const TensorSpec& spec, const TeacherTensor& tensor) {
 
 class KeyMatcher {
  public:
-  KeyMatcher(const Manifest& manifest, const std::vector<TeacherTensor>& teacher)
+  KeyMatcher(const Manifest& manifest, const std::vector<std::vector<ByteRange>>& occupied,
+             const std::vector<TeacherTensor>& teacher)
       : manifest_(manifest),
+        occupied_(occupied),
         teacher_(teacher),
-        occupied_(occupied_bytes_by_group(manifest)),
         has_key_(manifest.specs().size()) {
     for (int64_t group = 0; group < manifest.alias_groups(); ++group) {
       groups_.push_back({group, FillMode::kReplay, at::kFloat, {}});
@@ -110,7 +114,8 @@ class KeyMatcher {
     for (size_t i = 0; i < teacher_.size(); ++i) {
       const auto found = specs.find(teacher_[i].name);
       if (found == specs.end()) {
-        keys_.unexpected.push_back(teacher_[i].name);
+        const std::string& name = teacher_[i].name;
+        (is_extra_state(name) ? keys_.skipped : keys_.unexpected).push_back(name);
         continue;
       }
       const TensorSpec& spec = manifest_.specs()[found->second];
@@ -186,8 +191,8 @@ class KeyMatcher {
   }
 
   const Manifest& manifest_;
+  const std::vector<std::vector<ByteRange>>& occupied_;
   const std::vector<TeacherTensor>& teacher_;
-  std::vector<std::vector<ByteRange>> occupied_;
   std::vector<std::vector<ByteRange>> filled_;
   std::vector<GroupPlan> groups_;
   std::vector<bool> has_key_;  ///< by spec: whether the teacher has its name
@@ -196,14 +201,16 @@ class KeyMatcher {
 
 }  // namespace
 
-MatchedKeys match_keys(const Manifest& manifest, const std::vector<TeacherTensor>& teacher,
+MatchedKeys match_keys(const Manifest& manifest,
+                       const std::vector<std::vector<ByteRange>>& occupied,
+                       const std::vector<TeacherTensor>& teacher,
                        const std::string& teacher_description, bool strict) {
   if (teacher.empty()) {
     throw TeacherError(
         teacher_description, "holds no tensor",
         "give the weights; of a module that FSDP or ZeRO-3 has split, a full state dict");
   }
-  MatchedKeys matched = KeyMatcher(manifest, teacher).match_all();
+  MatchedKeys matched = KeyMatcher(manifest, occupied, teacher).match_all();
   if (strict) {
     auto failure = strict_failure(matched.keys, teacher_description);
     if (failure) throw_error(std::move(*failure));
@@ -217,10 +224,10 @@ std::optional<ErrorInfo> strict_failure(const KeyReport& keys,
   std::ostringstream text;
   text << "its keys do not match the module's:";
   if (!keys.missing.empty()) {
-    text << ' ' << keys.missing.size() << " missing (" << join(keys.missing) << ')';
+    text << ' ' << keys.missing.size() << " missing (" << join_some(keys.missing) << ')';
   }
   if (!keys.unexpected.empty()) {
-    text << ' ' << keys.unexpected.size() << " unexpected (" << join(keys.unexpected) << ')';
+    text << ' ' << keys.unexpected.size() << " unexpected (" << join_some(keys.unexpected) << ')';
   }
   return ErrorInfo{
       ErrorCode::kTeacher,

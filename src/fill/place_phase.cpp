@@ -30,10 +30,8 @@ std::vector<size_t> count_sharers(Communicator& communicator,
 
 void take_given(const std::vector<NamedTensor>& tensors, const Manifest& manifest,
                 Storages& storages) {
-  for (size_t i = 0; i < tensors.size(); ++i) {
-    const TensorSpec& spec = manifest.specs()[i];
-    const bool is_first = &manifest.first_of_group(spec.alias_group) == &spec;
-    if (is_first) storages.take(spec.alias_group, tensors[i].tensor);
+  for (int64_t group = 0; group < manifest.alias_groups(); ++group) {
+    storages.take(group, tensors[manifest.index_of_first(group)].tensor);
   }
 }
 

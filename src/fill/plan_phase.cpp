@@ -1,8 +1,12 @@
 #include "fill/plan_phase.hpp"
 
 #include <optional>
+#include <string>
+#include <unordered_set>
 #include <utility>
+#include <vector>
 
+#include "error/join.hpp"
 #include "fakescore/comm/run_agreed.hpp"
 #include "fakescore/error.hpp"
 #include "fakescore/tensor/digest.hpp"
@@ -25,7 +29,7 @@ void check_tied_values(const FillPlan& plan, const Manifest& manifest, Teacher& 
       const TensorSpec& spec = manifest.specs()[fill.spec];
       if (!same_view(spec, reference)) continue;
       const Digest digest =
-          digest_tensor(read_teacher(teacher, fill.teacher, device).to(reference.dtype));
+          digest_tensor(read_teacher(teacher, fill.teacher, spec, device).to(reference.dtype));
       if (first && *first != digest) {
         throw TeacherError(spec.name,
                            "is tied to " + reference.name +
@@ -37,11 +41,19 @@ void check_tied_values(const FillPlan& plan, const Manifest& manifest, Teacher& 
   }
 }
 
+/// Whether there is a value for a tensor that no teacher has: what is real has its own.
+bool is_explained(const FillTarget& target, size_t index) {
+  const at::Tensor& recorded = recorded_tensor(target, index);
+  if (!recorded.defined()) return false;
+  return !recorded.is_meta() || (target.tape && target.tape->knows(recorded));
+}
+
 void plan_on_root(const FillContext& context, const DescribedTarget& described,
                   const TeacherSource& source, PlannedFill& planned) {
   planned.teacher = source.open();
-  MatchedKeys matched = match_keys(described.manifest, planned.teacher->tensors(),
-                                   source.description(), context.options.strict);
+  MatchedKeys matched =
+      match_keys(described.manifest, described.occupied, planned.teacher->tensors(),
+                 source.description(), context.options.strict);
   planned.plan = std::move(matched.plan);
   planned.keys = std::move(matched.keys);
   planned.keys.choice = planned.teacher->choice();
@@ -53,13 +65,24 @@ void plan_on_root(const FillContext& context, const DescribedTarget& described,
 
 void check_can_be_replayed(const DescribedTarget& described, const FillPlan& plan) {
   const FillTarget& target = described.target;
-  if (target.storage == StoragePolicy::kGiven || target.tape) return;
+  if (target.storage == StoragePolicy::kGiven) return;
+  std::unordered_set<int64_t> replayed;
   for (const GroupPlan& group : plan.groups) {
-    if (group.mode != FillMode::kReplay) continue;
-    throw BuildError(described.manifest.first_of_group(group.group).name,
-                     "is not in the teacher, and there is no record of its initialisation",
-                     "give the tape of the MetaInitGuard under which it was made");
+    if (group.mode == FillMode::kReplay) replayed.insert(group.group);
   }
+  std::vector<std::string> unknown;
+  for (size_t i = 0; i < described.manifest.specs().size(); ++i) {
+    const TensorSpec& spec = described.manifest.specs()[i];
+    if (element_count(spec) == 0 || !replayed.contains(spec.alias_group)) continue;
+    if (!is_explained(target, i)) unknown.push_back(spec.name);
+  }
+  if (unknown.empty()) return;
+  throw BuildError(join_some(unknown),
+                   unknown.size() == 1
+                       ? "is not in the teacher, and there is no record of its initialisation"
+                       : "are not in the teacher, and there is no record of their initialisation",
+                   "give a teacher that has what is missing, or make it under a MetaInitGuard and "
+                   "give its tape");
 }
 
 PlannedFill plan_with_teacher(const FillContext& context, const DescribedTarget& described,

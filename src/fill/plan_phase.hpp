@@ -20,8 +20,8 @@ struct PlannedFill {
   bool every_rank_reads() const { return decision.read == TeacherRead::kEveryRank; }
 };
 
-/// Throws BuildError naming the first tensor that is to be allocated and that neither the teacher
-/// nor a tape has values for.
+/// Throws BuildError naming the tensors that are to be allocated and that neither the teacher nor a
+/// tape has values for.
 void check_can_be_replayed(const DescribedTarget& described, const FillPlan& plan);
 
 /// Collective. The root opens the teacher and plans for all; the ranks agree on who reads.

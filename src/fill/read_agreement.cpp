@@ -35,7 +35,7 @@ Digest digest_of_names(const Teacher& teacher) {
 /// What the root tells the others of what it has opened; empty where there are no files.
 std::string describe_files(const Teacher& teacher) {
   const auto files = teacher.files();
-  return files.empty() ? "" : to_wire(to_string(digest_of_names(teacher)), files);
+  return files.empty() ? "" : to_wire(digest_of_names(teacher), files);
 }
 
 /// The first way in which one of this rank's files is not the root's; empty if none.
@@ -51,7 +51,7 @@ std::string first_difference(const TeacherFile& file, const TeacherFile& of_root
 /// The first way in which what this rank has opened is not what the root has; empty if none.
 std::string first_difference(const Teacher& teacher, const std::string& described_by_root) {
   const auto [root_names, root_files] =
-      from_wire<std::string, std::vector<TeacherFile>>(described_by_root, "the root's files");
+      from_wire<Digest, std::vector<TeacherFile>>(described_by_root, "the root's files");
   const auto files = teacher.files();
   if (files.size() != root_files.size()) {
     return "sees " + std::to_string(files.size()) + " files, but the root sees " +
@@ -61,7 +61,7 @@ std::string first_difference(const Teacher& teacher, const std::string& describe
     const std::string difference = first_difference(files[i], root_files[i]);
     if (!difference.empty()) return difference;
   }
-  if (to_string(digest_of_names(teacher)) == root_names) return "";
+  if (digest_of_names(teacher) == root_names) return "";
   return "sees the same files, but finds other names, sizes or dtypes of tensors in them than the "
          "root";
 }

@@ -1,5 +1,6 @@
 #include "fill/replay_phase.hpp"
 
+#include <memory>
 #include <unordered_set>
 #include <utility>
 #include <vector>
@@ -8,6 +9,7 @@
 #include "fakescore/comm/run_agreed.hpp"
 #include "fakescore/error.hpp"
 #include "fill/group_transfers.hpp"
+#include "tensor/copy_once.hpp"
 #include "transfer/broadcast_transfers.hpp"
 
 namespace fakescore::detail {
@@ -18,6 +20,7 @@ constexpr const char* kReplayPhase = "replay";
 /// The tensors of the groups that are replayed, and the group of each.
 struct ReplayTargets {
   std::vector<at::Tensor> tensors;
+  std::vector<size_t> indices;  ///< into the target's tensors
   std::vector<int64_t> groups;
   size_t distinct_groups = 0;
 };
@@ -32,16 +35,20 @@ ReplayTargets find_targets(const DescribedTarget& described, const FillPlan& pla
   for (size_t i = 0; i < described.target.tensors.size(); ++i) {
     const int64_t group = described.manifest.specs()[i].alias_group;
     if (!groups.contains(group)) continue;
-    targets.tensors.push_back(described.target.tensors[i].tensor);
+    const at::Tensor& recorded = recorded_tensor(described.target, i);
+    if (!recorded.defined()) continue;  // without elements, or the plan phase had refused it
+    targets.tensors.push_back(recorded);
+    targets.indices.push_back(i);
     targets.groups.push_back(group);
   }
   return targets;
 }
 
-std::vector<at::Tensor> run_tape(InitTape& tape, const ReplayTargets& targets,
-                                 const Manifest& manifest) {
+std::vector<at::Tensor> run_tape(const std::shared_ptr<InitTape>& tape,
+                                 const ReplayTargets& targets, const Manifest& manifest) {
+  if (!tape) return targets.tensors;  // all of them are real
   try {
-    return tape.replay(targets.tensors);
+    return tape->replay(targets.tensors);
   } catch (const Error& error) {
     ErrorInfo info = error.info();
     info.message += "; wanted for " + manifest.first_of_group(targets.groups.front()).name;
@@ -57,8 +64,13 @@ void replay_on_root(const FillContext& context, const DescribedTarget& described
   if (described.target.storage == StoragePolicy::kGiven) return;  // it holds them already
   const ReplayTargets targets = find_targets(described, planned.plan);
   if (targets.tensors.empty()) return;
-  const auto values = run_tape(*described.target.tape, targets, described.manifest);
+  const auto values = run_tape(described.target.tape, targets, described.manifest);
   for (size_t i = 0; i < values.size(); ++i) {
+    const NamedTensor& target = described.target.tensors[targets.indices[i]];
+    if (!targets.tensors[i].is_same(target.tensor)) {
+      copy_once(storages.tensor(targets.indices[i]), values[i]);
+      continue;
+    }
     // The tape replays on the CPU: there its storages are as good as those that were allocated.
     if (context.device.is_cpu()) {
       storages.take(targets.groups[i], values[i]);

@@ -51,8 +51,8 @@ void Storages::take(int64_t group, const at::Tensor& tensor) {
 
 void Storages::copy_from(int64_t group, const at::Tensor& tensor) {
   const at::Tensor& to = bytes(group);
-  const auto needed = static_cast<int64_t>(storage_bytes_[static_cast<size_t>(group)]);
-  to.narrow(0, 0, needed).copy_(storage_bytes(tensor).narrow(0, 0, needed));
+  const size_t needed = storage_bytes_[static_cast<size_t>(group)];
+  part(to, 0, needed).copy_(part(storage_bytes(tensor), 0, needed));
 }
 
 at::Tensor Storages::tensor(size_t spec_index) const {

@@ -50,14 +50,13 @@ using Transfers = std::vector<detail::Transfer>;
 std::pair<Transfers, Transfers> make_transfers(const std::vector<NamedTensor>& tensors,
                                                const Manifest& manifest, bool is_root) {
   const auto ranges = detail::occupied_bytes_by_group(manifest);
-  Transfers transfers(ranges.size());
-  for (size_t i = tensors.size(); i-- > 0;) {
-    const auto group = static_cast<size_t>(manifest.specs()[i].alias_group);
-    transfers[group].name = tensors[i].name;
-    transfers[group].destination = detail::storage_bytes(tensors[i].tensor);
-    transfers[group].layout = detail::TransferLayout::to_all(ranges[group]);
-    transfers[group].source =
-        is_root ? detail::Source(detail::InDestination{}) : detail::Received{};
+  Transfers transfers;
+  for (int64_t group = 0; group < manifest.alias_groups(); ++group) {
+    const NamedTensor& first = tensors[manifest.index_of_first(group)];
+    transfers.push_back({first.name,
+                         detail::TransferLayout::to_all(ranges[static_cast<size_t>(group)]),
+                         detail::storage_bytes(first.tensor),
+                         is_root ? detail::Source(detail::InDestination{}) : detail::Received{}});
   }
   const auto gpu_begin =
       std::stable_partition(transfers.begin(), transfers.end(),

@@ -88,7 +88,8 @@ void Recorder::check_supported() {
   const bool factory = !has_meta_ && !has_real_;
   if (!info_.device || (has_real_ && !has_meta_)) return;
   const c10::IValue& device = argument(*info_.device);
-  if (device.isDevice() && !device.toDevice().is_cpu() && !device.toDevice().is_meta()) {
+  if (!impl_.records_named_devices && device.isDevice() && !device.toDevice().is_cpu() &&
+      !device.toDevice().is_meta()) {
     refuse_op(c10::str("asks for a tensor on ", device.toDevice()),
               "build the module for the CPU, or without naming a device");
   }
@@ -105,7 +106,7 @@ bool Recorder::runs_as_called() {
   // Builders pass on the options of tensors that they made: what says meta here is the CPU there.
   if (device.isDevice() && device.toDevice().is_meta()) return false;
   // torch::tensor(vector) names the CPU and then writes through a pointer.
-  return has_real_ || !device.isNone();
+  return has_real_ || (!device.isNone() && !impl_.records_named_devices);
 }
 
 void Recorder::call_real(Stack& stack) {

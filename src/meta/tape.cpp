@@ -106,6 +106,11 @@ InitTape::InitTape(const MetaInitOptions& options) : impl_(std::make_unique<Impl
 
 InitTape::~InitTape() = default;
 
+bool InitTape::knows(const at::Tensor& tensor) const {
+  return tensor.is_meta() && tensor.has_storage() &&
+         impl_->knows(tensor.storage().unsafeGetStorageImpl());
+}
+
 size_t InitTape::size() const noexcept { return impl_->entries.size(); }
 
 std::vector<at::Tensor> InitTape::live_tensors() const {

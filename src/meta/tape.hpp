@@ -74,7 +74,8 @@ at::Tensor shallow_copy(const at::Tensor& tensor);
 namespace fakescore {
 
 struct InitTape::Impl {
-  explicit Impl(const MetaInitOptions& options) : seeds(options) {}
+  explicit Impl(const MetaInitOptions& options)
+      : seeds(options), records_named_devices(options.records_named_devices) {}
 
   bool knows(detail::StorageImpl* storage) const { return writers.count(storage) != 0; }
   void append(detail::Entry entry);
@@ -87,6 +88,7 @@ struct InitTape::Impl {
   std::optional<c10::Storage> finished_storage(detail::StorageImpl* storage) const;
 
   detail::SeedSource seeds;
+  bool records_named_devices;
   bool sealed = false;
   std::vector<detail::Entry> entries;
   /// For each storage on the tape, the entries that made it or wrote to it, in order. The entries

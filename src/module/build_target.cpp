@@ -7,8 +7,8 @@
 #include <vector>
 
 #include "fakescore/error.hpp"
+#include "fakescore/fill/cast_tensors.hpp"
 #include "fakescore/module/module_tensors.hpp"
-#include "fill/cast_tensors.hpp"
 
 namespace fakescore::detail {
 namespace {
@@ -27,7 +27,6 @@ void add_unregistered_tensors(const InitTape& tape, std::vector<NamedTensor>& te
 }  // namespace
 
 BuiltModule build_target(const ModuleBuilder& build, const MetaOptions& options) {
-  check_cast_options(options);
   const MetaInitGuard guard(options.init);
   BuiltModule built;
   built.module = build ? build() : nullptr;
@@ -40,7 +39,7 @@ BuiltModule build_target(const ModuleBuilder& build, const MetaOptions& options)
   target.tensors = module_tensors(*built.module);
   cast_floating_tensors(target.tensors, options, target.tape.get());
   add_unregistered_tensors(*target.tape, target.tensors);
-  target.settings = describe_options(static_cast<const CastOptions&>(options));
+  target.settings = describe(options);
   return built;
 }
 

@@ -60,15 +60,13 @@ void copy_storages(const std::vector<NamedTensor>& from, const std::vector<Named
   const Manifest manifest(from);
   const auto occupied = detail::occupied_bytes_by_group(manifest);
   detail::Storages storages(manifest);
-  for (size_t i = 0; i < from.size(); ++i) {
-    const int64_t group = manifest.specs()[i].alias_group;
-    if (storages.bytes(group).defined()) continue;
-    storages.allocate(group, from[i].tensor.device());
-    const at::Tensor source = detail::storage_bytes(from[i].tensor);
+  for (int64_t group = 0; group < manifest.alias_groups(); ++group) {
+    const at::Tensor& first = from[manifest.index_of_first(group)].tensor;
+    storages.allocate(group, first.device());
+    const at::Tensor source = detail::storage_bytes(first);
     for (const detail::ByteRange& range : occupied[static_cast<size_t>(group)]) {
-      const auto begin = static_cast<int64_t>(range.begin);
-      const auto size = static_cast<int64_t>(range.size());
-      storages.bytes(group).narrow(0, begin, size).copy_(source.narrow(0, begin, size));
+      detail::part(storages.bytes(group), range.begin, range.size())
+          .copy_(detail::part(source, range.begin, range.size()));
     }
   }
   for (size_t i = 0; i < to.size(); ++i) {

@@ -3,9 +3,9 @@
 #include <torch/nn/module.h>
 
 #include "fakescore/error.hpp"
+#include "fakescore/fill/cast_tensors.hpp"
 #include "fakescore/fill/fill_tensors.hpp"
 #include "fakescore/module/module_tensors.hpp"
-#include "fill/cast_tensors.hpp"
 #include "fill/check_options.hpp"
 #include "module/build_target.hpp"
 #include "module/trainable.hpp"
@@ -39,12 +39,11 @@ MetaResult create_fake_score_meta(const std::shared_ptr<torch::nn::Module>& teac
                  "module_source, TeacherSource::state_dict or TeacherSource::path"});
   }
   detail::check_fill_options(communicator.world_size(), options);
-  detail::check_cast_options(options);
   MetaResult result;
   result.module = create_fake_score(teacher);
   result.report.deep_copy = true;
   result.report.backend = communicator.backend();
-  detail::cast_floating_tensors(module_tensors(*result.module), options);
+  cast_floating_tensors(module_tensors(*result.module), options);
   if (options.verify) {
     result.report.digest =
         detail::verify_across_ranks(communicator, module_tensors(*result.module), options.root);

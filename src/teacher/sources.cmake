@@ -3,16 +3,19 @@ fakescore_add_unit(fakescore_objects teacher_source
   teacher/source/checkpoint_index.cpp
   teacher/source/checkpoint_teacher.cpp
   teacher/source/choose_checkpoint.cpp
+  teacher/source/combined_teacher.cpp
   teacher/source/folder_config.cpp
   teacher/source/folder_listing.cpp
   teacher/source/key_rule.cpp
   teacher/source/memory_teacher.cpp
+  teacher/source/merged_teacher.cpp
   teacher/source/numbered_shards.cpp
   teacher/source/open_distributed.cpp
   teacher/source/open_teacher.cpp
   teacher/source/renamed_teacher.cpp
   teacher/source/teacher_source.cpp
-  teacher/source/weight_names.cpp)
+  teacher/source/weight_names.cpp
+  teacher/source/wrapped_names.cpp)
 fakescore_add_unit(fakescore_objects teacher_formats
   teacher/file/file_numbers.cpp
   teacher/file/file_text.cpp

@@ -2,6 +2,9 @@
 
 #include <ATen/Functions.h>
 
+#include <cstddef>
+#include <span>
+
 namespace fakescore::detail {
 
 /// The whole storage of a tensor as a 1-D uint8 tensor that shares it.
@@ -15,6 +18,17 @@ inline at::Tensor storage_bytes(const at::Tensor& tensor) {
 inline at::Tensor element_bytes(const at::Tensor& tensor) {
   // Not reshape: a dimension of one element may have any stride, which it would keep.
   return tensor.detach().as_strided({tensor.numel()}, {1}).view(at::kByte);
+}
+
+/// Memory as a 1-D uint8 tensor, which neither keeps it nor may be written.
+inline at::Tensor read_only_bytes(std::span<const std::byte> memory) {
+  return at::from_blob(const_cast<std::byte*>(memory.data()), {static_cast<int64_t>(memory.size())},
+                       at::kByte);
+}
+
+/// Bytes [begin, begin + size) of a 1-D uint8 tensor, which they share.
+inline at::Tensor part(const at::Tensor& bytes, size_t begin, size_t size) {
+  return bytes.narrow(0, static_cast<int64_t>(begin), static_cast<int64_t>(size));
 }
 
 }  // namespace fakescore::detail

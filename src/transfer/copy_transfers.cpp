@@ -11,12 +11,6 @@
 namespace fakescore::detail {
 namespace {
 
-/// The file that a stretch is read from; null where it is copied from memory.
-const FileBytes* file_of(const Transfer& transfer, const Bucket& bucket) {
-  const auto* source = std::get_if<InHostMemory>(&transfer.source);
-  return bucket.in_place && source != nullptr ? source->file.get() : nullptr;
-}
-
 void read_into_place(const FileBytes& file, const Transfer& transfer, const Piece& piece) {
   std::byte* to = stored_bytes(transfer, piece);
   populate_pages(to, piece.stored_bytes);

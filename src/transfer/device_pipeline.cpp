@@ -11,9 +11,10 @@
 
 #include "fakescore/comm/run_agreed.hpp"
 #include "tensor/broken_device.hpp"
-#include "transfer/device_part.hpp"
+#include "tensor/storage_bytes.hpp"
 #include "transfer/first_failure.hpp"
 #include "transfer/flight_plan.hpp"
+#include "transfer/record_on.hpp"
 #include "transfer/root_feed.hpp"
 #include "transfer/stream_progress.hpp"
 

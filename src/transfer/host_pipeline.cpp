@@ -8,6 +8,7 @@
 #include <memory>
 
 #include "fakescore/comm/run_agreed.hpp"
+#include "tensor/storage_bytes.hpp"
 #include "transfer/first_failure.hpp"
 #include "transfer/land.hpp"
 #include "transfer/open_sources.hpp"
@@ -97,15 +98,13 @@ class HostPipeline {
   at::Tensor in_place_buffer(const Piece& piece) const {
     const at::Tensor* bytes = is_root_ ? sources_.wire(piece.transfer) : nullptr;
     if (bytes != nullptr) {
-      return bytes->narrow(0, static_cast<int64_t>(piece.wire_begin),
-                           static_cast<int64_t>(piece.wire_bytes));
+      return part(*bytes, piece.wire_begin, piece.wire_bytes);
     }
-    return transfers_[piece.transfer].destination.narrow(
-        0, static_cast<int64_t>(piece.stored_begin), static_cast<int64_t>(piece.stored_bytes));
+    return part(transfers_[piece.transfer].destination, piece.stored_begin, piece.stored_bytes);
   }
 
   at::Tensor packed_buffer(size_t index, const Bucket& bucket) {
-    return scratch_[index % kBucketsInFlight].narrow(0, 0, static_cast<int64_t>(bucket.bytes));
+    return part(scratch_[index % kBucketsInFlight], 0, bucket.bytes);
   }
 
   void pack(const Bucket& bucket, const at::Tensor& buffer) const {
@@ -135,9 +134,8 @@ class HostPipeline {
   /// What was sent from a file's mapping is no longer needed there.
   void forget_mapping(const Bucket& bucket) const {
     const Piece& piece = bucket.pieces.front();
-    const auto* source = std::get_if<InHostMemory>(&transfers_[piece.transfer].source);
-    if (!bucket.in_place || source == nullptr || !source->file) return;
-    source->file->forget(piece.wire_begin, piece.wire_bytes);
+    const FileBytes* file = file_of(transfers_[piece.transfer], bucket);
+    if (file != nullptr) file->forget(piece.wire_begin, piece.wire_bytes);
   }
 
   void unpack(const Bucket& bucket, const at::Tensor& buffer) {

@@ -3,6 +3,7 @@
 #include <cstddef>
 #include <vector>
 
+#include "tensor/storage_bytes.hpp"
 #include "transfer/transfer.hpp"
 
 namespace fakescore::detail {
@@ -24,6 +25,9 @@ class OpenSources {
     if (opened.is_open) return;
     opened.is_open = true;
     const Source& source = transfers_[transfer].source;
+    if (const auto* in_file = std::get_if<InFile>(&source)) {
+      opened.wire = read_only_bytes(in_file->bytes->memory());
+    }
     if (const auto* on_host = std::get_if<InHostMemory>(&source)) opened.wire = on_host->open();
     if (const auto* on_device = std::get_if<OnDevice>(&source)) opened.wire = on_device->open();
     if (const auto* in_place = std::get_if<InDestination>(&source); in_place && in_place->fill) {

@@ -7,6 +7,7 @@
 #include <bit>
 
 #include "tensor/broken_device.hpp"
+#include "tensor/storage_bytes.hpp"
 
 namespace fakescore::detail {
 namespace {
@@ -25,8 +26,7 @@ PinnedReader::PinnedReader(size_t pinned_bytes, size_t threads, at::Device devic
                                       at::TensorOptions().dtype(at::kByte).pinned_memory(true));
   for (size_t i = 0; i < count; ++i) {
     slots_.emplace_back();
-    slots_.back().memory =
-        memory.narrow(0, static_cast<int64_t>(i * slot_bytes_), static_cast<int64_t>(slot_bytes_));
+    slots_.back().memory = part(memory, i * slot_bytes_, slot_bytes_);
   }
   for (size_t i = 0; i < threads; ++i) threads_.emplace_back([this] { read(); });
 }

@@ -7,7 +7,8 @@
 #include <cstring>
 #include <utility>
 
-#include "transfer/device_part.hpp"
+#include "tensor/storage_bytes.hpp"
+#include "transfer/record_on.hpp"
 
 namespace fakescore::detail {
 namespace {
@@ -20,9 +21,8 @@ RootFeed::RootFeed(const std::vector<Transfer>& transfers, const std::vector<Buc
                    size_t pinned_bytes, const c10::Stream& copy_stream)
     : transfers_(transfers), buckets_(buckets), copy_(copy_stream), sources_(transfers, buckets) {
   const bool reads_host_memory =
-      std::any_of(transfers.begin(), transfers.end(), [](const Transfer& transfer) {
-        return std::holds_alternative<InHostMemory>(transfer.source);
-      });
+      std::any_of(transfers.begin(), transfers.end(),
+                  [](const Transfer& transfer) { return is_on_host(transfer.source); });
   if (reads_host_memory) {
     reader_ = std::make_unique<PinnedReader>(pinned_bytes, kReaderThreads, copy_.device());
   }
@@ -30,7 +30,7 @@ RootFeed::RootFeed(const std::vector<Transfer>& transfers, const std::vector<Buc
 
 bool RootFeed::comes_from_host(const Bucket& bucket) const {
   return std::any_of(bucket.pieces.begin(), bucket.pieces.end(),
-                     [&](const Piece& piece) { return is_on_host(piece); });
+                     [&](const Piece& piece) { return comes_from_host(piece); });
 }
 
 void RootFeed::read_ahead(size_t bucket) {
@@ -55,7 +55,7 @@ std::vector<RootFeed::Read> RootFeed::reads_within(const Stretch& stretch) const
   for (const Piece& piece : buckets_[stretch.bucket].pieces) {
     const size_t from = std::max(stretch.begin, piece.bucket_offset);
     const size_t to = std::min(stretch.end, piece.bucket_offset + piece.wire_bytes);
-    if (from >= to || !is_on_host(piece)) continue;
+    if (from >= to || !comes_from_host(piece)) continue;
     reads.push_back({part(*sources_.wire(piece.transfer),
                           piece.wire_begin + from - piece.bucket_offset, to - from),
                      from - stretch.begin});
@@ -87,7 +87,7 @@ void RootFeed::copy_next_slot(const at::Tensor& to) {
 
 void RootFeed::copy_on_device(const Bucket& bucket, const at::Tensor& wire) const {
   for (const Piece& piece : bucket.pieces) {
-    if (is_on_host(piece) || (bucket.in_place && is_in_destination(piece))) continue;
+    if (comes_from_host(piece) || (bucket.in_place && is_in_destination(piece))) continue;
     const Transfer& transfer = transfers_[piece.transfer];
     const at::Tensor* source = sources_.wire(piece.transfer);
     const at::Tensor from =

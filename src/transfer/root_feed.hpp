@@ -48,8 +48,8 @@ class RootFeed {
     size_t offset;  ///< into the slot
   };
 
-  bool is_on_host(const Piece& piece) const {
-    return std::holds_alternative<InHostMemory>(transfers_[piece.transfer].source);
+  bool comes_from_host(const Piece& piece) const {
+    return is_on_host(transfers_[piece.transfer].source);
   }
   bool comes_from_host(const Bucket& bucket) const;
   std::vector<Read> reads_within(const Stretch& stretch) const;

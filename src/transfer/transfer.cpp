@@ -4,6 +4,11 @@
 
 namespace fakescore::detail {
 
+const FileBytes* file_of(const Transfer& transfer, const Bucket& bucket) {
+  const auto* source = std::get_if<InFile>(&transfer.source);
+  return bucket.in_place && source != nullptr ? source->bytes.get() : nullptr;
+}
+
 std::vector<Bucket> plan_for_all_ranks(const std::vector<Transfer>& transfers,
                                        size_t bucket_bytes) {
   std::vector<TransferLayout> layouts;

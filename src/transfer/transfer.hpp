@@ -37,6 +37,10 @@ struct TransferResult {
   std::optional<ErrorInfo> failure;
 };
 
+/// The file in which a bucket's only stretch, of `transfer`, lies as it is stored; null where there
+/// is none.
+const FileBytes* file_of(const Transfer& transfer, const Bucket& bucket);
+
 /// The buckets of transfers that land on every rank. Throws InternalError for others, which no
 /// pipeline moves yet.
 std::vector<Bucket> plan_for_all_ranks(const std::vector<Transfer>& transfers, size_t bucket_bytes);

@@ -1,5 +1,6 @@
 #include "transfer/verify.hpp"
 
+#include <algorithm>
 #include <cstring>
 #include <string>
 
@@ -23,19 +24,9 @@ constexpr const char* kPhase = "verify";
                                          const std::vector<Digest>& digests, int root) {
   const std::string own = to_bytes(digests);
   const std::string expected = communicator.broadcast_message(own, root, kPhase);
-  if (expected.size() != own.size()) {
-    throw MismatchError("digests",
-                        "are " + std::to_string(expected.size()) + " bytes on the root, " +
-                            std::to_string(own.size()) + " here",
-                        "run the same build of fakescore on every rank");
-  }
-  std::string first;
-  for (size_t i = 0; i < digests.size() && first.empty(); ++i) {
-    if (std::memcmp(own.data() + i * sizeof(Digest), expected.data() + i * sizeof(Digest),
-                    sizeof(Digest)) != 0) {
-      first = tensors[i].name;
-    }
-  }
+  const auto at = static_cast<size_t>(
+      std::mismatch(own.begin(), own.end(), expected.begin(), expected.end()).first - own.begin());
+  const std::string first = at < own.size() ? tensors[at / sizeof(Digest)].name : "";
   const RankReport report = first_report(communicator, kPhase, first);
   throw_error(
       {ErrorCode::kMismatch, report.rank, kPhase, report.text,

@@ -9,7 +9,6 @@
 // the fake score lies: cpu unless set. FAKESCORE_TEST_ABORT_MS makes emulated NCCL take that long
 // to abort.
 
-#include <signal.h>
 #include <unistd.h>
 
 #include <chrono>
@@ -18,6 +17,7 @@
 
 #include "emulation.hpp"
 #include "fakescore/fakescore.hpp"
+#include "support/be_struck.hpp"
 #include "support/faulty_communicator.hpp"
 #include "support/tiny_models.hpp"
 
@@ -30,10 +30,8 @@ void be_struck(const std::string& strike, fakescore::Communicator& communicator)
     fakescore::emulation::attached()->break_device();
   } else if (strike == "step") {
     communicator.all_gather("", "another step");
-  } else if (strike == "gives_up") {
-    throw fakescore::CommError(communicator.abandon("the disk is full"));
   } else {
-    ::raise(std::stoi(strike));
+    fakescore::testing::be_struck(strike, communicator);
   }
 }
 

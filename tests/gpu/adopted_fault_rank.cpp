@@ -11,7 +11,6 @@
 
 #include <ATen/DeviceAccelerator.h>
 #include <c10/cuda/CUDAStream.h>
-#include <signal.h>
 #include <unistd.h>
 
 #include <chrono>
@@ -24,6 +23,7 @@
 #include "fakescore/comm/adopt_nccl.hpp"
 #include "fakescore/fakescore.hpp"
 #include "gpu/host_job.hpp"
+#include "support/be_struck.hpp"
 
 namespace {
 
@@ -65,11 +65,6 @@ std::unique_ptr<Communicator> adopt(const Arguments& arguments, HostJob& job,
                                             arguments.options);
 }
 
-void be_struck(const std::string& strike, Communicator& adopted) {
-  if (strike == "gives_up") throw fakescore::CommError(adopted.abandon("the disk is full"));
-  ::raise(std::stoi(strike));
-}
-
 void broadcast(Communicator& adopted, const Arguments& arguments) {
   adopted.all_gather("", "ready");
   adopted.set_timeout(arguments.timeout);
@@ -77,7 +72,7 @@ void broadcast(Communicator& adopted, const Arguments& arguments) {
     const auto buffer =
         at::zeros({kBytes}, at::TensorOptions().dtype(at::kByte).device(adopted.device()));
     if (adopted.rank() == arguments.victim && i == arguments.broadcast) {
-      be_struck(arguments.strike, adopted);
+      fakescore::testing::be_struck(arguments.strike, adopted);
     }
     adopted.start_broadcast(buffer, 0, "buffer " + std::to_string(i))->wait();
   }

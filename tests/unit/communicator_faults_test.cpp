@@ -179,5 +179,24 @@ TEST_P(CommunicatorFaults, DifferentMessagesAndBroadcastsAreToldApart) {
 INSTANTIATE_TEST_SUITE_P(Backends, CommunicatorFaults, ::testing::Values("local", "store"),
                          [](const auto& test) { return std::string(test.param); });
 
+TEST(Interrupt, EndsACallOverAStoreOnEveryRank) {
+  for (const bool in_broadcast : {false, true}) {
+    World world = make_world("store", 2, kForever);
+    std::thread other([&] {
+      std::this_thread::sleep_for(milliseconds(100));
+      world[0]->interrupt();
+    });
+    const Call wait = [&](Communicator& communicator) {
+      if (!in_broadcast) return gather(communicator);
+      auto buffer = torch::zeros({16 << 20}, torch::kUInt8);
+      communicator.start_broadcast(buffer, 1, "weights")->wait();
+    };
+    const std::string text = error_of<CommError>([&] { wait(*world[0]); });
+    other.join();
+    EXPECT_THAT(text, HasSubstr("the call was interrupted"));
+    EXPECT_EQ(error_of<CommError>([&] { gather(*world[1]); }), text);
+  }
+}
+
 }  // namespace
 }  // namespace fakescore

@@ -34,7 +34,8 @@ class MatchKeysTest : public ::testing::Test {
     throw std::runtime_error(name);
   }
   MatchedKeys plan(bool strict = true) {
-    return match_keys(Manifest(module_tensors(module_)), teacher_, "the teacher", strict);
+    const Manifest manifest(module_tensors(module_));
+    return match_keys(manifest, occupied_bytes_by_group(manifest), teacher_, "the teacher", strict);
   }
   std::string error(bool strict = true) {
     try {
@@ -144,7 +145,9 @@ TEST_F(MatchKeysTest, IntegersMustHoldEveryValue) {
   const Manifest manifest(module_tensors(module));
   const auto fits = [&](const std::string& name, at::ScalarType dtype) {
     try {
-      match_keys(manifest, {{name, {2}, dtype, ""}}, "the teacher", /*strict=*/false);
+      match_keys(manifest, occupied_bytes_by_group(manifest), {{name, {2}, dtype, ""}},
+                 "the teacher",
+                 /*strict=*/false);
       return true;
     } catch (const TeacherError& error) {
       EXPECT_THAT(error.what(), HasSubstr("would change values"));
@@ -184,6 +187,16 @@ TEST_F(MatchKeysTest, SurvivesTheWire) {
   EXPECT_EQ(keys.replayed, sent.keys.replayed);
   ASSERT_EQ(keys.cast.size(), 1U);
   EXPECT_EQ(keys.cast[0].name, "big");
+}
+
+TEST_F(MatchKeysTest, WhatIsNoWeightIsSkippedAndNamed) {
+  teacher_.push_back({"attention._extra_state", {3}, at::kByte, ""});
+  teacher_.push_back({"my_extra_state", {3}, at::kByte, ""});
+  const MatchedKeys result = plan(/*strict=*/false);
+  EXPECT_THAT(result.keys.skipped, ElementsAre("attention._extra_state"));
+  EXPECT_THAT(result.keys.unexpected, ElementsAre("my_extra_state"));
+  teacher_.pop_back();
+  EXPECT_THAT(plan(/*strict=*/true).keys.skipped, ElementsAre("attention._extra_state"));
 }
 
 }  // namespace

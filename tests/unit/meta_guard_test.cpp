@@ -379,5 +379,29 @@ TEST(MaterializeInto, RefusesAnotherShapeOrDtype) {
   EXPECT_THROW(materialize_into(meta, torch::ones({2, 3}, torch::kDouble)), BuildError);
 }
 
+TEST(MetaInitGuard, RecordsFactoriesThatNameADeviceIfToldTo) {
+  {
+    const MetaInitGuard guard;
+    EXPECT_FALSE(guard.tape()->knows(torch::ones({2}, torch::device(torch::kCPU))));
+  }
+  MetaInitOptions options;
+  options.records_named_devices = true;
+  Tensor cpu;
+  Tensor cuda;
+  std::shared_ptr<InitTape> tape;
+  {
+    const MetaInitGuard guard(options);
+    cpu = torch::ones({2}, torch::device(torch::kCPU)) * 3;
+    cuda = torch::full({2}, 5, torch::device(torch::kCUDA).dtype(torch::kFloat)).to(torch::kCUDA);
+    tape = guard.tape();
+  }
+  EXPECT_TRUE(cpu.is_meta());
+  EXPECT_TRUE(tape->knows(cpu));
+  EXPECT_FALSE(tape->knows(torch::ones({2}, torch::device(torch::kMeta))));
+  const auto values = tape->replay({cpu, cuda});
+  EXPECT_TRUE(torch::equal(values[0], torch::full({2}, 3.0F)));
+  EXPECT_TRUE(torch::equal(values[1], torch::full({2}, 5.0F)));
+}
+
 }  // namespace
 }  // namespace fakescore::testing

@@ -184,5 +184,77 @@ TEST_F(TiedTeacher, ATiedNameMayNotTakeATensorsName) {
               AllOf(HasSubstr("net.head"), HasSubstr("net.norm"), HasSubstr("head=norm")));
 }
 
+TEST(UnwrapNames, TakesOffWhatWrappersPutIn) {
+  EXPECT_THAT(
+      names_of(teacher_of({"_orig_mod.a.weight", "b._checkpoint_wrapped_module.weight",
+                           "c._fsdp_wrapped_module._orig_mod.weight", "my_orig_mod.weight",
+                           "a.module.weight"})
+                   .unwrap_names()),
+      ElementsAre("a.weight", "b.weight", "c.weight", "my_orig_mod.weight", "a.module.weight"));
+  EXPECT_THAT(names_of(teacher_of({"module.a.weight", "module.module.bias"}).unwrap_names()),
+              ElementsAre("a.weight", "module.bias"));
+  EXPECT_THAT(names_of(teacher_of({"module.a.weight", "head.bias"}).unwrap_names()),
+              ElementsAre("module.a.weight", "head.bias"));
+  EXPECT_THAT(names_of(teacher_of({"base_model.model.q.base_layer.weight",
+                                   "base_model.model.q.lora_A.default.weight", "base_layer.bias"})
+                           .unwrap_names()),
+              ElementsAre("q.weight", "q.lora_A.default.weight", "base_layer.bias"));
+  EXPECT_THAT(teacher_error(teacher_of({"a", "_orig_mod.a"}).unwrap_names()),
+              AllOf(HasSubstr("\"_orig_mod.a\""), HasSubstr("wrappers")));
+}
+
+TEST(Combine, IsOneTeacherWithTheTensorsOfAll) {
+  const auto source = TeacherSource::combine({teacher_of({"a", "b"}), teacher_of({"c", "d"})});
+  const auto teacher = source.open();
+  EXPECT_THAT(names_of(source), ElementsAre("a", "b", "c", "d"));
+  EXPECT_EQ(teacher->read(1).item<double>(), 1);
+  EXPECT_EQ(teacher->read(2).item<double>(), 0);
+  EXPECT_THAT(teacher_error(TeacherSource::combine({teacher_of({"a", "b"}), teacher_of({"b"})})),
+              AllOf(HasSubstr("tensor b"), HasSubstr("only one of them")));
+  EXPECT_THAT(error_of<ConfigError>([] { TeacherSource::combine({}); }), HasSubstr("at least one"));
+}
+
+/// q, k and v of two blocks, of 1, 2 and 3 rows, and something else.
+TeacherSource attention() {
+  std::vector<NamedTensor> tensors{{"to_query.weight", torch::zeros({1, 2})}};
+  for (const std::string block : {"0.", "1."}) {
+    double value = block == "0." ? 0 : 10;
+    int64_t rows = 1;
+    for (const std::string part : {"to_q", "to_k", "to_v"}) {
+      tensors.push_back({block + part + ".weight", torch::full({rows++, 2}, ++value)});
+    }
+  }
+  return TeacherSource::state_dict(std::move(tensors));
+}
+
+TEST(MergeKeys, MakesOneTensorOfSeveral) {
+  const auto source = attention().merge_keys({{"to_qkv", {"to_q", "to_k", "to_v"}, 0}});
+  EXPECT_THAT(names_of(source),
+              ElementsAre("to_query.weight", "0.to_qkv.weight", "1.to_qkv.weight"));
+  const auto teacher = source.open();
+  EXPECT_THAT(teacher->tensors()[2].sizes, ElementsAre(6, 2));
+  EXPECT_EQ(teacher->tensors()[2].stored_name, "1.to_q.weight + 1.to_k.weight + 1.to_v.weight");
+  const auto expected = torch::tensor({11., 12., 12., 13., 13., 13.});
+  EXPECT_TRUE(torch::equal(teacher->read(2).select(1, 0), expected.to(torch::kFloat)));
+  EXPECT_EQ(teacher->file_bytes(2), nullptr);
+}
+
+TEST(MergeKeys, NamesThePartThatDoesNotFit) {
+  EXPECT_THAT(teacher_error(attention().merge_keys({{"kvx", {"to_k", "to_x"}, 0}})),
+              AllOf(HasSubstr("0.to_k.weight"), HasSubstr("0.to_x.weight")));
+  EXPECT_THAT(teacher_error(attention().merge_keys({{"kv", {"to_k", "to_v"}, 1}})),
+              HasSubstr("does not fit 0.to_k.weight"));
+  EXPECT_THAT(teacher_error(attention().merge_keys({{"kv", {"to_k", "to_v"}, 2}})),
+              HasSubstr("no dimension 2"));
+  EXPECT_THAT(teacher_error(attention().merge_keys(
+                  {{"kv", {"to_k", "to_v"}, 0}, {"qv", {"to_q", "to_v"}, 0}})),
+              HasSubstr("two merged tensors"));
+  for (const KeyMerge& merge : {KeyMerge{"", {"a", "b"}}, KeyMerge{"ab", {"a"}},
+                                KeyMerge{"aa", {"a", "a"}}, KeyMerge{"ab", {"a", ""}}}) {
+    EXPECT_THAT(error_of<ConfigError>([&] { attention().merge_keys({merge}); }),
+                HasSubstr("two or more"));
+  }
+}
+
 }  // namespace
 }  // namespace fakescore

@@ -257,5 +257,65 @@ TEST(SyncTensors, GivesEveryRankTheRootsValues) {
   });
 }
 
+TEST(FillTensors, ACastOutsideTheGuardIsReplayedFromWhatWasRecorded) {
+  run_on_every_rank([](Communicator& communicator) {
+    FillTarget target;
+    at::Tensor recorded;
+    {
+      const MetaInitGuard guard;
+      recorded = torch::arange(5, torch::kDouble) / 3;
+      target.tape = guard.tape();
+    }
+    const at::Tensor weight = torch::empty({2}, torch::device(torch::kMeta));
+    target.tensors = {{"weight", weight},
+                      {"angles", recorded.to(torch::kFloat), TensorKind::kNonPersistentBuffer}};
+    target.recorded = {at::Tensor(), recorded};
+    const auto report = fill_tensors(
+        target, only_on_root(communicator, {{"weight", torch::ones({2})}}), communicator);
+    EXPECT_THAT(report.replayed, ElementsAre("angles"));
+    EXPECT_TRUE(torch::equal(target.tensors[1].tensor,
+                             (torch::arange(5, torch::kDouble) / 3).to(torch::kFloat)));
+    target.recorded = {at::Tensor(), recorded.narrow(0, 0, 4)};
+    EXPECT_THAT(error_of<BuildError>([&] {
+                  fill_tensors(target, only_on_root(communicator, {{"weight", torch::ones({2})}}),
+                               communicator);
+                }),
+                AllOf(HasSubstr("angles"), HasSubstr("another shape")));
+  });
+}
+
+TEST(FillTensors, AScalarFillsAVectorOfOneElement) {
+  run_on_every_rank([](Communicator& communicator) {
+    FillTarget target;
+    const auto meta = torch::dtype(torch::kFloat).device(torch::kMeta);
+    const at::Tensor half = torch::empty({1}, meta.dtype(torch::kHalf));
+    target.tensors = {{"a", torch::empty({1}, meta)}, {"b", torch::empty({}, meta)}, {"c", half}};
+    fill_tensors(target,
+                 only_on_root(communicator, {{"a", torch::tensor(2.5F)},
+                                             {"b", torch::tensor(std::vector<float>{3.5F})},
+                                             {"c", torch::tensor(4.5F)}}),
+                 communicator);
+    EXPECT_EQ(target.tensors[0].tensor.item<float>(), 2.5F);
+    EXPECT_EQ(target.tensors[1].tensor.item<float>(), 3.5F);
+    EXPECT_EQ(target.tensors[2].tensor.item<float>(), 4.5F);
+  });
+}
+
+TEST(FillTensors, AllThatHasNoValueIsNamedAtOnce) {
+  run_on_every_rank([](Communicator& communicator) {
+    FillTarget target;
+    const auto meta = torch::device(torch::kMeta);
+    target.tensors = {{"a", torch::empty({2}, meta)},
+                      {"b", torch::empty({2}, meta)},
+                      {"c", torch::ones({2})},
+                      {"d", torch::empty({2}, meta), TensorKind::kNonPersistentBuffer}};
+    const auto teacher = only_on_root(communicator, {{"b", torch::ones({2})}});
+    FillOptions options;
+    options.strict = false;
+    EXPECT_THAT(error_of<BuildError>([&] { fill_tensors(target, teacher, communicator, options); }),
+                AllOf(HasSubstr("a, d: are not in the teacher"), HasSubstr("no record")));
+  });
+}
+
 }  // namespace
 }  // namespace fakescore

@@ -66,6 +66,7 @@ class FAKESCORE_API Communicator final {
   uint64_t times_heard() const noexcept { return control_->times_heard(); }
   bool broken() const noexcept { return control_->broken(); }
   ErrorInfo abandon(const std::string& reason);
+  void interrupt() noexcept { control_->interrupt(); }
   bool peer_abandoned();
 
   /// Data: begins to broadcast root's `buffer`, which is on `device()` or in host memory, as

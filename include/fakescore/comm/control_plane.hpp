@@ -46,6 +46,7 @@ class FAKESCORE_API ControlPlane {
     std::chrono::milliseconds timeout;
     const std::string backend;
     std::atomic<bool> waits{false};
+    std::atomic<bool> interrupted{false};
   };
 
  public:
@@ -66,6 +67,11 @@ class FAKESCORE_API ControlPlane {
   }
   /// "local", "mpi", "store": for reports and errors.
   const std::string& backend() const noexcept { return state_->backend; }
+
+  /// From any thread, a signal's included: the call that waits on this plane, or the next that
+  /// would, abandons the job. Over a store; other planes do not look, and wait on.
+  void interrupt() noexcept { state_->interrupted = true; }
+  bool interrupted() const noexcept { return state_->interrupted; }
 
   /// As long as it exists this rank waits for others, and must not be heard to be at work: two
   /// ranks that wait for a lost one would else keep each other waiting. For whatever waits,

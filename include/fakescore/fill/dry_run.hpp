@@ -55,6 +55,7 @@ struct DryRunReport {
   std::vector<ReplayedTensor> replayed;
   std::vector<std::string> missing;     ///< to be filled, not in the teacher
   std::vector<std::string> unexpected;  ///< of the teacher, not to be filled
+  std::vector<std::string> skipped;     ///< as FillReport has them
   std::vector<RenamedKey> renamed;
   std::vector<std::vector<std::string>> shared;  ///< registered names that share a storage
   /// Bytes that the root broadcasts to other ranks. FillReport::bytes also counts what a rank reads

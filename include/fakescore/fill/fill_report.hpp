@@ -23,7 +23,9 @@ struct CastKey {
 struct KeyReport {
   std::vector<std::string> missing;     ///< to be filled, not in the teacher
   std::vector<std::string> unexpected;  ///< of the teacher, not to be filled
-  std::vector<std::string> replayed;    ///< not the teacher's values: those of their initialisation
+  /// Of the teacher, not to be filled, and no weights: `_extra_state`, as TransformerEngine has it.
+  std::vector<std::string> skipped;
+  std::vector<std::string> replayed;  ///< not the teacher's values: those of their initialisation
   std::vector<CastKey> cast;
   TeacherChoice choice;  ///< of the teacher's files, as the root sees them
 };

@@ -18,8 +18,8 @@ namespace fakescore {
 /// Where the memory of filled tensors comes from.
 enum class StoragePolicy {
   /// The tensors are on the meta device (the memory of others is replaced). Storages are allocated
-  /// on FillOptions::device, one for all
-  /// tensors that share one, and put behind the tensor objects that are there.
+  /// on FillOptions::device, one for all tensors that share one, and put behind the tensor objects
+  /// that are there.
   kAllocate,
   /// The tensors have memory on FillOptions::device, which is written in place, and of which no
   /// bytes belong to two storages. After an error what it holds is undefined.
@@ -32,10 +32,14 @@ struct FillTarget {
   /// every rank, in the same order. Which tensors that no module registered belong to it is the
   /// caller's choice: they are replayed, and must be the same on every rank as well.
   std::vector<NamedTensor> tensors;
-  /// With kAllocate, the record of their initialisation, for what the teacher does not hold; where
-  /// it is null such a tensor is a BuildError. Its guard has ended. Not used with kGiven: every
-  /// rank gets the root's own values of such a tensor.
+  /// With kAllocate, the record of their initialisation, for what the teacher does not hold; a
+  /// tensor that neither explains is a BuildError that names all of them. Its guard has ended. Not
+  /// used with kGiven: every rank gets the root's own values of such a tensor.
   std::shared_ptr<InitTape> tape;
+  /// Where some of `tensors` took the place of those on the tape, as after a cast outside the
+  /// guard: for each of `tensors` the one to replay for it, of the same sizes, whose value is then
+  /// cast; undefined where there is none. Empty: the tensors themselves.
+  std::vector<at::Tensor> recorded = {};
   StoragePolicy storage = StoragePolicy::kAllocate;
   /// In words, how they were made: compared between ranks before anything is allocated, for an
   /// error that says more than which tensor differs.

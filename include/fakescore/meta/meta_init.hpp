@@ -26,6 +26,9 @@ struct MetaInitOptions {
   RandomMode random = RandomMode::kPerOp;
   /// Base of the seeds of kPerOp; the default generator's current seed if not set.
   std::optional<uint64_t> seed;
+  /// Whether factories that name a device, of whatever kind, are recorded as those that name none.
+  /// For Python, whose bindings always name one.
+  bool records_named_devices = false;
 };
 
 /// The record of the operations that a builder ran under a MetaInitGuard: enough to compute any
@@ -49,6 +52,9 @@ class FAKESCORE_API InitTape {
   /// a module's registered tensors and plain members that no module registered. Views included.
   std::vector<at::Tensor> live_tensors() const;
 
+  /// Whether this is a meta tensor on this tape.
+  bool knows(const at::Tensor& tensor) const;
+
   /// Number of recorded operations.
   size_t size() const noexcept;
 
@@ -65,12 +71,12 @@ class FAKESCORE_API InitTape {
 /// dtype but no storage, and what would have been written is recorded on `tape()`.
 /// Guards nest (each has its own tape), unwind with exceptions, and affect their own thread only.
 ///
-/// C++ factories that name an explicit CPU device stay real (torch::tensor(vector) needs it).
-/// The meta device, as in the options() of a tensor made here, means a tensor on the tape.
-/// Ops that read values (item(), equal()) immediately replay what they need. Throws BuildError
-/// naming the op for what cannot work: an op on a meta tensor made elsewhere, an op whose result's
-/// shape cannot be known, autocast, an op on another thread that inherited the guard.
-/// Limits: docs/design.md, "Meta construction".
+/// C++ factories that name an explicit CPU device stay real (torch::tensor(vector) needs it),
+/// unless MetaInitOptions::records_named_devices is set. The meta device, as in the options() of a
+/// tensor made here, means a tensor on the tape. Ops that read values (item(), equal()) immediately
+/// replay what they need. Throws BuildError naming the op for what cannot work: an op on a meta
+/// tensor made elsewhere, an op whose result's shape cannot be known, autocast, an op on another
+/// thread that inherited the guard. Limits: docs/design.md, "Meta construction".
 class FAKESCORE_API MetaInitGuard {
  public:
   explicit MetaInitGuard(const MetaInitOptions& options = {});

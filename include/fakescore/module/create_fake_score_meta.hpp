@@ -20,8 +20,8 @@ struct MetaOptions : FillOptions, CastOptions {
 };
 
 struct MetaReport : FillReport {
-  bool deep_copy =
-      false;  ///< the single-process fallback was used; of the rest only `backend` is set
+  /// The single-process fallback was used; of the rest only `backend` and `digest` are set.
+  bool deep_copy = false;
 };
 
 struct MetaResult {

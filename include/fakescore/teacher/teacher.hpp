@@ -49,6 +49,8 @@ struct TeacherChoice {
 class FAKESCORE_API FileBytes {
  public:
   virtual ~FileBytes() = default;
+  /// All of them, as mapped: not to be written.
+  virtual std::span<const std::byte> memory() const = 0;
   /// Copies bytes from `begin` on to host memory. Reads the file and not its mapping, whose pages
   /// cost more than the copy. Throws TeacherError naming the file.
   virtual void read(size_t begin, std::span<std::byte> to) const = 0;

@@ -1,5 +1,6 @@
 #pragma once
 
+#include <cstdint>
 #include <filesystem>
 #include <functional>
 #include <memory>
@@ -26,6 +27,17 @@ struct TeacherPathOptions {
   std::string subfolder;
 };
 
+/// Several of a teacher's tensors that the module has as one, such as q, k and v as qkv.
+struct KeyMerge {
+  /// What the names have in the place of a part's: "to_qkv". One or several parts of a name, as
+  /// dots divide it.
+  std::string merged;
+  /// In the order in which they are concatenated: {"to_q", "to_k", "to_v"}. Of every tensor whose
+  /// name has the first of them, all others must be there.
+  std::vector<std::string> parts;
+  int64_t dim = 0;  ///< along which they are concatenated; negative ones count from the end
+};
+
 /// The name that the module has for a teacher's tensor; nullopt leaves the tensor out.
 using KeyMap = std::function<std::optional<std::string>(const std::string& name)>;
 
@@ -47,6 +59,19 @@ class FAKESCORE_API TeacherSource {
   static TeacherSource custom(std::string description,
                               std::function<std::unique_ptr<Teacher>()> open);
 
+  /// The tensors of several teachers, as if they were one. open() throws TeacherError naming a
+  /// tensor that two of them have. Throws ConfigError for none.
+  static TeacherSource combine(std::vector<TeacherSource> sources);
+
+  /// Takes off what wrappers put into names: `_orig_mod.` (torch.compile),
+  /// `_checkpoint_wrapped_module.`, `_fsdp_wrapped_module.`; a `module.` that all names begin with
+  /// (DistributedDataParallel); and of names that begin with `base_model.model.` (PEFT) that and
+  /// `base_layer.`.
+  TeacherSource unwrap_names() const;
+  /// Makes one tensor of several. open() throws TeacherError naming a part that is missing or whose
+  /// dtype or other sizes differ. A merged tensor is made when it is read. Throws ConfigError for a
+  /// merge of less than two parts or with an empty or repeated one.
+  TeacherSource merge_keys(std::vector<KeyMerge> merges) const;
   /// Removes `prefix` ("model.diffusion_model.", with its last dot) from the names that begin with
   /// it; other names stay. If no name begins with it, open() throws TeacherError saying how names
   /// begin. Throws ConfigError for an empty prefix.

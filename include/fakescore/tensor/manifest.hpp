@@ -44,9 +44,10 @@ class FAKESCORE_API Manifest {
 
   const std::vector<TensorSpec>& specs() const noexcept { return specs_; }
   int64_t alias_groups() const noexcept { return static_cast<int64_t>(first_of_group_.size()); }
-  /// The first tensor of an alias group.
-  const TensorSpec& first_of_group(int64_t group) const {
-    return specs_.at(first_of_group_.at(static_cast<size_t>(group)));
+  /// The first tensor of an alias group, and its index.
+  const TensorSpec& first_of_group(int64_t group) const { return specs_.at(index_of_first(group)); }
+  size_t index_of_first(int64_t group) const {
+    return first_of_group_.at(static_cast<size_t>(group));
   }
   /// Bytes of the storage that all tensors of each group need.
   std::vector<size_t> storage_bytes() const;

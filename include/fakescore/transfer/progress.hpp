@@ -13,8 +13,8 @@ struct Progress {
   uint64_t total_bytes = 0;
 };
 
-/// Called on the calling thread of the rank that set it, about once for each bucket. It must not
-/// throw.
+/// Called on the calling thread of the rank that set it, about once for each bucket. What it throws
+/// fails the call, on every rank.
 using ProgressCallback = std::function<void(const Progress&)>;
 
 }  // namespace fakescore

@@ -4,6 +4,7 @@
 #include <memory>
 #include <string>
 #include <thread>
+#include <utility>
 
 #include "comm/control/periodic.hpp"
 #include "fakescore/comm/bulk_plane.hpp"
@@ -46,6 +47,22 @@ class ControlledPlane : public BulkPlane {
  private:
   std::shared_ptr<ControlPlane> control_;
   std::string name_;
+};
+
+/// A broadcast that `plane.finish` brings to its end; a null one has nothing left to do.
+template <typename Plane, typename Broadcast>
+class PendingOnPlane : public PendingBroadcast {
+ public:
+  PendingOnPlane(Plane& plane, std::shared_ptr<Broadcast> broadcast)
+      : plane_(plane), broadcast_(std::move(broadcast)) {}
+  void wait() override {
+    if (broadcast_) plane_.finish(broadcast_);
+    broadcast_.reset();
+  }
+
+ private:
+  Plane& plane_;
+  std::shared_ptr<Broadcast> broadcast_;
 };
 
 }  // namespace fakescore::detail

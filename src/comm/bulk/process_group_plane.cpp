@@ -52,19 +52,7 @@ class ProcessGroupPlane : public detail::ControlledPlane {
   detail::SideThread thread_;
 };
 
-class PendingGroupBroadcast : public PendingBroadcast {
- public:
-  PendingGroupBroadcast(ProcessGroupPlane& plane, std::shared_ptr<GroupBroadcast> broadcast)
-      : plane_(plane), broadcast_(std::move(broadcast)) {}
-  void wait() override {
-    if (broadcast_) plane_.finish(broadcast_);
-    broadcast_.reset();
-  }
-
- private:
-  ProcessGroupPlane& plane_;
-  std::shared_ptr<GroupBroadcast> broadcast_;
-};
+using PendingGroupBroadcast = detail::PendingOnPlane<ProcessGroupPlane, GroupBroadcast>;
 
 std::unique_ptr<PendingBroadcast> ProcessGroupPlane::start_broadcast(const at::Tensor& buffer,
                                                                      int root,

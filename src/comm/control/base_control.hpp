@@ -53,6 +53,12 @@ class BaseControl : public ControlPlane {
     return {};
   }
 
+  /// For bytes of another build, with which nothing can be agreed: to this one it is lost.
+  static ErrorInfo as_lost_peer(const Error& error) {
+    const ErrorInfo& info = error.info();
+    return {ErrorCode::kPeerLost, -1, "", info.subject, info.message, info.remedy};
+  }
+
   /// Breaks the plane; what broke it first is what every later call says.
   [[noreturn]] void fail(ErrorInfo info) {
     if (!failure_) failure_ = std::move(info);

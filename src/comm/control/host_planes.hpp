@@ -54,14 +54,13 @@ class HostPlanes : public BaseControl, public BulkPlane {
     require_buffer(buffer, device(), backend(), what);
   }
 
-  /// What cannot be read is of another build, with which nothing can be agreed.
+  /// What cannot be read is of another build.
   template <typename Read>
   auto read(Read result) -> decltype(result()) {
     try {
       return result();
     } catch (const MismatchError& error) {
-      const ErrorInfo& info = error.info();
-      fail({ErrorCode::kPeerLost, -1, "", info.subject, info.message, info.remedy});
+      fail(as_lost_peer(error));
     }
   }
 

@@ -72,8 +72,7 @@ void StorePlanes::operate(Operation operation, milliseconds limit, Deadline* wai
     throw;
   } catch (const Error& error) {
     // What another build has written: all ranks are to hear of it.
-    const ErrorInfo& info = error.info();
-    publish({ErrorCode::kPeerLost, -1, "", info.subject, info.message, info.remedy});
+    publish(as_lost_peer(error));
   } catch (const std::exception&) {
     lose_store();  // c10::Error and std::runtime_error: a timeout or a connection that is gone
   }
@@ -112,6 +111,7 @@ void StorePlanes::await(const Question& question, const Step& step, Deadline& de
         std::max(deadline.left(), milliseconds(0)) + kStoreGrace, &deadline);
     if (*is_answered) return;
     const uint64_t heard = times_heard();
+    if (interrupted()) take_census(failure(""));
     if (look.is_due() && peer_abandoned()) take_census(step);
     if (times_heard() != heard) deadline.hear_of_work();
     if (deadline.passed()) take_census(step);
@@ -120,6 +120,7 @@ void StorePlanes::await(const Question& question, const Step& step, Deadline& de
 
 bool StorePlanes::peer_abandoned() {
   require_healthy();
+  if (interrupted()) return true;
   struct Look {
     bool abandoned = false;
     WorkLook work;
@@ -220,10 +221,16 @@ void StorePlanes::publish(const ErrorInfo& info) {
   fail(decode_error(std::string(winner.begin(), winner.end())));
 }
 
+/// The step of a rank that cannot go on; without a reason it follows another rank.
+Step StorePlanes::failure(const std::string& reason) const {
+  const bool is_own = reason.empty() && interrupted();
+  return {CallKind::kFailure, -1, -1, is_own ? "the call was interrupted" : reason};
+}
+
 ErrorInfo StorePlanes::abandon(const std::string& reason) {
   return failure_of([&] {
     require_healthy();
-    take_census({CallKind::kFailure, -1, -1, reason});
+    take_census(failure(reason));
   });
 }
 

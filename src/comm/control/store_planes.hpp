@@ -65,6 +65,7 @@ class StorePlanes : public HostPlanes {
   Nap make_nap() const;
 
   void require_same(int other, const Step& theirs, const Step& mine);
+  Step failure(const std::string& reason) const;
   [[noreturn]] void take_census(const Step& step);
   [[noreturn]] void publish(const ErrorInfo& info);
   [[noreturn]] void lose_store();

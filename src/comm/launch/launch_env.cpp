@@ -8,6 +8,7 @@
 #include "comm/launch/launch_claim.hpp"
 #include "comm/launch/launch_variables.hpp"
 #include "comm/launch/launchers.hpp"
+#include "error/join.hpp"
 
 namespace fakescore {
 namespace detail {
@@ -63,16 +64,6 @@ std::optional<LaunchEnv> from_override(const LaunchVariables& variables,
   return launch;
 }
 
-/// "a, b or c"
-std::string listed_names(const std::vector<std::string>& names) {
-  std::string text;
-  for (size_t i = 0; i < names.size(); ++i) {
-    if (i > 0) text += i + 1 == names.size() ? " or " : ", ";
-    text += names[i];
-  }
-  return text;
-}
-
 /// The launcher that alone counts; empty where every one does.
 std::string find_choice(const LaunchVariables& variables, const LaunchOverride& override) {
   const auto variable = variables.find_non_empty(kChoice);
@@ -82,7 +73,7 @@ std::string find_choice(const LaunchVariables& variables, const LaunchOverride& 
   if (std::find(names.begin(), names.end(), choice) != names.end()) return choice;
   const std::string subject =
       override.launcher ? "option launcher" : std::string("variable ") + kChoice;
-  fail_launch(subject, "is " + in_quotes(choice) + ", not " + listed_names(names),
+  fail_launch(subject, "is " + in_quotes(choice) + ", not " + join(names, " or "),
               "use one of these, or leave it unset");
 }
 

@@ -4,6 +4,7 @@
 #include <array>
 #include <vector>
 
+#include "error/join.hpp"
 #include "teacher/file/foreign_file.hpp"
 #include "teacher/file/teacher_error.hpp"
 #include "teacher/formats/safetensors/safetensors_file.hpp"
@@ -33,15 +34,6 @@ const FileFormat* owner_of_suffix(std::string_view name) {
         return format.owns_suffixes && ends_with_any(name, format.suffixes);
       });
   return found == kFileFormats.end() ? nullptr : found;
-}
-
-/// "a, b LAST c".
-std::string join(const std::vector<std::string>& words, const std::string& last) {
-  std::string text;
-  for (size_t i = 0; i < words.size(); ++i) {
-    text += (i == 0 ? "" : i + 1 == words.size() ? last : ", ") + words[i];
-  }
-  return text;
 }
 
 /// "neither a safetensors file nor one of torch.save".

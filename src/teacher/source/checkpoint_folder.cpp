@@ -3,6 +3,7 @@
 #include <algorithm>
 #include <utility>
 
+#include "error/join.hpp"
 #include "teacher/file/teacher_error.hpp"
 #include "teacher/formats/file_format.hpp"
 #include "teacher/source/checkpoint_index.hpp"

@@ -4,6 +4,7 @@
 #include <utility>
 #include <vector>
 
+#include "error/join.hpp"
 #include "teacher/file/file_numbers.hpp"
 #include "teacher/file/file_text.hpp"
 #include "teacher/file/foreign_file.hpp"

@@ -18,7 +18,8 @@ TeacherFile describe(const MappedFile& file, const Digest& header, bool is_index
 class BytesOfFile : public FileBytes {
  public:
   BytesOfFile(std::shared_ptr<const MappedFile> file, std::span<const std::byte> memory)
-      : file_(std::move(file)), offset_(file_->offset_of(memory)) {}
+      : file_(std::move(file)), memory_(memory), offset_(file_->offset_of(memory)) {}
+  std::span<const std::byte> memory() const override { return memory_; }
   void read(size_t begin, std::span<std::byte> to) const override {
     file_->read(offset_ + begin, to);
   }
@@ -26,6 +27,7 @@ class BytesOfFile : public FileBytes {
 
  private:
   std::shared_ptr<const MappedFile> file_;
+  std::span<const std::byte> memory_;
   size_t offset_;
 };
 

@@ -5,6 +5,7 @@
 #include <utility>
 #include <vector>
 
+#include "error/join.hpp"
 #include "teacher/file/teacher_error.hpp"
 #include "teacher/formats/weight_suffixes.hpp"
 #include "teacher/source/checkpoint_index.hpp"

@@ -2,6 +2,7 @@
 
 #include <utility>
 
+#include "error/join.hpp"
 #include "teacher/source/weight_names.hpp"
 
 namespace fakescore::detail {

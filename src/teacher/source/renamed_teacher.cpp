@@ -5,20 +5,15 @@
 #include <set>
 #include <utility>
 
+#include "error/join.hpp"
 #include "fakescore/error.hpp"
 #include "teacher/file/file_text.hpp"
 
 namespace fakescore::detail {
 namespace {
 
-constexpr size_t kBeginningsInMessage = 10;
-
 /// Names come from files, which may be hostile.
 std::string in_quotes(const std::string& name) { return "\"" + shown(name) + "\""; }
-
-const std::string& stored_name(const TeacherTensor& tensor) {
-  return tensor.stored_name.empty() ? tensor.name : tensor.stored_name;
-}
 
 /// Gives names by a KeyMap, each to one tensor only.
 class Renamer {
@@ -134,18 +129,16 @@ std::string describe_beginnings(const std::vector<TeacherTensor>& tensors) {
     const size_t dot = tensor.name.find('.', common);
     beginnings.insert(tensor.name.substr(0, dot == std::string::npos ? dot : dot + 1));
   }
-  std::string text = "they begin with ";
-  size_t shown = 0;
-  for (const std::string& beginning : beginnings) {
-    if (shown == kBeginningsInMessage) {
-      return text + " and " + std::to_string(beginnings.size() - shown) + " more";
-    }
-    text += (shown++ == 0 ? "" : ", ") + in_quotes(beginning);
-  }
-  return text;
+  std::vector<std::string> quoted;
+  for (const std::string& beginning : beginnings) quoted.push_back(in_quotes(beginning));
+  return "they begin with " + join_some(quoted);
 }
 
 }  // namespace
+
+const std::string& stored_name(const TeacherTensor& tensor) {
+  return tensor.stored_name.empty() ? tensor.name : tensor.stored_name;
+}
 
 std::unique_ptr<Teacher> rename_teacher(std::unique_ptr<Teacher> teacher, const KeyMap& map,
                                         const std::string& what) {

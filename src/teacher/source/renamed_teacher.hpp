@@ -7,6 +7,9 @@
 
 namespace fakescore::detail {
 
+/// What its owner knows a tensor by.
+const std::string& stored_name(const TeacherTensor& tensor);
+
 /// A teacher whose tensors have the names that `map` gives them; `what` names it in errors. Throws
 /// TeacherError where two tensors get one name, where one gets an empty name, or where `map`
 /// throws.

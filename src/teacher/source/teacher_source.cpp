@@ -2,11 +2,15 @@
 
 #include <utility>
 
+#include "error/join.hpp"
 #include "fakescore/error.hpp"
+#include "teacher/source/combined_teacher.hpp"
 #include "teacher/source/key_rule.hpp"
 #include "teacher/source/memory_teacher.hpp"
+#include "teacher/source/merged_teacher.hpp"
 #include "teacher/source/open_teacher.hpp"
 #include "teacher/source/renamed_teacher.hpp"
+#include "teacher/source/wrapped_names.hpp"
 
 namespace fakescore {
 
@@ -31,6 +35,29 @@ TeacherSource TeacherSource::custom(std::string description,
     return teacher;
   };
   return {std::move(description), std::move(opened)};
+}
+
+TeacherSource TeacherSource::combine(std::vector<TeacherSource> sources) {
+  if (sources.empty()) throw ConfigError("teacher", "combines no teachers", "give at least one");
+  if (sources.size() == 1) return sources.front();
+  std::vector<std::string> descriptions;
+  for (const TeacherSource& source : sources) descriptions.push_back(source.description());
+  return {detail::join_some(descriptions), [sources = std::move(sources)] {
+            std::vector<std::unique_ptr<Teacher>> teachers;
+            for (const TeacherSource& source : sources) teachers.push_back(source.open());
+            return detail::combine_teachers(std::move(teachers));
+          }};
+}
+
+TeacherSource TeacherSource::unwrap_names() const {
+  return {description_, [open = open_] { return detail::unwrap_names(open()); }};
+}
+
+TeacherSource TeacherSource::merge_keys(std::vector<KeyMerge> merges) const {
+  for (const KeyMerge& merge : merges) detail::check_merge(merge);
+  return {description_, [open = open_, merges = std::move(merges)] {
+            return detail::merge_keys(open(), merges);
+          }};
 }
 
 TeacherSource TeacherSource::strip_prefix(std::string prefix) const {

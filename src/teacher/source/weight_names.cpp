@@ -116,13 +116,4 @@ std::string teacher_option(const std::string& path) {
   return "--teacher '" + quoted + "'";
 }
 
-std::string join_some(const std::vector<std::string>& names, size_t most) {
-  std::string text;
-  for (size_t i = 0; i < std::min(names.size(), most); ++i) {
-    text += (i == 0 ? "" : ", ") + names[i];
-  }
-  if (names.size() > most) text += " and " + std::to_string(names.size() - most) + " more";
-  return text;
-}
-
 }  // namespace fakescore::detail

@@ -42,7 +42,4 @@ std::optional<ShardName> parse_shard_name(const std::string& name);
 /// it.
 std::string teacher_option(const std::string& path);
 
-/// "a, b and 3 more".
-std::string join_some(const std::vector<std::string>& names, size_t most = 10);
-
 }  // namespace fakescore::detail

@@ -44,19 +44,7 @@ class NcclPlane : public detail::ControlledPlane {
   NcclLink link_;
 };
 
-class NcclBroadcast : public PendingBroadcast {
- public:
-  NcclBroadcast(NcclPlane& plane, std::shared_ptr<NcclLaunch> launch)
-      : plane_(plane), launch_(std::move(launch)) {}
-  void wait() override {
-    if (launch_) plane_.finish(launch_);
-    launch_.reset();
-  }
-
- private:
-  NcclPlane& plane_;
-  std::shared_ptr<NcclLaunch> launch_;
-};
+using NcclBroadcast = detail::PendingOnPlane<NcclPlane, NcclLaunch>;
 
 std::unique_ptr<PendingBroadcast> NcclPlane::start_broadcast_group(
     const std::vector<at::Tensor>& buffers, int root, const std::string& what) {
