@@ -36,6 +36,9 @@ endforeach()
 
 file(STRINGS "${FAKESCORE_TORCH_DIR}/version.py" _fakescore_torch_version REGEX "^__version__ = ")
 string(REGEX MATCH "[0-9]+\\.[0-9]+\\.[0-9]+" FAKESCORE_TORCH_VERSION "${_fakescore_torch_version}")
+# As torch.__version__ has it: "2.11.0+cu130".
+string(REGEX REPLACE "^__version__ = '(.*)'$" "\\1" FAKESCORE_TORCH_FULL_VERSION
+                     "${_fakescore_torch_version}")
 
 foreach(_fakescore_lib c10 torch_cpu)
   add_library(fakescore::${_fakescore_lib} SHARED IMPORTED)

@@ -114,3 +114,20 @@ fakescore_build() {
     cmake --build "$folder" -j2 ${1:+--target "$@"}) 2>&1 | fakescore_progress "$log" ||
     { tail -n 40 "$log" >&2; fail "the build failed; the whole log is in $log"; }
 }
+
+# fakescore_python: installs the Python package and what its tests need.
+fakescore_python() {
+  local stamp=$venv/.fakescore-python-tests requirements=$root/tests/python/requirements.txt
+  if ! cmp -s "$requirements" "$stamp"; then
+    say "installing what the tests of the Python package need"
+    "$venv/bin/pip" install --quiet --disable-pip-version-check --progress-bar off \
+      scikit-build-core -r "$requirements" || fail "pip failed; see the messages above"
+    cp "$requirements" "$stamp"
+  fi
+  local log=$root/build/python.log
+  mkdir -p "$root/build"
+  say "building the Python package (log: $log)"
+  "$venv/bin/pip" install --disable-pip-version-check --no-build-isolation --no-deps -v \
+    --config-settings=cmake.define.FAKESCORE_WERROR=ON "$root" >"$log" 2>&1 ||
+    { tail -n 40 "$log" >&2; fail "the build failed; the whole log is in $log"; }
+}

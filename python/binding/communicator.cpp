@@ -1,0 +1,126 @@
+#include "communicator.hpp"
+
+#include <c10/util/Exception.h>
+
+#include <exception>
+#include <utility>
+
+#include "fakescore/comm/adopt_c10d.hpp"
+#include "fakescore/comm/make_communicator.hpp"
+#include "fakescore/error.hpp"
+#include "json.hpp"
+#include "reply.hpp"
+
+namespace fakescore::python {
+namespace {
+
+bool has_backend(c10d::ProcessGroup& group, c10::DeviceType device) {
+  try {
+    static_cast<void>(group.getBackend(device));
+    return true;
+  } catch (const std::exception&) {
+    return false;
+  }
+}
+
+std::unique_ptr<Communicator> adopt_group(const c10::intrusive_ptr<c10d::ProcessGroup>& group,
+                                          at::Device device, std::chrono::milliseconds timeout) {
+  if (group->getSize() == 1) return std::move(make_local_communicators(1, timeout).front());
+  const bool has_nccl = device.is_cuda() && has_backend(*group, c10::kCUDA);
+  if (has_nccl) return adopt_process_group(group, device, nullptr, timeout);
+  if (has_backend(*group, c10::kCPU)) {
+    return adopt_process_group(group, at::kCPU, nullptr, timeout);
+  }
+  // A job with NCCL alone, and tensors on CPUs.
+  if (!group->getStore()) {
+    throw ConfigError("process group", "has neither a backend for CPUs nor a store",
+                      "make it with backend=\"cpu:gloo,cuda:nccl\"");
+  }
+  return make_store_communicator(group->getStore(), group->getRank(), group->getSize(),
+                                 "process_group", timeout);
+}
+
+}  // namespace
+
+std::string CommunicatorHolder::make_local(int64_t timeout_ms) {
+  return reply_done([&] {
+    communicator_ =
+        std::move(make_local_communicators(1, std::chrono::milliseconds(timeout_ms)).front());
+  });
+}
+
+std::string CommunicatorHolder::adopt(const c10::intrusive_ptr<c10d::ProcessGroup>& group,
+                                      at::Device device, int64_t timeout_ms) {
+  return reply_done([&] {
+    communicator_ = adopt_group(group, device, std::chrono::milliseconds(timeout_ms));
+    if (interrupted_) communicator_->interrupt();
+  });
+}
+
+std::string CommunicatorHolder::begin_work(const std::string& what) {
+  return reply_done([&] { work_ = communicator_->begin_work(what); });
+}
+
+std::string CommunicatorHolder::fill(const c10::intrusive_ptr<TargetHolder>& target,
+                                     const c10::intrusive_ptr<TeacherHolder>& teacher,
+                                     const std::string& options) {
+  return reply([&] {
+    FillOptions given;
+    std::exception_ptr unreadable;
+    try {
+      given = fill_options(options);
+    } catch (...) {
+      unreadable = std::current_exception();
+    }
+    given.progress = watch();
+    // What fails here is raised on all ranks.
+    const auto build = [&] {
+      if (unreadable) std::rethrow_exception(unreadable);
+      return target->get();
+    };
+    return to_json(fill_tensors(build, teacher->get(), *communicator_, given));
+  });
+}
+
+std::string CommunicatorHolder::sync(const c10::intrusive_ptr<TargetHolder>& target,
+                                     const std::string& options) {
+  return reply([&] {
+    SyncOptions given = sync_options(options);
+    given.progress = watch();
+    return to_json(sync_tensors([&] { return target->get().tensors; }, *communicator_, given));
+  });
+}
+
+void CommunicatorHolder::interrupt() {
+  interrupted_ = true;
+  if (communicator_) communicator_->interrupt();
+}
+
+std::tuple<std::string, int64_t, int64_t> CommunicatorHolder::progress() const {
+  const std::lock_guard<std::mutex> lock(mutex_);
+  return {progress_.phase, static_cast<int64_t>(progress_.done_bytes),
+          static_cast<int64_t>(progress_.total_bytes)};
+}
+
+ProgressCallback CommunicatorHolder::watch() {
+  return [this](const Progress& progress) {
+    if (interrupted_) throw InternalError("call", "was interrupted");
+    const std::lock_guard<std::mutex> lock(mutex_);
+    progress_ = progress;
+  };
+}
+
+void register_communicator(torch::Library& library) {
+  library.class_<CommunicatorHolder>("Communicator")
+      .def(torch::init<>())
+      .def("make_local", &CommunicatorHolder::make_local)
+      .def("adopt", &CommunicatorHolder::adopt)
+      .def("begin_work", &CommunicatorHolder::begin_work)
+      .def("end_work", &CommunicatorHolder::end_work)
+      .def("fill", &CommunicatorHolder::fill)
+      .def("sync", &CommunicatorHolder::sync)
+      .def("interrupt", &CommunicatorHolder::interrupt)
+      .def("progress", &CommunicatorHolder::progress);
+}
+
+}  // namespace fakescore::python

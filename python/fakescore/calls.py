@@ -1,0 +1,188 @@
+"""Runs calls of the C++ library: off the calling thread, so that Ctrl-C ends them."""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import logging
+import sys
+import threading
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+
+from . import _native
+from .errors import ConfigError, FakescoreError
+from .group import Group
+
+_LOGGER = logging.getLogger("fakescore")
+_LOOK_SECONDS = 0.1
+
+#: True or None: a bar of tqdm on a terminal, lines of `logging` elsewhere. A callable gets phase,
+#: bytes done and bytes in all, on the calling thread.
+Progress = bool | Callable[[str, int, int], None] | None
+
+
+def connect(group: Group, device: torch.device, timeout: float | None) -> _native.Communicator:
+    """A communicator over a group. `timeout` is in seconds."""
+    milliseconds = 300_000 if timeout is None else max(1, round(timeout * 1000))
+    communicator: _native.Communicator = _native.classes.Communicator()
+    if group.boxed is None:
+        _native.value_of(communicator.make_local(milliseconds))
+    else:
+        _native.value_of(communicator.adopt(group.boxed, device, milliseconds))
+    return communicator
+
+
+def check_timeout(timeout: float | None) -> None:
+    """Raises ConfigError for what is no number of seconds above 0."""
+    if timeout is not None and not timeout > 0:
+        raise ConfigError.of("timeout", f"is {timeout}", "give seconds, more than 0")
+
+
+class _Call(threading.Thread):
+    """One call, on the stream that is current where it was made."""
+
+    def __init__(self, call: Callable[[], str]) -> None:
+        super().__init__(name="fakescore", daemon=True)
+        self._call = call
+        uses_gpu = torch.cuda.is_initialized()  # type: ignore[no-untyped-call]
+        self._stream = torch.cuda.current_stream() if uses_gpu else None
+        self._reply = ""
+        self._failure: BaseException | None = None
+
+    def run(self) -> None:
+        try:
+            if self._stream is None:
+                self._reply = self._call()
+            else:
+                with torch.cuda.device(self._stream.device), torch.cuda.stream(self._stream):
+                    self._reply = self._call()
+        except BaseException as failure:  # handed to the calling thread
+            self._failure = failure
+
+    def result(self) -> str:
+        if self._failure is not None:
+            raise self._failure
+        return self._reply
+
+
+@dataclass
+class Outcome:
+    """What came of a rank's own part of a call."""
+
+    failure: Exception | None = None
+    interrupt: BaseException | None = None
+
+
+@contextlib.contextmanager
+def agreed(communicator: _native.Communicator, target: Any) -> Iterator[Outcome]:
+    """A rank's own part of a call, for which the others wait as long as it takes.
+
+    Where it fails, the call that is made with `target` raises the same on all ranks.
+    """
+    outcome = Outcome()
+    try:
+        _native.value_of(communicator.begin_work("build"))
+        yield outcome
+    except Exception as error:
+        outcome.failure = error
+        _set_failure(target, error)
+    except BaseException as error:
+        outcome.interrupt = error
+        target.set_failure("internal", "", f"was interrupted by {type(error).__name__}", "")
+    finally:
+        communicator.end_work()
+
+
+def _set_failure(target: Any, error: Exception) -> None:
+    if isinstance(error, FakescoreError):
+        target.set_failure(error.code, error.subject, error.message, error.remedy)
+    elif isinstance(error, MemoryError):
+        target.set_failure("memory", "", str(error) or "out of memory", "")
+    else:
+        target.set_failure("build", "", f"{type(error).__name__}: {error}", "")
+
+
+def run(
+    communicator: _native.Communicator,
+    call: Callable[[], str],
+    outcome: Outcome,
+    rank: int,
+    show: Callable[[str, int, int], None],
+) -> Any:
+    """The value of a call's reply. An interrupt ends the call on all ranks and is raised here."""
+    thread = _Call(call)
+    thread.start()
+    try:
+        while thread.is_alive():
+            thread.join(_LOOK_SECONDS)
+            show(*communicator.progress())
+    except BaseException:
+        communicator.interrupt()
+        thread.join()
+        raise
+    if outcome.interrupt is not None:
+        raise outcome.interrupt
+    try:
+        return _native.value_of(thread.result())
+    except FakescoreError as error:
+        if outcome.failure is not None and error.rank == rank:
+            raise error from outcome.failure
+        raise
+
+
+def shower(progress: Progress, is_source: bool) -> Callable[[str, int, int], None]:
+    """What shows the progress of a call."""
+    if callable(progress):
+        return progress
+    if progress is False or not is_source:
+        return lambda phase, done, total: None
+    if sys.stderr.isatty():
+        try:
+            return _Bar()
+        except ImportError:
+            pass
+    return _Lines()
+
+
+class _Bar:
+    """A bar of tqdm for each phase."""
+
+    def __init__(self) -> None:
+        from tqdm import tqdm
+
+        self._make: Any = tqdm
+        self._bar: Any = None
+        self._phase = ""
+
+    def __call__(self, phase: str, done: int, total: int) -> None:
+        if phase and phase != self._phase:
+            self._phase = phase
+            self._bar = self._make(total=total, desc=phase, unit="B", unit_scale=True)
+        if self._bar is not None:
+            self._bar.update(done - self._bar.n)
+            if done == total:
+                self._bar.close()
+
+
+class _Lines:
+    """A line for each tenth of a phase."""
+
+    def __init__(self) -> None:
+        self._shown = ("", -1)
+
+    def __call__(self, phase: str, done: int, total: int) -> None:
+        if not phase or not total:
+            return
+        shown = (phase, 10 * done // total)
+        if shown != self._shown:
+            self._shown = shown
+            _LOGGER.info("%s: %d of %d bytes", phase, done, total)
+
+
+def options_json(**options: Any) -> str:
+    """Options for the C++ library."""
+    return json.dumps(options)

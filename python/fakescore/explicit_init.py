@@ -1,0 +1,92 @@
+"""Values for tensors that neither a teacher nor a record explains."""
+
+from __future__ import annotations
+
+import copy
+from collections.abc import Callable
+from typing import Any, Literal
+
+import torch
+from torch import nn
+
+from . import _native
+from .errors import ConfigError
+from .tensors import Kind, ModuleTensor
+
+#: Called with a module whose own tensors are zeros on the CPU, in the manner of
+#: `reset_parameters`; or that method of each module; or the values that are there.
+Init = Callable[[nn.Module], Any] | Literal["reset_parameters", "keep"]
+
+
+def with_init(
+    entries: list[ModuleTensor],
+    recorded: list[torch.Tensor | None],
+    init: Init,
+    teacher: Any,
+) -> list[torch.Tensor | None]:
+    """`recorded`, with the values that `init` gives where there are none.
+
+    Raises ConfigError for a module that has no such method, or a tensor without values.
+    """
+    in_teacher = {tensor["name"] for tensor in _native.value_of(teacher.tensors())}
+    explained = {_storage(entry) for entry in entries if _is_read(entry, in_teacher)}
+    completed = list(recorded)
+    copies: dict[int, nn.Module] = {}
+    for index, entry in enumerate(entries):
+        if recorded[index] is not None or _storage(entry) in explained or entry.owner is None:
+            continue
+        if init == "keep":
+            completed[index] = _kept(entry)
+            continue
+        if id(entry.owner) not in copies:
+            copies[id(entry.owner)] = _initialised(entry.owner, entry.name, init)
+        made = copies[id(entry.owner)]
+        value = {**made._parameters, **made._buffers}[entry.local_name]
+        completed[index] = None if value is None else value.detach()
+    return completed
+
+
+def _is_read(entry: ModuleTensor, in_teacher: set[str]) -> bool:
+    return entry.kind in (Kind.PARAMETER, Kind.BUFFER) and entry.name in in_teacher
+
+
+def _storage(entry: ModuleTensor) -> int:
+    return int(entry.tensor.untyped_storage()._cdata)
+
+
+def _kept(entry: ModuleTensor) -> torch.Tensor:
+    if not entry.tensor.is_meta:
+        return entry.tensor.detach()
+    raise ConfigError.of(
+        entry.name,
+        'is on the meta device on the source, so that init="keep" has nothing to keep',
+        "give a callable, or a teacher that has it",
+    )
+
+
+def _initialised(owner: nn.Module, name: str, init: Init) -> nn.Module:
+    """A copy of a module with values in its own tensors, on the CPU."""
+    made = copy.copy(owner)
+    made._parameters = {
+        key: None if value is None else nn.Parameter(_zeros(value), requires_grad=False)
+        for key, value in owner._parameters.items()
+    }
+    made._buffers = {
+        key: None if value is None else _zeros(value) for key, value in owner._buffers.items()
+    }
+    if callable(init):
+        init(made)
+        return made
+    reset = getattr(made, "reset_parameters", None)
+    if init != "reset_parameters" or reset is None:
+        raise ConfigError.of(
+            name,
+            f"is of a {type(owner).__name__}, which has no method {init}",
+            "give init a callable that takes such a module, or build it under meta_init",
+        )
+    reset()
+    return made
+
+
+def _zeros(tensor: torch.Tensor) -> torch.Tensor:
+    return torch.zeros(tensor.shape, dtype=tensor.dtype, device="cpu")

@@ -1,0 +1,180 @@
+"""What a teacher may be, for the C++ library."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from torch import nn
+
+from . import _native
+from .errors import ConfigError
+from .wrappers import refuse_sharded, unwrap
+
+
+@dataclass(frozen=True)
+class Checkpoint:
+    """A path, where it takes more than that to say what is meant.
+
+    path: a file, an index, a folder or a distributed checkpoint (docs/teachers.md).
+    key: under which a PyTorch file nests its state dict, or the prefix in a distributed checkpoint.
+    variant: of a folder's files: "fp16" means diffusion_pytorch_model.fp16.safetensors.
+    subfolder: below the folder, that holds the weights: "transformer".
+    """
+
+    path: str | os.PathLike[str]
+    key: str = ""
+    variant: str = ""
+    subfolder: str = ""
+
+
+@dataclass(frozen=True)
+class Merge:
+    """Several of the teacher's tensors that the module has as one: concatenated along `dim`."""
+
+    parts: Sequence[str]
+    dim: int = 0
+
+
+Path = str | os.PathLike[str] | Checkpoint
+Teacher = Path | Sequence[Path] | Mapping[str, Any] | nn.Module
+KeyMap = str | Mapping[str, str | Sequence[str] | Merge] | Callable[[str], str | None]
+
+
+def native_teacher(teacher: Teacher | None, *, is_source: bool, rank: int) -> Any:
+    """What reads it. Raises ConfigError for what is no teacher; a missing one fails when opened."""
+    holder = _native.classes.Teacher()
+    if isinstance(teacher, nn.Module):
+        teacher = unwrap(teacher).state_dict()
+        if not is_source:
+            teacher = None  # it may be on meta there, and is not asked
+    if isinstance(teacher, Mapping):
+        if is_source:
+            _set_state_dict(holder, teacher)
+            return holder
+        teacher = None
+    if teacher is None:
+        description = f"the teacher of rank {rank}"
+        _native.value_of(
+            holder.set_nothing(
+                description,
+                "give the source a path, a state dict or a module, or build with from_pretrained",
+            )
+        )
+        return holder
+    if isinstance(teacher, (str, os.PathLike, Checkpoint)):
+        _set_path(holder, teacher)
+        return holder
+    if not isinstance(teacher, Sequence) or not teacher:
+        raise ConfigError.of(
+            "teacher",
+            f"is a {type(teacher).__name__}",
+            "give a path, a sequence of paths, a state dict or a module",
+        )
+    parts = []
+    for path in teacher:
+        part = _native.classes.Teacher()
+        _set_path(part, path)
+        parts.append(part)
+    _native.value_of(holder.combine(parts))
+    return holder
+
+
+def native_parts(parts: Sequence[tuple[str, Checkpoint]], key_map: KeyMap | None) -> Any:
+    """What reads checkpoints of parts of a module, whose names get the parts' before them."""
+    holders = []
+    for name, checkpoint in parts:
+        holder = _native.classes.Teacher()
+        _set_path(holder, checkpoint)
+        apply_key_map(holder, key_map)
+        if name:
+            beginning = name.replace("$", "$$") + "."
+            _native.value_of(holder.rename_keys(["^=" + beginning]))
+        holders.append(holder)
+    combined = _native.classes.Teacher()
+    _native.value_of(combined.combine(holders))
+    return combined
+
+
+def _set_path(holder: Any, path: Path) -> None:
+    if not isinstance(path, Checkpoint):
+        path = Checkpoint(path)
+    where = os.path.abspath(os.fspath(path.path))
+    _native.value_of(holder.set_path(where, path.key, path.variant, path.subfolder))
+
+
+def _set_state_dict(holder: Any, state_dict: Mapping[str, Any]) -> None:
+    names, tensors = [], []
+    for name, value in state_dict.items():
+        if not isinstance(value, torch.Tensor):
+            if name.split(".")[-1] == "_extra_state":
+                continue
+            raise ConfigError.of(
+                f"teacher[{name!r}]",
+                f"is a {type(value).__name__} and no tensor",
+                "give the model's own state dict, as model.state_dict() makes it",
+            )
+        refuse_sharded(f"teacher[{name!r}]", value)
+        if value.is_meta:
+            raise ConfigError.of(
+                f"teacher[{name!r}]",
+                "is on the meta device, on the source itself",
+                "give the source a teacher with values, or say by source= which rank has them",
+            )
+        names.append(name)
+        tensors.append(value.detach())
+    _native.value_of(holder.set_state_dict(names, tensors))
+
+
+def apply_key_map(holder: Any, key_map: KeyMap | None) -> None:
+    """Gives the teacher's tensors the names that the map says, then takes off what wrappers put in.
+
+    Raises ConfigError for a map that is malformed.
+    """
+    if key_map is not None:
+        _apply(holder, key_map)
+    _native.value_of(holder.unwrap_names())
+
+
+def _apply(holder: Any, key_map: KeyMap) -> None:
+    if isinstance(key_map, str):
+        _native.value_of(holder.strip_prefix(key_map))
+    elif isinstance(key_map, Mapping):
+        for name, target in key_map.items():
+            if isinstance(target, str):
+                _native.value_of(holder.rename_keys([_rule(name, target)]))
+            else:
+                merge = target if isinstance(target, Merge) else Merge(tuple(target))
+                parts = list(merge.parts)
+                _native.value_of(holder.merge_keys([name], [len(parts)], parts, [merge.dim]))
+    elif callable(key_map):
+        names = [tensor["name"] for tensor in _native.value_of(holder.tensors())]
+        renamed = [key_map(name) for name in names]
+        for name, result in zip(names, renamed, strict=True):
+            if result is not None and not (isinstance(result, str) and result):
+                raise ConfigError.of(
+                    "map_keys",
+                    f"returned {result!r} for {name!r}",
+                    "return a name, or None to leave the tensor out",
+                )
+        _native.value_of(holder.map_names(names, [name or "" for name in renamed], "map_keys"))
+    else:
+        raise ConfigError.of(
+            "map_keys",
+            f"is a {type(key_map).__name__}",
+            "give a prefix, a dict of regular expressions or merges, or a callable",
+        )
+
+
+def _rule(pattern: str, target: str) -> str:
+    """A rule of TeacherSource::rename_keys."""
+    if "\\1" in target or "\\g<" in target:
+        raise ConfigError.of(
+            f"map_keys[{pattern!r}]",
+            f"has Python's reference to a group in {target!r}",
+            "write $1 for the first group: the expressions are ECMAScript's",
+        )
+    return pattern.replace("=", "\\=") + "=" + target

@@ -1,0 +1,145 @@
+"""The tensors of a module, under their names."""
+
+from __future__ import annotations
+
+import collections
+import types
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from enum import IntEnum
+from typing import Any
+
+import torch
+from torch import nn
+
+from .wrappers import refuse_sharded, unwrapped_name
+
+
+class Kind(IntEnum):
+    """fakescore::TensorKind."""
+
+    PARAMETER = 0
+    BUFFER = 1
+    NON_PERSISTENT_BUFFER = 2
+    UNREGISTERED = 3
+
+
+@dataclass(frozen=True)
+class ModuleTensor:
+    """A tensor object of a module, and where it is."""
+
+    name: str  #: without what wrappers put in
+    tensor: torch.Tensor
+    kind: Kind
+    owner: nn.Module | None  #: whose parameter or buffer it is; None if nobody registered it
+    local_name: str  #: with the owner
+
+
+def registered_tensors(module: nn.Module) -> list[ModuleTensor]:
+    """Every parameter and buffer, under each of its names, in the order of registration.
+
+    Raises ConfigError for one of which this rank has a part only.
+    """
+    found = []
+    for prefix, owner in module.named_modules(remove_duplicate=False):
+        beginning = prefix + "." if prefix else ""
+        for local_name, parameter in owner._parameters.items():
+            if parameter is None:
+                continue
+            name = unwrapped_name(beginning + local_name)
+            refuse_sharded(name, parameter)
+            found.append(ModuleTensor(name, parameter, Kind.PARAMETER, owner, local_name))
+        for local_name, buffer in owner._buffers.items():
+            if buffer is None:
+                continue
+            persistent = local_name not in owner._non_persistent_buffers_set
+            kind = Kind.BUFFER if persistent else Kind.NON_PERSISTENT_BUFFER
+            name = unwrapped_name(beginning + local_name)
+            refuse_sharded(name, buffer)
+            found.append(ModuleTensor(name, buffer, kind, owner, local_name))
+    return found
+
+
+# What no tensor of a module is looked for in.
+_OPAQUE = (
+    str,
+    bytes,
+    bytearray,
+    int,
+    float,
+    complex,
+    bool,
+    type,
+    types.ModuleType,
+    types.FunctionType,
+    types.BuiltinFunctionType,
+    types.MethodType,
+    torch.dtype,
+    torch.device,
+    torch.Size,
+    torch.Generator,
+)
+# No sets: their order differs from rank to rank.
+_SEQUENCES = (list, tuple, collections.deque)
+# What a module has of its own, beside what was assigned to it.
+_MODULE_STATE = frozenset(nn.Module().__dict__) - {"training"}
+
+
+def unregistered_tensors(
+    module: nn.Module, is_wanted: Callable[[torch.Tensor], bool]
+) -> list[ModuleTensor]:
+    """Tensors that the module's attributes lead to and that nobody registered, as far as wanted.
+
+    They are found in lists, tuples, dicts and the attributes of other objects, of whatever
+    class and depth, each under the first path that leads to it. What only a closure holds is not
+    found.
+    """
+    registered = {id(entry.tensor) for entry in registered_tensors(module)}
+    found = []
+    seen = set(registered)
+    # Depth first, in the order of attributes: the same on every rank. Objects that are made on the
+    # way are kept, so that no id is used twice.
+    pending: list[tuple[str, Any]] = [("", module)]
+    while pending:
+        path, value = pending.pop()
+        if value is None or isinstance(value, _OPAQUE) or id(value) in seen:
+            continue
+        seen.add(id(value))
+        if isinstance(value, torch.Tensor):
+            if is_wanted(value):
+                found.append(ModuleTensor(path, value, Kind.UNREGISTERED, None, ""))
+            continue
+        pending.extend(reversed([(_join(path, name), child) for name, child in _children(value)]))
+    return found
+
+
+def _join(path: str, name: str) -> str:
+    return f"{path}.{name}" if path else name
+
+
+def _children(value: Any) -> Iterator[tuple[str, Any]]:
+    if isinstance(value, dict):
+        for key, child in value.items():
+            yield str(key), child
+    elif isinstance(value, _SEQUENCES):
+        for index, child in enumerate(value):
+            yield str(index), child
+    attributes = getattr(value, "__dict__", None)
+    if isinstance(value, nn.Module):
+        for name, child in value.__dict__.items():
+            if name not in _MODULE_STATE:
+                yield name, child
+        yield from value._modules.items()
+    elif isinstance(attributes, dict):
+        yield from ((str(name), child) for name, child in attributes.items())
+    for slot in _slots(type(value)):
+        if hasattr(value, slot):
+            yield slot, getattr(value, slot)
+
+
+def _slots(kind: type) -> Iterator[str]:
+    for base in kind.__mro__:
+        slots = base.__dict__.get("__slots__", ())
+        for slot in (slots,) if isinstance(slots, str) else slots:
+            if isinstance(slot, str) and slot not in ("__dict__", "__weakref__"):
+                yield slot

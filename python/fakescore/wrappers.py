@@ -1,0 +1,51 @@
+"""What people wrap modules in, and what that does to names."""
+
+from __future__ import annotations
+
+import torch
+from torch import nn
+
+from .errors import ConfigError
+
+_TAKEN_OUT = ("_orig_mod", "_checkpoint_wrapped_module", "_fsdp_wrapped_module")
+_PEFT = ["base_model", "model"]
+
+
+def unwrap(module: nn.Module) -> nn.Module:
+    """The module inside DistributedDataParallel and DataParallel."""
+    wrappers = (nn.parallel.DistributedDataParallel, nn.DataParallel)
+    while isinstance(module, wrappers):
+        module = module.module
+    return module
+
+
+def unwrapped_name(name: str) -> str:
+    """A tensor's name without what torch.compile, checkpointing, FSDP and PEFT put into it.
+
+    As TeacherSource::unwrap_names does it with the teacher's.
+    """
+    parts = [part for part in name.split(".") if part not in _TAKEN_OUT]
+    if parts[:2] == _PEFT:
+        parts = [part for part in parts[2:] if part != "base_layer"]
+    return ".".join(parts)
+
+
+def is_sharded(tensor: torch.Tensor) -> bool:
+    """Whether it is a DTensor. By attribute, as ModelOpt has it."""
+    return hasattr(tensor, "full_tensor")
+
+
+def refuse_sharded(name: str, tensor: torch.Tensor) -> None:
+    """Raises ConfigError for a tensor of which this rank has a part only."""
+    if is_sharded(tensor):
+        raise ConfigError.of(
+            name,
+            "is a DTensor: modules that are sharded already cannot be filled yet",
+            "fill the module first, and shard it afterwards",
+        )
+    if hasattr(tensor, "ds_id"):
+        raise ConfigError.of(
+            name,
+            "is a parameter that DeepSpeed's ZeRO-3 has split",
+            "fill the module before DeepSpeed wraps it",
+        )

@@ -1,0 +1,48 @@
+"""A rank of a job in which something happens to one rank; prints what this one's call raised."""
+
+import os
+import signal
+import sys
+import time
+
+import torch.distributed as dist
+
+import fakescore
+from support import Net, seeded
+
+
+def main() -> None:
+    what, rank, world_size, port = sys.argv[1], int(sys.argv[2]), int(sys.argv[3]), sys.argv[4]
+    dist.init_process_group(
+        "gloo", init_method=f"tcp://127.0.0.1:{port}", rank=rank, world_size=world_size
+    )
+    victim = world_size - 1
+
+    def build() -> Net:
+        net = Net()
+        if rank != victim:
+            return net
+        if what == "killed":
+            os.kill(os.getpid(), signal.SIGKILL)
+        if what == "stopped":
+            os.kill(os.getpid(), signal.SIGSTOP)
+        if what in ("waiting", "interrupted"):
+            print("waits", flush=True)
+            time.sleep(1000 if what == "interrupted" else 3)
+        return net
+
+    began = time.monotonic()
+    try:
+        fakescore.create_fake_score_meta(build, seeded() if rank == 0 else None, timeout=2)
+        outcome = "done"
+    except fakescore.FakescoreError as error:
+        outcome = f"{type(error).__name__}: {error}"
+    except KeyboardInterrupt:
+        outcome = "KeyboardInterrupt"
+    print(f"{time.monotonic() - began:.1f} {outcome}", flush=True)
+    if rank == 0:
+        time.sleep(2)  # it serves the store, by which the others hear what happened
+    os._exit(0)  # the group may be of no more use
+
+
+main()

@@ -1,0 +1,96 @@
+"""Jobs in which a rank dies, stops or is interrupted."""
+
+import pathlib
+import signal
+import socket
+import subprocess
+import sys
+from typing import NamedTuple
+
+import pytest
+
+HERE = pathlib.Path(__file__).parent
+#: A census, a machine that is busy, and the end of processes.
+SLACK_SECONDS = 20
+
+
+class Ended(NamedTuple):
+    seconds: float
+    outcome: str
+    errors: str
+
+
+def free_port() -> int:
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        return int(free.getsockname()[1])
+
+
+class Job:
+    def __init__(self, what: str, world_size: int) -> None:
+        port = free_port()
+        self.ranks = [
+            subprocess.Popen(
+                [
+                    sys.executable,
+                    HERE / "fault_rank.py",
+                    what,
+                    str(rank),
+                    str(world_size),
+                    str(port),
+                ],
+                stdout=subprocess.PIPE,
+                stderr=subprocess.PIPE,
+                text=True,
+                env={"PYTHONPATH": str(HERE.parent), "OMP_NUM_THREADS": "1"},
+            )
+            for rank in range(world_size)
+        ]
+
+    def end(self, rank: int) -> Ended:
+        out, errors = self.ranks[rank].communicate(timeout=120)
+        seconds, _, outcome = out.strip().splitlines()[-1].partition(" ")
+        return Ended(float(seconds), outcome, errors)
+
+    def __enter__(self) -> "Job":
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        for process in self.ranks:
+            process.kill()
+            process.communicate()
+
+
+@pytest.mark.parametrize("what", ["killed", "stopped"])
+def test_a_lost_rank_is_the_same_error_on_all_others_in_time(what):
+    with Job(what, 3) as job:
+        first, second = job.end(0), job.end(1)
+        assert first.outcome == second.outcome
+        assert first.outcome.startswith("CommError")
+        assert "rank 2 of 3 did not answer" in first.outcome
+        assert max(first.seconds, second.seconds) < 2 + SLACK_SECONDS
+        assert first.errors == second.errors == ""
+
+
+def test_a_rank_that_works_for_long_is_waited_for_in_silence():
+    with Job("waiting", 2) as job:
+        for rank in (0, 1):
+            ended = job.end(rank)
+            assert ended.outcome == "done"
+            assert ended.errors == ""
+
+
+@pytest.mark.parametrize("who", [0, 1])
+def test_ctrl_c_on_one_rank_ends_the_call_on_all(who):
+    """On the rank that waits for the other, and on the one that is in its builder."""
+    with Job("interrupted", 2) as job:
+        assert job.ranks[1].stdout is not None
+        assert job.ranks[1].stdout.readline() == "waits\n"
+        job.ranks[who].send_signal(signal.SIGINT)
+        ended = job.end(who)
+        assert ended.outcome == "KeyboardInterrupt"
+        if who == 0:
+            return  # the other one is in its builder, and hears of it at its end
+        other = job.end(0)
+        assert "was interrupted" in other.outcome
+        assert other.seconds < 2 + SLACK_SECONDS
