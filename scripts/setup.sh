@@ -127,7 +127,8 @@ fakescore_python() {
   local log=$root/build/python.log
   mkdir -p "$root/build"
   say "building the Python package (log: $log)"
-  "$venv/bin/pip" install --disable-pip-version-check --no-build-isolation --no-deps -v \
+  # The compiler of the presets, so that what they compiled is taken from the compiler cache.
+  CXX=c++ "$venv/bin/pip" install --disable-pip-version-check --no-build-isolation --no-deps -v \
     --config-settings=cmake.define.FAKESCORE_WERROR=ON "$root" >"$log" 2>&1 ||
     { tail -n 40 "$log" >&2; fail "the build failed; the whole log is in $log"; }
 }

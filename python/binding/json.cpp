@@ -118,7 +118,9 @@ json to_json(const DryRunReport& report) {
           {"wire_bytes", report.wire_bytes},
           {"replayed_bytes", report.replayed_bytes},
           {"broadcasts", report.broadcasts},
-          {"memory", to_json(report.memory)}};
+          {"memory", to_json(report.memory)},
+          {"strict_failure", report.strict_failure ? json(Error(*report.strict_failure).what())
+                                                   : json(nullptr)}};
 }
 
 at::ScalarType dtype_of(const std::string& name) {

@@ -1,8 +1,7 @@
 #include "target.hpp"
 
-#include <algorithm>
 #include <array>
-#include <iterator>
+#include <map>
 #include <utility>
 
 #include "fakescore/error.hpp"
@@ -22,6 +21,27 @@ ErrorCode code_of(const std::string& word) {
     if (word == to_string(code)) return code;
   }
   return ErrorCode::kInternal;
+}
+
+/// What is registered, and what nobody registered but lies in the same storage: that is cast along,
+/// under the name of the first.
+std::vector<NamedTensor> tensors_to_cast(const std::vector<NamedTensor>& tensors) {
+  const auto key_of = [](const at::Tensor& tensor) {
+    return std::make_pair(tensor.storage().unsafeGetStorageImpl(), tensor.scalar_type());
+  };
+  std::vector<NamedTensor> chosen;
+  std::map<std::pair<c10::StorageImpl*, at::ScalarType>, std::string> names;
+  for (const NamedTensor& entry : tensors) {
+    if (entry.kind == TensorKind::kUnregistered) continue;
+    names.emplace(key_of(entry.tensor), entry.name);
+    chosen.push_back(entry);
+  }
+  for (const NamedTensor& entry : tensors) {
+    if (entry.kind != TensorKind::kUnregistered) continue;
+    const auto found = names.find(key_of(entry.tensor));
+    if (found != names.end()) chosen.push_back({found->second, entry.tensor, entry.kind});
+  }
+  return chosen;
 }
 
 }  // namespace
@@ -58,10 +78,7 @@ std::string TargetHolder::cast(const std::string& dtype, const std::vector<std::
     for (size_t i = 0; i < patterns.size(); ++i) {
       options.dtype_rules.push_back({patterns[i], dtype_of(dtypes.at(i))});
     }
-    std::vector<NamedTensor> registered;
-    std::copy_if(target_.tensors.begin(), target_.tensors.end(), std::back_inserter(registered),
-                 [](const NamedTensor& entry) { return entry.kind != TensorKind::kUnregistered; });
-    cast_floating_tensors(registered, options, target_.tape.get());
+    cast_floating_tensors(tensors_to_cast(target_.tensors), options, target_.tape.get());
     target_.settings = describe(options);
   });
 }

@@ -21,6 +21,7 @@ from .errors import (
 )
 from .fill import create_fake_score_meta, last_report, materialize
 from .meta import meta_init
+from .plan import Plan, plan_fake_score
 from .report import CastKey, Phase, Report
 from .sync import sync_module_states
 from .teachers import Checkpoint, Merge
@@ -39,6 +40,7 @@ __all__ = [
     "Merge",
     "MismatchError",
     "Phase",
+    "Plan",
     "Report",
     "TeacherError",
     "__version__",
@@ -47,5 +49,6 @@ __all__ = [
     "last_report",
     "materialize",
     "meta_init",
+    "plan_fake_score",
     "sync_module_states",
 ]

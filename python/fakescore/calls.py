@@ -119,7 +119,12 @@ def run(
     try:
         while thread.is_alive():
             thread.join(_LOOK_SECONDS)
-            show(*communicator.progress())
+            try:
+                show(*communicator.progress())
+            except Exception:
+                # The other ranks are in the middle of the call, and this one is well.
+                _LOGGER.exception("the progress callback failed, and is not called again")
+                show = _show_nothing
     except BaseException:
         communicator.interrupt()
         thread.join()
@@ -139,13 +144,17 @@ def shower(progress: Progress, is_source: bool) -> Callable[[str, int, int], Non
     if callable(progress):
         return progress
     if progress is False or not is_source:
-        return lambda phase, done, total: None
+        return _show_nothing
     if sys.stderr.isatty():
         try:
             return _Bar()
         except ImportError:
             pass
     return _Lines()
+
+
+def _show_nothing(phase: str, done: int, total: int) -> None:
+    pass
 
 
 class _Bar:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import copy
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any, Literal
 
 import torch
@@ -28,7 +28,7 @@ def with_init(
 
     Raises ConfigError for a module that has no such method, or a tensor without values.
     """
-    in_teacher = {tensor["name"] for tensor in _native.value_of(teacher.tensors())}
+    in_teacher = names_in(teacher)
     explained = {_storage(entry) for entry in entries if _is_read(entry, in_teacher)}
     completed = list(recorded)
     copies: dict[int, nn.Module] = {}
@@ -44,6 +44,58 @@ def with_init(
         value = {**made._parameters, **made._buffers}[entry.local_name]
         completed[index] = None if value is None else value.detach()
     return completed
+
+
+def names_in(teacher: Any) -> set[str]:
+    """The names of a teacher's tensors, as the module has them."""
+    return {tensor["name"] for tensor in _native.value_of(teacher.tensors())}
+
+
+def is_covered(entries: Sequence[ModuleTensor], in_teacher: set[str]) -> list[bool]:
+    """Whether the teacher surely has all that is in the storage of each.
+
+    Where it may lack a part, the whole storage is computed, and then overwritten.
+    """
+    read: dict[int, list[torch.Tensor]] = {}
+    for entry in entries:
+        if _is_read(entry, in_teacher):
+            read.setdefault(_storage(entry), []).append(entry.tensor)
+    lacking = {
+        _storage(entry)
+        for entry in entries
+        if not any(_spans(whole, entry.tensor) for whole in read.get(_storage(entry), []))
+    }
+    return [_storage(entry) not in lacking for entry in entries]
+
+
+def _spans(whole: torch.Tensor, part: torch.Tensor) -> bool:
+    if part.stride() == whole.stride() and _bytes(part) == _bytes(whole):
+        return True
+    return (
+        _has_no_gaps(whole)
+        and _bytes(whole).start <= _bytes(part).start
+        and _bytes(part).stop <= _bytes(whole).stop
+    )
+
+
+def _has_no_gaps(tensor: torch.Tensor) -> bool:
+    dimensions = zip(tensor.stride(), tensor.shape, strict=True)
+    expected = 1
+    for stride, size in sorted(dimension for dimension in dimensions if dimension[1] != 1):
+        if stride != expected:
+            return False
+        expected *= size
+    return True
+
+
+def _bytes(tensor: torch.Tensor) -> range:
+    """From a tensor's first byte in its storage to its last."""
+    begin = tensor.storage_offset() * tensor.itemsize
+    if tensor.numel() == 0:
+        return range(begin, begin)
+    pairs = zip(tensor.shape, tensor.stride(), strict=True)
+    elements = 1 + sum((size - 1) * stride for size, stride in pairs)
+    return range(begin, begin + elements * tensor.itemsize)
 
 
 def _is_read(entry: ModuleTensor, in_teacher: set[str]) -> bool:

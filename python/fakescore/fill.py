@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any
@@ -12,18 +13,20 @@ from torch import nn
 
 from . import _native, calls
 from .errors import BuildError, ConfigError
-from .explicit_init import Init, with_init
+from .explicit_init import Init, is_covered, names_in, with_init
 from .group import check_source, device_for, group_of
-from .meta import drop_records, meta_init, record_of
+from .meta import drop_records, meta_init
 from .pretrained import rebound
 from .report import Report, report_of
-from .teachers import Checkpoint, KeyMap, Teacher, apply_key_map, native_parts, native_teacher
-from .tensors import Kind, ModuleTensor, registered_tensors, unregistered_tensors
-from .wrappers import unwrap, unwrapped_name
+from .target import set_target, tape_of, teacher_for
+from .teachers import KeyMap, Teacher, native_teacher
+from .tensors import Kind, ModuleTensor, unregistered_tensors
+from .wrappers import unwrap
 
 #: Which parameters are to be trained.
 Trainable = bool | Callable[[str, nn.Parameter], bool]
 
+_LOGGER = logging.getLogger("fakescore")
 _last: Report | None = None
 
 
@@ -102,17 +105,8 @@ def create_fake_score_meta(
             "shard", "cannot be filled yet", "fill the module whole, and shard it afterwards"
         )
 
-    def build_on_meta() -> nn.Module:
-        with meta_init():
-            module = rebound(build)()
-        if not isinstance(module, nn.Module):
-            raise BuildError.of(
-                "build", f"returned a {type(module).__name__}", "return a torch.nn.Module"
-            )
-        return module
-
     return _fill(
-        build_on_meta,
+        lambda: build_on_meta(build),
         teacher,
         init=None,
         source=source,
@@ -186,6 +180,44 @@ def materialize(
     )
 
 
+def build_on_meta(build: Callable[[], nn.Module]) -> nn.Module:
+    """What `build` makes under `meta_init`. Raises BuildError for what is no module."""
+    with meta_init():
+        module = rebound(build)()
+    if not isinstance(module, nn.Module):
+        raise BuildError.of(
+            "build", f"returned a {type(module).__name__}", "return a torch.nn.Module"
+        )
+    return module
+
+
+def _warn_of_misses(report: Report) -> None:
+    # Names that are there under others: what is missing then got random values.
+    if report.missing and report.unexpected:
+        _LOGGER.warning(
+            "%d tensors of the module are not in the teacher (%s, ...) and %d of the teacher's are "
+            "not in the module (%s, ...): see last_report(), map_keys and strict",
+            len(report.missing),
+            report.missing[0],
+            len(report.unexpected),
+            report.unexpected[0],
+        )
+
+
+def _warn_of_meta(module: nn.Module) -> None:
+    # Ranks may differ in what is real of these: they cannot be filled without a record.
+    left = [
+        entry.name for entry in unregistered_tensors(unwrap(module), lambda tensor: tensor.is_meta)
+    ]
+    if left:
+        _LOGGER.warning(
+            "%d tensors that nobody registered stay on the meta device (%s, ...): register them as "
+            "buffers, or build the module under meta_init",
+            len(left),
+            left[0],
+        )
+
+
 @dataclass
 class _Prepared:
     """What one rank brings to a call."""
@@ -231,8 +263,12 @@ def _fill(
 
     def prepare() -> _Prepared:
         module = make_module()
-        native = _teacher_for(unwrap(module), teacher, map_keys, is_source, group.rank)
-        entries, recorded = _set_target(target, unwrap(module), dtype, dtype_rules)
+        native = teacher_for(unwrap(module), teacher, map_keys, is_source, group.rank)
+        tape = tape_of(unwrap(module))
+        entries, recorded = set_target(target, unwrap(module), tape, dtype, dtype_rules)
+        if tape is not None and is_source:
+            names = [entry.name for entry in entries]
+            recorded = tape.values(names, recorded, lambda: is_covered(entries, names_in(native)))
         if init is not None and is_source:
             recorded = with_init(entries, recorded, init, native)
         target.set_recorded(recorded)
@@ -253,112 +289,12 @@ def _fill(
     assert prepared is not None
     global _last
     _last = report_of(reply)
+    _warn_of_misses(_last)
+    _warn_of_meta(prepared.module)
     drop_records(prepared.module)
     for parameter, trains in prepared.trained:
         parameter.requires_grad_(trains)
     return prepared.module.train()
-
-
-def _teacher_for(
-    module: nn.Module, teacher: Teacher | None, map_keys: KeyMap | None, is_source: bool, rank: int
-) -> Any:
-    if teacher is None:
-        parts = _remembered(module)
-        if parts:
-            return native_parts(parts, map_keys)
-    native = native_teacher(teacher, is_source=is_source, rank=rank)
-    # In memory there is something on the source alone.
-    in_memory = isinstance(teacher, (nn.Module, Mapping))
-    if teacher is not None and (is_source or not in_memory):
-        apply_key_map(native, map_keys)
-    return native
-
-
-def _remembered(module: nn.Module) -> list[tuple[str, Checkpoint]]:
-    """The weights that `from_pretrained` did not read, and the parts of the module they are of."""
-    found = []
-    for name, part in module.named_modules():
-        record = record_of(part)
-        if record is not None and record.pretrained is not None:
-            where = record.pretrained
-            checkpoint = Checkpoint(where.path, variant=where.variant, subfolder=where.subfolder)
-            found.append((unwrapped_name(name), checkpoint))
-    return found
-
-
-def _set_target(
-    target: Any,
-    module: nn.Module,
-    dtype: torch.dtype | None,
-    dtype_rules: Mapping[str, torch.dtype] | None,
-) -> tuple[list[ModuleTensor], list[torch.Tensor | None]]:
-    """Gives the target a module's tensors; returns them, and what each is computed from."""
-    tape = _tape_of(module)
-    entries = registered_tensors(module)
-    if tape is not None:
-        entries += unregistered_tensors(module, lambda tensor: bool(tape.knows([tensor])[0]))
-    casts = dtype is not None or bool(dtype_rules)
-    recorded = _recorded(entries, tape, casts)
-    _native.value_of(
-        target.set_tensors(
-            [entry.name for entry in entries],
-            [entry.tensor for entry in entries],
-            [int(entry.kind) for entry in entries],
-            False,
-        )
-    )
-    if tape is not None:
-        target.set_tape(tape)
-    if casts:
-        rules = dict(dtype_rules or {})
-        _native.value_of(
-            target.cast(
-                "" if dtype is None else _dtype_name(dtype),
-                list(rules),
-                [_dtype_name(rule) for rule in rules.values()],
-            )
-        )
-    return entries, recorded
-
-
-def _dtype_name(dtype: torch.dtype) -> str:
-    return str(dtype).removeprefix("torch.")
-
-
-def _tape_of(module: nn.Module) -> Any:
-    inits = {
-        id(record.init): record.init
-        for record in (record_of(part) for part in module.modules())
-        if record is not None
-    }
-    if len(inits) > 1:
-        raise ConfigError.of(
-            "module",
-            f"has parts that were made under {len(inits)} different meta_init",
-            "make all of it under one, or fill the parts one by one",
-        )
-    return next(iter(inits.values())).tape if inits else None
-
-
-def _recorded(entries: list[ModuleTensor], tape: Any, casts: bool) -> list[torch.Tensor | None]:
-    """For each tensor what its value is computed from: itself, or what it was when it was made.
-
-    None where nobody knows: memory of which there is no record may hold anything.
-    """
-    known = tape.knows([entry.tensor for entry in entries]) if tape is not None else []
-    recorded: list[torch.Tensor | None] = []
-    for index, entry in enumerate(entries):
-        record = record_of(entry.owner) if entry.owner is not None else None
-        if known and known[index]:
-            # A cast gives the object another storage.
-            recorded.append(entry.tensor.detach() if casts else entry.tensor)
-        elif record is None:
-            recorded.append(None)
-        elif entry.tensor.is_meta:
-            recorded.append(record.tensors.get(entry.local_name))
-        else:
-            recorded.append(entry.tensor)
-    return recorded
 
 
 def _choose_trained(

@@ -6,7 +6,7 @@ from collections.abc import Callable
 from typing import Any
 
 import torch
-from torch.overrides import TorchFunctionMode
+from torch.overrides import TorchFunctionMode, resolve_name
 from torch.utils._device import _device_constructors
 
 from .errors import BuildError
@@ -35,6 +35,7 @@ class MetaFunctionMode(TorchFunctionMode):
         kwargs: dict[str, Any] | None = None,
     ) -> Any:
         named = dict(kwargs or {})
+        _refuse_autocast(func)
         if func in _device_constructors():
             named["device"] = "cpu"
             named.pop("pin_memory", None)
@@ -52,6 +53,19 @@ class MetaFunctionMode(TorchFunctionMode):
         elif named.get("device") is not None and args and isinstance(args[0], torch.Tensor):
             named["device"] = args[0].device  # new_zeros and the like
         return func(*args, **named)
+
+
+def _refuse_autocast(func: Callable[..., Any]) -> None:
+    # Recorders are above or below autocast: none sees both that it is on and what was called.
+    if not (torch.is_autocast_enabled("cpu") or torch.is_autocast_enabled("cuda")):
+        return
+    if getattr(func, "__name__", "") == "__get__":  # of an attribute
+        return
+    raise BuildError.of(
+        resolve_name(func) or str(func),
+        "is called under meta_init with autocast enabled",
+        "build the module without autocast",
+    )
 
 
 def _to(tensor: torch.Tensor, *args: Any, **kwargs: Any) -> torch.Tensor:

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import contextlib
+import functools
+import threading
 import weakref
 from typing import Any
 
@@ -10,10 +12,11 @@ import torch
 from torch import nn
 from torch.nn.modules import module as module_hooks
 
-from . import _native
+from .dispatch_tape import unseen_by_modes
 from .errors import ConfigError
 from .function_mode import MetaFunctionMode
 from .pretrained import Pretrained, config_only
+from .recorders import Recorder, RecorderName, Tape, make_recorder
 
 _RECORD = "_fakescore_record"
 
@@ -31,14 +34,19 @@ class Record:
         self.tensors: dict[str, torch.Tensor] = {}
         self.pretrained: Pretrained | None = None
 
-    def close(self) -> None:
-        """Keeps the tensors as they are now."""
+    def close(self) -> list[torch.Tensor]:
+        """Keeps the tensors as they are now, and returns the module's own."""
         module = self._module()
         if module is None:
-            return
-        for name, tensor in {**module._parameters, **module._buffers}.items():
-            if tensor is not None and tensor.is_meta:
-                self.tensors[name] = tensor.detach()
+            return []
+        own = {
+            name: tensor
+            for name, tensor in {**module._parameters, **module._buffers}.items()
+            if tensor is not None and tensor.is_meta
+        }
+        with unseen_by_modes():  # of an outer meta_init
+            self.tensors.update((name, tensor.data) for name, tensor in own.items())
+        return list(own.values())
 
     def __deepcopy__(self, memo: dict[int, Any]) -> Record | None:
         module = self._module()
@@ -75,12 +83,15 @@ class meta_init(contextlib.AbstractContextManager["meta_init"]):
     Whatever device is named, tensors that factories make are meta tensors; reading a value
     (`.item()`) computes it at once. `torch.tensor` and `torch.from_numpy` make real tensors on the
     CPU. `from_pretrained` of diffusers and transformers makes the module from its config alone, and
-    remembers where its weights are.
+    remembers where its weights are: in a folder, or in the hub's cache; nothing is downloaded.
 
     Args:
         seed: of what is recorded; the default generator's seed if not given.
         sequential: draw as eager construction under the same seed does, to the bit. Else each
             random operation has a seed of its own, so that any tensor can be computed alone.
+        recorder: "key", the C++ library's; "mode", on PyTorch's TorchDispatchMode; or "auto": what
+            the environment variable FAKESCORE_RECORDER says, else the first where PyTorch has the
+            dispatch key that it needs.
 
     Raises:
         BuildError: for an operation that cannot be recorded, naming it.
@@ -88,34 +99,44 @@ class meta_init(contextlib.AbstractContextManager["meta_init"]):
     Not collective. For one thread; can be entered once.
     """
 
-    def __init__(self, *, seed: int | None = None, sequential: bool = False) -> None:
-        self._seed = seed
-        self._sequential = sequential
+    def __init__(
+        self,
+        *,
+        seed: int | None = None,
+        sequential: bool = False,
+        recorder: RecorderName = "auto",
+    ) -> None:
+        self._make_recorder = functools.partial(
+            make_recorder, recorder, seed=seed, sequential=sequential
+        )
+        self._recorder: Recorder | None = None
         self._records: list[Record] = []
-        self._guard: Any = _native.classes.Guard()
         self._stack = contextlib.ExitStack()
         self._entered = False
-        self.tape: Any = None
+        self._thread = 0
+        self.tape: Tape | None = None
 
     def __enter__(self) -> meta_init:
         if self._entered:
             raise ConfigError.of("meta_init", "was entered before", "make another one")
         self._entered = True
+        self._thread = threading.get_ident()
         with contextlib.ExitStack() as stack:
             stack.enter_context(self._hooked())
             stack.enter_context(config_only(self.remember))
-            # What diffusers and transformers do at the end of a constructor must see the guard.
-            _native.value_of(self._guard.begin(self._sequential, _as_signed(self._seed)))
-            stack.callback(lambda: _native.value_of(self._guard.end()))
-            self.tape = self._guard.tape()
+            # What diffusers and transformers do at the end of a constructor must be recorded.
+            self._recorder = self._make_recorder()
+            stack.enter_context(self._recorder)
+            self.tape = self._recorder.tape
             stack.enter_context(MetaFunctionMode())
             self._stack = stack.pop_all()
         return self
 
     def __exit__(self, *exception: Any) -> None:
         self._stack.__exit__(*exception)
-        for record in self._records:
-            record.close()
+        tensors = [tensor for record in self._records for tensor in record.close()]
+        if self._recorder is not None:
+            self._recorder.close(tensors)
 
     def note(self, record: Record) -> None:
         """A record of a module that was made under this."""
@@ -136,7 +157,8 @@ class meta_init(contextlib.AbstractContextManager["meta_init"]):
     @contextlib.contextmanager
     def _hooked(self) -> Any:
         def on_tensor(module: nn.Module, name: str, tensor: torch.Tensor | None) -> None:
-            if tensor is not None:
+            # The hooks are the process's.
+            if tensor is not None and threading.get_ident() == self._thread:
                 self._record(module)
 
         handles = (
@@ -148,11 +170,3 @@ class meta_init(contextlib.AbstractContextManager["meta_init"]):
         finally:
             for handle in handles:
                 handle.remove()
-
-
-def _as_signed(seed: int | None) -> int | None:
-    if seed is None:
-        return None
-    if not 0 <= seed < 2**64:
-        raise ConfigError.of("seed", f"{seed} is not from 0 to 2**64 - 1", "give such a number")
-    return seed - 2**64 if seed >= 2**63 else seed

@@ -5,13 +5,13 @@ from __future__ import annotations
 import os
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, cast
 
 import torch
 from torch import nn
 
 from . import _native
-from .errors import ConfigError
+from .errors import ConfigError, TeacherError
 from .wrappers import refuse_sharded, unwrap
 
 
@@ -41,7 +41,8 @@ class Merge:
 
 Path = str | os.PathLike[str] | Checkpoint
 Teacher = Path | Sequence[Path] | Mapping[str, Any] | nn.Module
-KeyMap = str | Mapping[str, str | Sequence[str] | Merge] | Callable[[str], str | None]
+OneKeyMap = str | Mapping[str, str | Sequence[str] | Merge] | Callable[[str], str | None]
+KeyMap = OneKeyMap | Sequence[OneKeyMap]
 
 
 def native_teacher(teacher: Teacher | None, *, is_source: bool, rank: int) -> Any:
@@ -83,20 +84,41 @@ def native_teacher(teacher: Teacher | None, *, is_source: bool, rank: int) -> An
     return holder
 
 
-def native_parts(parts: Sequence[tuple[str, Checkpoint]], key_map: KeyMap | None) -> Any:
+@dataclass(frozen=True)
+class Part:
+    """A part of a module, with the checkpoint that its `from_pretrained` was given."""
+
+    name: str  #: in the module; empty for all of it
+    checkpoint: Checkpoint
+    fit: Callable[[str], str] | None  #: from a name in it to one in the part
+
+
+def native_parts(parts: Sequence[Part], key_map: KeyMap | None) -> Any:
     """What reads checkpoints of parts of a module, whose names get the parts' before them."""
     holders = []
-    for name, checkpoint in parts:
+    for part in parts:
         holder = _native.classes.Teacher()
-        _set_path(holder, checkpoint)
+        _set_path(holder, part.checkpoint)
         apply_key_map(holder, key_map)
-        if name:
-            beginning = name.replace("$", "$$") + "."
+        if part.fit is not None:
+            _fit(holder, part.fit)
+        if part.name:
+            beginning = part.name.replace("$", "$$") + "."
             _native.value_of(holder.rename_keys(["^=" + beginning]))
         holders.append(holder)
     combined = _native.classes.Teacher()
     _native.value_of(combined.combine(holders))
     return combined
+
+
+def _fit(holder: Any, fit: Callable[[str], str]) -> None:
+    try:
+        names = [tensor["name"] for tensor in _native.value_of(holder.tensors())]
+    except TeacherError:
+        return  # other ranks need not have it, and on the source the call will say so
+    fitting = [fit(name) for name in names]
+    if fitting != names:
+        _native.value_of(holder.map_names(names, fitting, "from_pretrained"))
 
 
 def _set_path(holder: Any, path: Path) -> None:
@@ -134,12 +156,18 @@ def apply_key_map(holder: Any, key_map: KeyMap | None) -> None:
 
     Raises ConfigError for a map that is malformed.
     """
-    if key_map is not None:
-        _apply(holder, key_map)
+    one_by_one: Sequence[OneKeyMap | None] = (
+        key_map if isinstance(key_map, (list, tuple)) else [cast("OneKeyMap | None", key_map)]
+    )
+    for one in one_by_one:
+        if one is not None:
+            _apply(holder, one)
     _native.value_of(holder.unwrap_names())
+    # PEFT's adapters that are injected into a module put this in alone.
+    _native.value_of(holder.rename_keys([r"\bbase_layer\.="]))
 
 
-def _apply(holder: Any, key_map: KeyMap) -> None:
+def _apply(holder: Any, key_map: OneKeyMap) -> None:
     if isinstance(key_map, str):
         _native.value_of(holder.strip_prefix(key_map))
     elif isinstance(key_map, Mapping):

@@ -12,6 +12,7 @@ from typing import Any
 import torch
 from torch import nn
 
+from .meta import Record, meta_init
 from .wrappers import refuse_sharded, unwrapped_name
 
 
@@ -78,6 +79,8 @@ _OPAQUE = (
     torch.device,
     torch.Size,
     torch.Generator,
+    Record,  # what the module's tensors were before a cast
+    meta_init,
 )
 # No sets: their order differs from rank to rank.
 _SEQUENCES = (list, tuple, collections.deque)

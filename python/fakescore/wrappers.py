@@ -22,12 +22,12 @@ def unwrap(module: nn.Module) -> nn.Module:
 def unwrapped_name(name: str) -> str:
     """A tensor's name without what torch.compile, checkpointing, FSDP and PEFT put into it.
 
-    As TeacherSource::unwrap_names does it with the teacher's.
+    As apply_key_map does it with the teacher's.
     """
     parts = [part for part in name.split(".") if part not in _TAKEN_OUT]
     if parts[:2] == _PEFT:
-        parts = [part for part in parts[2:] if part != "base_layer"]
-    return ".".join(parts)
+        parts = parts[2:]
+    return ".".join(part for part in parts if part != "base_layer")
 
 
 def is_sharded(tensor: torch.Tensor) -> bool:

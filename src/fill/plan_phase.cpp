@@ -82,7 +82,7 @@ void check_can_be_replayed(const DescribedTarget& described, const FillPlan& pla
                        ? "is not in the teacher, and there is no record of its initialisation"
                        : "are not in the teacher, and there is no record of their initialisation",
                    "give a teacher that has what is missing, or make it under a MetaInitGuard and "
-                   "give its tape");
+                   "give its tape (in Python: under meta_init, or give init)");
 }
 
 PlannedFill plan_with_teacher(const FillContext& context, const DescribedTarget& described,

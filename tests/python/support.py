@@ -56,7 +56,7 @@ class Net(nn.Module):
 
 def seeded(seed: int = 5) -> Net:
     """The same on every rank."""
-    with torch.random.fork_rng():
+    with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
         return Net()
 

@@ -40,6 +40,7 @@ def only_on(source, rank, teacher):
     return teacher if rank == source else None
 
 
+@pytest.mark.usefixtures("each_recorder")
 @pytest.mark.parametrize("dtype", [None, torch.bfloat16])
 @pytest.mark.parametrize("model", CLASSES)
 def test_from_pretrained_in_a_builder_becomes_the_teacher(model, dtype):
@@ -53,6 +54,7 @@ def test_from_pretrained_in_a_builder_becomes_the_teacher(model, dtype):
     assert fakescore.last_report().unexpected == ()
 
 
+@pytest.mark.usefixtures("each_recorder")
 def test_outputs_and_gradients_are_those_of_from_pretrained():
     load = functools.partial(diffusers.UNet2DModel.from_pretrained, MODELS / "unet2d")
     expected = load().train()
@@ -67,6 +69,7 @@ def test_outputs_and_gradients_are_those_of_from_pretrained():
     assert all(map(same_bits, results[0][1], results[1][1]))
 
 
+@pytest.mark.usefixtures("each_recorder")
 @pytest.mark.parametrize("where", ["none", "meta"])
 def test_a_module_is_needed_on_the_source_alone(rank, last, where):
     teacher = seeded() if rank == last else None
@@ -84,6 +87,7 @@ def test_a_module_is_needed_on_the_source_alone(rank, last, where):
     assert torch.isfinite(fake_score(torch.arange(16))).all()
 
 
+@pytest.mark.usefixtures("each_recorder")
 def test_random_values_that_no_teacher_has_are_the_sources(rank):
     torch.manual_seed(100 + rank)
     fake_score = create(Net, only_on(0, rank, {"scale": torch.tensor([3.0])}))
@@ -112,6 +116,7 @@ def test_files_are_read_by_the_source_or_by_all(tmp_path_factory, rank, read, wo
     assert report.taken.endswith("model.safetensors")
 
 
+@pytest.mark.usefixtures("each_recorder")
 def test_dtypes_by_rule(rank):
     teacher = only_on(0, rank, seeded().state_dict())
     fake_score = create(
@@ -170,6 +175,7 @@ def test_a_prefix_is_stripped_and_a_wrong_one_explained(rank):
         create(Net, only_on(0, rank, stored), map_keys="module.")
 
 
+@pytest.mark.usefixtures("each_recorder")
 def test_names_of_wrappers_are_taken_off_on_either_side(rank):
     stored = {f"module._orig_mod.{name}": value for name, value in seeded().state_dict().items()}
     stored["module.blocks.0.attention._extra_state"] = torch.zeros(3, dtype=torch.uint8)
@@ -185,6 +191,7 @@ def test_names_of_wrappers_are_taken_off_on_either_side(rank):
     assert not any(t.is_meta for t in net.state_dict().values())
 
 
+@pytest.mark.usefixtures("each_recorder")
 def test_a_trainer_may_cast_between_the_two_steps(rank):
     with fakescore.meta_init():
         net = Net()
@@ -197,6 +204,7 @@ def test_a_trainer_may_cast_between_the_two_steps(rank):
     assert not hasattr(net, "_fakescore_record")
 
 
+@pytest.mark.usefixtures("each_recorder")
 def test_deep_copies_of_parts_follow_their_record(rank):
     class Twice(nn.Module):
         def __init__(self):
@@ -256,6 +264,7 @@ def test_reset_parameters_gives_what_is_missing(rank):
     assert same_on_all_ranks(layer)
 
 
+@pytest.mark.usefixtures("each_recorder")
 def test_only_what_is_chosen_is_trained(rank):
     names = []
 
@@ -269,6 +278,7 @@ def test_only_what_is_chosen_is_trained(rank):
     assert "head.weight" in names
 
 
+@pytest.mark.usefixtures("each_recorder")
 def test_temporaries_that_live_on_one_rank_change_nothing(rank, last):
     def build():
         net = Net()
@@ -285,6 +295,7 @@ def test_temporaries_that_live_on_one_rank_change_nothing(rank, last):
     assert differences(fake_score, seeded()) == []
 
 
+@pytest.mark.usefixtures("each_recorder")
 def test_what_one_ranks_builder_raises_all_raise(rank, last):
     def build():
         if rank == last:
@@ -323,7 +334,7 @@ def test_ranks_that_build_different_modules_are_named(rank):
         create(lambda: Net(width=8 + 8 * rank), only_on(0, rank, seeded()))
 
 
-@pytest.mark.usefixtures("several")
+@pytest.mark.usefixtures("several", "each_recorder")
 def test_a_subgroup_is_a_job_of_its_own(rank, last):
     group = dist.new_group([0, last])
     if rank not in (0, last):

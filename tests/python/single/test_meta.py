@@ -10,6 +10,8 @@ from torch import nn
 import fakescore
 from support import Net, differences, same_bits, seeded
 
+pytestmark = pytest.mark.usefixtures("each_recorder")
+
 
 def made(build, **options):
     """What `build` makes under meta_init, then with its recorded values."""

@@ -13,6 +13,7 @@ import torch
 
 import fakescore
 from fakescore import _native, calls
+from support import MODELS as FOLDER_OF_MODELS
 
 FOLDER = pathlib.Path(fakescore.__file__).parent
 
@@ -43,6 +44,25 @@ def test_an_import_prints_nothing_and_needs_no_mpi():
         "assert len(nccl) <= 1, nccl\n"
     )
     assert (ended.returncode, ended.stdout, ended.stderr) == (0, "", "")
+
+
+@pytest.mark.parametrize("first", ["pass", "import diffusers"])
+def test_a_builder_may_be_the_first_to_import_a_library(first):
+    folder = FOLDER_OF_MODELS / "unet2d"
+    ended = run_python(
+        f"{first}\n"
+        "import fakescore\n"
+        "def build():\n"
+        "    import diffusers\n"
+        f"    return diffusers.UNet2DModel.from_pretrained({str(folder)!r})\n"
+        "fake_score = fakescore.create_fake_score_meta(build, strict=True)\n"
+        "assert fakescore.last_report().missing == ()\n"
+        "import diffusers\n"
+        f"expected = diffusers.UNet2DModel.from_pretrained({str(folder)!r})\n"
+        "for name, value in expected.state_dict().items():\n"
+        "    assert value.equal(fake_score.state_dict()[name]), name\n"
+    )
+    assert ended.returncode == 0, ended.stderr
 
 
 def test_calls_release_the_gil():

@@ -1,0 +1,154 @@
+"""Measures how long the Python package takes to give every rank of a Gloo job a module with a
+teacher's weights, in turn with what people do today; README.md says how to read it. Start it by
+benchmarks/python/run, which installs what it needs.
+"""
+
+from __future__ import annotations
+
+import argparse
+import datetime
+import itertools
+import json
+import os
+import pathlib
+import shlex
+import subprocess
+import sys
+import tempfile
+from importlib import metadata
+from typing import NoReturn
+
+import machine
+import tables
+import teachers
+from tables import Line, Measurements
+from ways import OURS, WAYS
+
+HERE = pathlib.Path(__file__).resolve().parent
+ROOT = HERE.parent.parent
+DOCUMENT = ROOT / "docs/python.md"
+SECTION = "## Beside what people do today"
+BEGIN, END = "<!-- benchmark -->", "<!-- /benchmark -->"
+RESULTS = ROOT / "build/benchmarks"
+VERSIONS = ("torch", "diffusers", "transformers", "accelerate")
+OTHER_MEMORY = 2 << 30
+MODELS_OF_MEMORY = 2.2  # a rank, of set_state_dict's
+
+
+def fail(message: str) -> NoReturn:
+    sys.exit(f"error: {message}")
+
+
+def run_job(way: str, sampled: bool, folder: pathlib.Path, args: argparse.Namespace) -> Line:
+    """Starts the ranks; returns what each found."""
+    with tempfile.TemporaryDirectory() as results:
+        command = [
+            *(sys.executable, "-m", "torch.distributed.run", "--standalone"),
+            *("--nproc-per-node", str(args.ranks), str(HERE / "rank.py"), way),
+            *("--teachers", str(folder), "--results", results),
+            *(["--sample"] if sampled else []),
+        ]
+        environment = {**os.environ, "OMP_NUM_THREADS": "1", "HF_HUB_OFFLINE": "1"}
+        job = subprocess.run(command, capture_output=True, text=True, check=False, env=environment)
+        if job.returncode != 0:
+            print(job.stderr, file=sys.stderr)
+            return {"error": f"failed with exit code {job.returncode}; its messages are above"}
+        files = (pathlib.Path(results) / f"{rank}.json" for rank in range(args.ranks))
+        return {"by_rank": [json.loads(file.read_text()) for file in files]}
+
+
+def measure(folder: pathlib.Path, args: argparse.Namespace, raw: pathlib.Path) -> list[Line]:
+    """Rounds in which all ways take turns, then one in which their memory is sampled."""
+    lines = []
+    with open(raw, "w") as file:
+        for number, way in itertools.product(range(args.rounds + 1), args.ways):
+            sampled = number == args.rounds
+            machine.warm_page_cache(teachers.measured(folder).file)
+            load = os.getloadavg()[0]
+            line = {"way": way, "round": number, "sampled": sampled, "load_average": load}
+            line |= run_job(way, sampled, folder, args)
+            lines.append(line)
+            file.write(json.dumps(line) + "\n")
+            file.flush()
+            turn = "memory" if sampled else f"{number + 1}/{args.rounds}"
+            print(f"{turn} {way}: {tables.progress_of(line)}", file=sys.stderr)
+    return lines
+
+
+def text_of(lines: list[Line], file_bytes: int, args: argparse.Namespace) -> str:
+    about = machine.description()
+    loads = sorted(line["load_average"] for line in lines)
+    versions = ", ".join(f"{name} {metadata.version(name)}" for name in VERSIONS)
+    measurements = Measurements(lines)
+    command = shlex.join(["benchmarks/python/run", *sys.argv[1:]])
+    return "\n".join(
+        [
+            f"Tier cpu: `{command}`, {datetime.date.today()}, {about['cores']} cores of "
+            f"{about['processor']}, {about['memory']}, Linux {about['kernel']}, {versions}; "
+            f"WanTransformer3DModel of {file_bytes / teachers.GIGABYTE:.2f} GB in float32 in the "
+            f"page cache, {args.ranks} ranks over Gloo, rounds: {args.rounds}, minimum / median, "
+            f"load average {loads[0]:.1f} to {loads[-1]:.1f}.",
+            "",
+            measurements.costs(),
+            "",
+            "Whether all is as `from_pretrained` has it, on every rank; or what is wrong first:",
+            "",
+            measurements.rights(),
+        ]
+    )
+
+
+def update(document: pathlib.Path, text: str) -> None:
+    """Puts the text between the document's markers, in a section at its end if it has none."""
+    whole = document.read_text()
+    if BEGIN not in whole:
+        whole = f"{whole.rstrip()}\n\n{SECTION}\n\n{BEGIN}\n{END}\n"
+    before, _, rest = whole.partition(BEGIN)
+    _, end, after = rest.partition(END)
+    if not end:
+        fail(f"{document} has a line {BEGIN} with no {END} after it")
+    document.write_text(f"{before}{BEGIN}\n{text}\n{END}{after}")
+
+
+def parse_arguments() -> argparse.Namespace:
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--gigabytes", type=float, default=1.0, help="about the teacher's size")
+    parser.add_argument("--ranks", type=int, default=2)
+    parser.add_argument("--rounds", type=int, default=5)
+    parser.add_argument("--ways", nargs="+", choices=WAYS, default=list(WAYS), metavar="WAY",
+                        help=f"of {', '.join(WAYS)}")  # fmt: skip
+    parser.add_argument(
+        "--update-docs",
+        action="store_true",
+        help=f"put the tables into {DOCUMENT.relative_to(ROOT)}",
+    )
+    args = parser.parse_args()
+    if args.ranks < 1 or args.rounds < 1 or args.gigabytes <= 0:
+        fail("--ranks and --rounds must be 1 or more, --gigabytes more than 0")
+    return args
+
+
+def main() -> None:
+    args = parse_arguments()
+    need = args.gigabytes * teachers.GIGABYTE * args.ranks * MODELS_OF_MEMORY + OTHER_MEMORY
+    if need > machine.available_bytes():
+        fail(f"needs {need / teachers.GIGABYTE:.0f} GB of free memory; give a smaller --gigabytes")
+    RESULTS.mkdir(parents=True, exist_ok=True)
+    stamp = datetime.datetime.now().strftime("%Y-%m-%d-%H%M%S")
+    results = RESULTS / f"python-{stamp}.md"
+    with tempfile.TemporaryDirectory() as temporary:
+        folder = pathlib.Path(temporary)
+        teachers.write(folder, args.gigabytes)
+        lines = measure(folder, args, results.with_suffix(".jsonl"))
+        text = text_of(lines, teachers.measured(folder).file.stat().st_size, args)
+    results.write_text(f"{text}\n")
+    print(text)
+    print(f"written to {results}, each job's line to {results.stem}.jsonl", file=sys.stderr)
+    if args.update_docs:
+        update(DOCUMENT, text)
+    if not all(tables.is_right(line) for line in lines if line["way"] in OURS):
+        fail(f"jobs of fakescore failed or were not right; see {results.stem}.jsonl")
+
+
+if __name__ == "__main__":
+    main()

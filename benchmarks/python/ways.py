@@ -1,0 +1,92 @@
+"""The ways to give every rank a module with a teacher's weights, as their documentation has them.
+
+Nothing is mended afterwards: what a way leaves wrong is in the tables.
+"""
+
+from __future__ import annotations
+
+import copy
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+import torch.distributed as dist
+from accelerate import init_empty_weights, load_checkpoint_in_model
+from safetensors.torch import load_file
+from teachers import Teacher
+from torch import nn
+from torch.distributed.checkpoint.state_dict import StateDictOptions, set_model_state_dict
+from transformers import PreTrainedModel
+
+import fakescore
+
+
+def fakescore_auto(teacher: Teacher) -> nn.Module:
+    return fakescore.create_fake_score_meta(teacher.from_pretrained)
+
+
+def fakescore_root(teacher: Teacher) -> nn.Module:
+    return fakescore.create_fake_score_meta(teacher.from_pretrained, read="root")
+
+
+def set_state_dict(teacher: Teacher) -> nn.Module:
+    with torch.device("meta"):
+        module = teacher.from_config()
+    module.to_empty(device="cpu")
+    state: dict[str, Any] = load_file(teacher.file) if dist.get_rank() == 0 else {}
+    # Not strict, for a file has a tied weight under one of its names.
+    options = StateDictOptions(full_state_dict=True, broadcast_from_rank0=True, strict=False)
+    set_model_state_dict(module, state, options=options)
+    return module
+
+
+def accelerate_empty(teacher: Teacher) -> nn.Module:
+    with init_empty_weights():
+        module = teacher.from_config()
+    if isinstance(module, PreTrainedModel):
+        module.tie_weights()  # as accelerate asks for
+    load_checkpoint_in_model(module, str(teacher.file), device_map={"": "cpu"})
+    return module
+
+
+def from_pretrained(teacher: Teacher) -> nn.Module:
+    return teacher.from_pretrained()
+
+
+def deepcopy_broadcast(teacher: Teacher) -> nn.Module:
+    if dist.get_rank() == 0:
+        module = copy.deepcopy(teacher.from_pretrained())
+    else:
+        module = teacher.from_config()
+    for tensor in [*module.parameters(), *module.buffers()]:
+        dist.broadcast(tensor.detach(), src=0)
+    return module
+
+
+@dataclass(frozen=True)
+class Way:
+    title: str
+    build: Callable[[Teacher], nn.Module]
+
+
+OURS = {
+    "fakescore": Way("`create_fake_score_meta`", fakescore_auto),
+    "fakescore_root": Way('`create_fake_score_meta(read="root")`', fakescore_root),
+}
+PEERS = {
+    "set_state_dict": Way(
+        "meta, `to_empty`, `set_model_state_dict(broadcast_from_rank0=True)`", set_state_dict
+    ),
+    "accelerate": Way(
+        "accelerate: `init_empty_weights`, `load_checkpoint_in_model` on every rank",
+        accelerate_empty,
+    ),
+    "from_pretrained": Way("`from_pretrained` on every rank", from_pretrained),
+    "deepcopy": Way(
+        "`from_pretrained` and `deepcopy` on rank 0, the constructor on the others, "
+        "`dist.broadcast` of each tensor",
+        deepcopy_broadcast,
+    ),
+}
+WAYS = {**OURS, **PEERS}

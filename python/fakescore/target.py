@@ -1,0 +1,129 @@
+"""A module and its teacher, as the C++ library takes them."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+import torch
+from torch import nn
+
+from . import _native
+from .errors import ConfigError
+from .meta import record_of
+from .recorders import Tape, Values
+from .teachers import (
+    Checkpoint,
+    KeyMap,
+    Part,
+    Teacher,
+    apply_key_map,
+    native_parts,
+    native_teacher,
+)
+from .tensors import ModuleTensor, registered_tensors, unregistered_tensors
+from .wrappers import unwrapped_name
+
+
+def teacher_for(
+    module: nn.Module, teacher: Teacher | None, map_keys: KeyMap | None, is_source: bool, rank: int
+) -> Any:
+    """What reads the teacher of a module on this rank."""
+    if teacher is None:
+        parts = _remembered(module)
+        if parts:
+            return native_parts(parts, map_keys)
+    native = native_teacher(teacher, is_source=is_source, rank=rank)
+    # In memory there is something on the source alone.
+    in_memory = isinstance(teacher, (nn.Module, Mapping))
+    if teacher is not None and (is_source or not in_memory):
+        apply_key_map(native, map_keys)
+    return native
+
+
+def _remembered(module: nn.Module) -> list[Part]:
+    """The weights that `from_pretrained` did not read, and the parts of the module they are of."""
+    found = []
+    for name, part in module.named_modules():
+        record = record_of(part)
+        if record is not None and record.pretrained is not None:
+            where = record.pretrained
+            checkpoint = Checkpoint(where.path, variant=where.variant, subfolder=where.subfolder)
+            found.append(Part(unwrapped_name(name), checkpoint, where.fit))
+    return found
+
+
+def set_target(
+    target: Any,
+    module: nn.Module,
+    tape: Tape | None,
+    dtype: torch.dtype | None,
+    dtype_rules: Mapping[str, torch.dtype] | None,
+) -> tuple[list[ModuleTensor], Values]:
+    """Gives the target a module's tensors; returns them, and what each is computed from."""
+    entries = registered_tensors(module)
+    if tape is not None:
+        entries += unregistered_tensors(module, lambda tensor: bool(tape.knows([tensor])[0]))
+    casts = dtype is not None or bool(dtype_rules)
+    recorded = _recorded(entries, tape, casts)
+    _native.value_of(
+        target.set_tensors(
+            [entry.name for entry in entries],
+            [entry.tensor for entry in entries],
+            [int(entry.kind) for entry in entries],
+            False,
+        )
+    )
+    if tape is not None:
+        tape.attach(target)
+    if casts:
+        rules = dict(dtype_rules or {})
+        _native.value_of(
+            target.cast(
+                "" if dtype is None else _dtype_name(dtype),
+                list(rules),
+                [_dtype_name(rule) for rule in rules.values()],
+            )
+        )
+    return entries, recorded
+
+
+def _dtype_name(dtype: torch.dtype) -> str:
+    return str(dtype).removeprefix("torch.")
+
+
+def tape_of(module: nn.Module) -> Tape | None:
+    """The record of a module's construction. Raises ConfigError where its parts have several."""
+    inits = {
+        id(record.init): record.init
+        for record in (record_of(part) for part in module.modules())
+        if record is not None
+    }
+    if len(inits) > 1:
+        raise ConfigError.of(
+            "module",
+            f"has parts that were made under {len(inits)} different meta_init",
+            "make all of it under one, or fill the parts one by one",
+        )
+    return next(iter(inits.values())).tape if inits else None
+
+
+def _recorded(entries: list[ModuleTensor], tape: Tape | None, casts: bool) -> Values:
+    """For each tensor what its value is computed from: itself, or what it was when it was made.
+
+    None where nobody knows: memory of which there is no record may hold anything.
+    """
+    known = tape.knows([entry.tensor for entry in entries]) if tape is not None else []
+    recorded: Values = []
+    for index, entry in enumerate(entries):
+        record = record_of(entry.owner) if entry.owner is not None else None
+        if known and known[index]:
+            # A cast gives the object another storage.
+            recorded.append(entry.tensor.detach() if casts else entry.tensor)
+        elif record is None:
+            recorded.append(None)
+        elif entry.tensor.is_meta:
+            recorded.append(record.tensors.get(entry.local_name))
+        else:
+            recorded.append(entry.tensor)
+    return recorded

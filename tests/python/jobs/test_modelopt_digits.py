@@ -1,0 +1,65 @@
+"""The example that trains with ModelOpt's DMDPipeline, with either fake score."""
+
+import json
+import math
+import os
+import pathlib
+import subprocess
+import sys
+
+import pytest
+
+MISSING = "is not installed: pip install -r tests/python/requirements.txt"
+pytest.importorskip("modelopt", reason=f"nvidia-modelopt {MISSING}")
+pytest.importorskip("sklearn", reason=f"scikit-learn {MISSING}")
+
+SCRIPT = pathlib.Path(__file__).parents[3] / "examples/python/modelopt_digits/train.py"
+#: The student's turn is every fifth step, from the first one on.
+STEPS = 6
+
+
+def trained(fake_score, record):
+    command = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node=2"]
+    arguments = ["--steps", STEPS, "--gan", 0.03, "--fake-score", fake_score, "--record", record]
+    done = subprocess.run(
+        [*command, SCRIPT, *map(str, arguments)],
+        env={**os.environ, "OMP_NUM_THREADS": "1"},
+        capture_output=True,
+        text=True,
+        timeout=300,
+        check=False,
+    )
+    assert done.returncode == 0, done.stderr
+    return json.loads(record.read_text())
+
+
+@pytest.fixture(scope="module")
+def ours(tmp_path_factory):
+    return trained("fakescore", tmp_path_factory.mktemp("ours") / "record.json")
+
+
+def test_training_is_to_the_bit_the_one_with_modelopts_copy(ours, tmp_path):
+    """Losses of both ranks, and what became of every network."""
+    assert ours == trained("modelopt", tmp_path / "record.json")
+
+
+def test_the_first_student_step_sees_no_difference_between_teacher_and_fake_score(ours):
+    for losses in ours["losses"]:
+        assert losses[0]["vsd"] == 0
+        assert losses[5]["vsd"] > 0
+
+
+def test_every_loss_is_finite_and_of_its_ranks_own_data(ours):
+    first, second = ours["losses"]
+    assert [set(losses) for losses in first] == [
+        {"vsd", "gan_gen"} if step % 5 == 0 else {"fake_score", "gan_disc"} for step in range(STEPS)
+    ]
+    for a, b in zip(first, second, strict=True):
+        assert all(math.isfinite(loss) for loss in [*a.values(), *b.values()])
+        assert a != b
+
+
+def test_replicas_of_the_discriminator_are_made_equal_and_all_stay_so(ours):
+    equal = {name: len(set(digests)) == 1 for name, digests in ours["replicas"].items()}
+    assert equal.pop("discriminator as made") is False
+    assert equal and all(equal.values())
