@@ -119,8 +119,8 @@ json to_json(const DryRunReport& report) {
           {"replayed_bytes", report.replayed_bytes},
           {"broadcasts", report.broadcasts},
           {"memory", to_json(report.memory)},
-          {"strict_failure", report.strict_failure ? json(Error(*report.strict_failure).what())
-                                                   : json(nullptr)}};
+          {"strict_failure",
+           report.strict_failure ? json(Error(*report.strict_failure).what()) : json(nullptr)}};
 }
 
 at::ScalarType dtype_of(const std::string& name) {

@@ -28,6 +28,10 @@ std::string Guard::end() {
 
 void register_tape(torch::Library& library) {
   library.class_<Tape>("Tape").def("knows", &Tape::knows).def("size", &Tape::size);
+  library.class_<Pause>("Pause")
+      .def(torch::init<>())
+      .def("begin", &Pause::begin)
+      .def("end", &Pause::end);
   library.class_<Guard>("Guard")
       .def(torch::init<>())
       .def("begin", &Guard::begin)

@@ -1,5 +1,6 @@
 #pragma once
 
+#include <c10/core/impl/LocalDispatchKeySet.h>
 #include <torch/custom_class.h>
 
 #include <memory>
@@ -35,6 +36,16 @@ class Guard : public torch::CustomClassHolder {
  private:
   std::shared_ptr<InitTape> tape_;
   std::unique_ptr<MetaInitGuard> guard_;
+};
+
+/// Between two calls of one thread, no guard of it sees anything.
+class Pause : public torch::CustomClassHolder {
+ public:
+  void begin() { unseen_.emplace(c10::DispatchKey::DeferredInit); }
+  void end() { unseen_.reset(); }
+
+ private:
+  std::optional<c10::impl::ExcludeDispatchKeyGuard> unseen_;
 };
 
 void register_tape(torch::Library& library);

@@ -7,8 +7,6 @@ import copy
 import dataclasses
 import functools
 import importlib
-import importlib.abc
-import importlib.machinery
 import inspect
 import os
 import sys
@@ -22,6 +20,7 @@ import torch
 from torch import nn
 
 from .errors import ConfigError
+from .imports import seen_imports
 
 Remember = Callable[[nn.Module, "Pretrained"], None]
 #: From a name in the checkpoint to the name in the module as it was made.
@@ -103,12 +102,14 @@ _REFUSED = (
 def config_only(remember: Remember) -> Iterator[None]:
     """Replaces `from_pretrained` of diffusers' and transformers' models, for this thread.
 
-    A library that the builder is the first to import is seen to as it is imported.
+    A library that the builder is the first to import is seen to as it is imported. What modules
+    make as they are imported is not recorded.
     """
     libraries = (
         ("diffusers.models.modeling_utils", "ModelMixin", _from_diffusers, _diffusers_fit),
         ("transformers.modeling_utils", "PreTrainedModel", _from_transformers, _transformers_fit),
     )
+    on_import: dict[str, Callable[[types.ModuleType], None]] = {}
     with contextlib.ExitStack() as stack:
         for name, class_name, build, fit_of in libraries:
 
@@ -125,44 +126,9 @@ def config_only(remember: Remember) -> Iterator[None]:
             if name.partition(".")[0] in sys.modules:
                 replace(importlib.import_module(name))
             else:
-                stack.enter_context(_on_import(name, replace))
+                on_import[name] = replace
+        stack.enter_context(seen_imports(on_import))
         yield
-
-
-class _Finder(importlib.abc.MetaPathFinder):
-    """Calls `found` with a module once it has been imported."""
-
-    def __init__(self, name: str, found: Callable[[types.ModuleType], None]) -> None:
-        self._name = name
-        self._found = found
-
-    def find_spec(
-        self, fullname: str, path: Any, target: types.ModuleType | None = None
-    ) -> importlib.machinery.ModuleSpec | None:
-        if fullname != self._name:
-            return None
-        spec = importlib.machinery.PathFinder.find_spec(fullname, path, target)
-        if spec is None or spec.loader is None:
-            return spec
-        loader: Any = spec.loader
-        execute = loader.exec_module
-
-        def execute_and_tell(module: types.ModuleType) -> None:
-            execute(module)
-            self._found(module)
-
-        loader.exec_module = execute_and_tell
-        return spec
-
-
-@contextlib.contextmanager
-def _on_import(name: str, found: Callable[[types.ModuleType], None]) -> Iterator[None]:
-    finder = _Finder(name, found)
-    sys.meta_path.insert(0, finder)
-    try:
-        yield
-    finally:
-        sys.meta_path.remove(finder)
 
 
 def rebound(build: Callable[..., Any]) -> Callable[..., Any]:

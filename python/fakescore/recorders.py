@@ -5,7 +5,7 @@ from __future__ import annotations
 import contextlib
 import functools
 import os
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from typing import Any, Literal, Protocol
 
 import torch
@@ -13,7 +13,7 @@ import torch
 from . import _native
 from .dispatch_recorder import DispatchRecorder
 from .dispatch_replay import replay
-from .dispatch_tape import DispatchTape
+from .dispatch_tape import DispatchTape, unseen_by_modes
 from .errors import BuildError, ConfigError, FakescoreError
 
 #: "key": the C++ library's, on the dispatch key DeferredInit. "mode": TorchDispatchMode. "auto":
@@ -160,6 +160,18 @@ class _ModeRecorder(contextlib.AbstractContextManager["_ModeRecorder"]):
         self._tape.close(tensors)
 
 
+@contextlib.contextmanager
+def unrecorded() -> Iterator[None]:
+    """Meanwhile nothing of this thread is recorded, by whichever recorder."""
+    pause: Any = _native.classes.Pause()
+    with unseen_by_modes():
+        pause.begin()
+        try:
+            yield
+        finally:
+            pause.end()
+
+
 def make_recorder(name: RecorderName, *, seed: int | None, sequential: bool) -> Recorder:
     """Raises ConfigError for a name that is none, or a recorder that cannot work here."""
     if seed is not None and not 0 <= seed < 2**64:
@@ -199,4 +211,4 @@ def sees_key() -> bool:
         _native.value_of(guard.end())
 
 
-__all__ = ["Recorder", "RecorderName", "Tape", "Values", "make_recorder", "sees_key"]
+__all__ = ["Recorder", "RecorderName", "Tape", "Values", "make_recorder", "sees_key", "unrecorded"]

@@ -1,6 +1,8 @@
 """What builders may do under meta_init, in one process."""
 
 import copy
+import importlib
+import sys
 import threading
 
 import pytest
@@ -137,6 +139,16 @@ def test_what_needs_values_says_what_to_do(method):
         with pytest.raises(fakescore.BuildError, match=f"Tensor.{method}: .*torch.tensor"):
             getattr(torch.ones(2), method)()
         assert torch.tensor([1, 2]).tolist() == [1, 2]
+
+
+def test_what_modules_make_as_they_are_imported_is_real(tmp_path, monkeypatch, each_recorder):
+    (tmp_path / "made_at_import.py").write_text("import torch\nTABLE = torch.arange(3) * 2\n")
+    monkeypatch.syspath_prepend(str(tmp_path))
+    with fakescore.meta_init(recorder=each_recorder):
+        module = importlib.import_module("made_at_import")
+        assert torch.ones(1).is_meta
+    assert same_bits(module.TABLE, torch.arange(3) * 2)
+    del sys.modules["made_at_import"]
 
 
 def test_other_threads_are_left_alone():
