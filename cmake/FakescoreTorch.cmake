@@ -40,6 +40,10 @@ string(REGEX MATCH "[0-9]+\\.[0-9]+\\.[0-9]+" FAKESCORE_TORCH_VERSION "${_fakesc
 string(REGEX REPLACE "^__version__ = '(.*)'$" "\\1" FAKESCORE_TORCH_FULL_VERSION
                      "${_fakescore_torch_version}")
 
+# What LibTorch has is looked for, and not concluded from its version: vendors' builds differ.
+file(STRINGS "${FAKESCORE_TORCH_DIR}/include/c10/core/CachingDeviceAllocator.h"
+     FAKESCORE_TORCH_HAS_DEVICE_ALLOCATOR REGEX " getDeviceAllocator\\(")
+
 foreach(_fakescore_lib c10 torch_cpu)
   add_library(fakescore::${_fakescore_lib} SHARED IMPORTED)
   set_target_properties(fakescore::${_fakescore_lib} PROPERTIES

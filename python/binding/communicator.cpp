@@ -32,12 +32,13 @@ std::unique_ptr<Communicator> adopt_group(const c10::intrusive_ptr<c10d::Process
     return adopt_process_group(group, at::kCPU, nullptr, timeout);
   }
   // A job with NCCL alone, and tensors on CPUs.
-  if (!group->getStore()) {
+  const auto store = group_store(*group);
+  if (!store) {
     throw ConfigError("process group", "has neither a backend for CPUs nor a store",
                       "make it with backend=\"cpu:gloo,cuda:nccl\"");
   }
-  return make_store_communicator(group->getStore(), group->getRank(), group->getSize(),
-                                 "process_group", timeout);
+  return make_store_communicator(store, group->getRank(), group->getSize(), "process_group",
+                                 timeout);
 }
 
 }  // namespace

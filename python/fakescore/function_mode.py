@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Callable
 from typing import Any
 
@@ -11,6 +12,7 @@ from torch.utils._device import _device_constructors
 
 from .errors import BuildError
 
+_IS_META: Any = torch.Tensor.is_meta.__get__  # type: ignore[attr-defined]
 _MOVES = (torch.Tensor.cpu, torch.Tensor.cuda, torch.Tensor.pin_memory)
 _TO_PYTHON = {
     torch.Tensor.numpy: "numpy",
@@ -34,6 +36,12 @@ class MetaFunctionMode(TorchFunctionMode):
         args: tuple[Any, ...] = (),
         kwargs: dict[str, Any] | None = None,
     ) -> Any:
+        if (
+            func == _IS_META
+            and sys._getframe(1).f_globals.get("__name__") == torch.nn.init.__name__
+        ):
+            # From 2.15 on some of its functions leave a meta tensor as it is.
+            return False
         named = dict(kwargs or {})
         _refuse_autocast(func)
         if func in _device_constructors():

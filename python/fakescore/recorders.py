@@ -13,7 +13,7 @@ import torch
 from . import _native
 from .dispatch_recorder import DispatchRecorder
 from .dispatch_replay import replay
-from .dispatch_tape import DispatchTape, unseen_by_modes
+from .dispatch_tape import DispatchTape
 from .errors import BuildError, ConfigError, FakescoreError
 
 #: "key": the C++ library's, on the dispatch key DeferredInit. "mode": TorchDispatchMode. "auto":
@@ -164,7 +164,8 @@ class _ModeRecorder(contextlib.AbstractContextManager["_ModeRecorder"]):
 def unrecorded() -> Iterator[None]:
     """Meanwhile nothing of this thread is recorded, by whichever recorder."""
     pause: Any = _native.classes.Pause()
-    with unseen_by_modes():
+    # Not without function modes: torch._dynamo tries them out as it is imported.
+    with torch._C._DisableTorchDispatch():
         pause.begin()
         try:
             yield

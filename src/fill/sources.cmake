@@ -23,3 +23,7 @@ fakescore_add_unit(fakescore_objects fill
   fill/replay_phase.cpp
   fill/storages.cpp
   fill/sync_tensors.cpp)
+if(FAKESCORE_TORCH_HAS_DEVICE_ALLOCATOR)
+  set_source_files_properties(fill/device_memory.cpp PROPERTIES
+    COMPILE_DEFINITIONS FAKESCORE_TORCH_HAS_DEVICE_ALLOCATOR)
+endif()

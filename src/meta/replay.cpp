@@ -5,6 +5,7 @@
 #include <cstring>
 #include <functional>
 #include <map>
+#include <ranges>
 #include <utility>
 
 #include "fakescore/error.hpp"
@@ -128,7 +129,7 @@ std::vector<at::Tensor> Replay::run() {
   }
   plan();
   find_last_uses();
-  for (auto step = plan_.rbegin(); step != plan_.rend(); ++step) execute(step->first, step->second);
+  for (const auto& [index, role] : std::views::reverse(plan_)) execute(index, role);
   // A finished storage wins over one recomputed on the way: others hold it, and may have gone on
   // to write to it.
   for (const auto& [storage, value] : finished) values_.insert_or_assign(storage, value);
@@ -237,7 +238,7 @@ void Replay::prepare_generator(const RandomDraw& draw) {
     return;
   }
   if (loaded_segment_ == draw.segment) return;
-  const at::Generator generator = at::detail::getDefaultCPUGenerator();
+  const at::Generator& generator = at::detail::getDefaultCPUGenerator();
   if (loaded_segment_) segment_states_[*loaded_segment_] = generator_state(generator);
   const auto paused = segment_states_.find(draw.segment);
   set_generator_state(generator, paused != segment_states_.end()

@@ -24,4 +24,8 @@ FAKESCORE_API std::unique_ptr<Communicator> adopt_process_group(
     std::unique_ptr<Communicator> control = nullptr,
     std::chrono::milliseconds timeout = kDefaultTimeout, const AdoptOptions& options = {});
 
+/// The store that the members of a group share, over which control messages can go; null if the
+/// group has none.
+FAKESCORE_API c10::intrusive_ptr<c10d::Store> group_store(const c10d::ProcessGroup& group);
+
 }  // namespace fakescore

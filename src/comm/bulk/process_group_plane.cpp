@@ -128,6 +128,21 @@ void ProcessGroupPlane::break_off(const std::string&) noexcept {
   }
 }
 
+/// A group of a LibTorch that shows its store to derived classes alone.
+template <typename Group>
+struct WithStore : Group {
+  static auto store_of(const Group& group) { return group.*(&WithStore::store_); }
+};
+
+template <typename Group>
+c10::intrusive_ptr<c10d::Store> store_of(const Group& group) {
+  if constexpr (requires { group.getStore(); }) {
+    return group.getStore();
+  } else {
+    return WithStore<Group>::store_of(group);
+  }
+}
+
 /// Only NCCL's work on GPUs is ordered with the calling thread's stream: Gloo's is not.
 void require_nccl(c10d::ProcessGroup& group, at::Device device) {
   std::string backend = "none";
@@ -143,6 +158,10 @@ void require_nccl(c10d::ProcessGroup& group, at::Device device) {
 
 }  // namespace
 
+c10::intrusive_ptr<c10d::Store> group_store(const c10d::ProcessGroup& group) {
+  return store_of(group);
+}
+
 std::unique_ptr<Communicator> adopt_process_group(c10::intrusive_ptr<c10d::ProcessGroup> group,
                                                   at::Device device,
                                                   std::unique_ptr<Communicator> control,
@@ -154,12 +173,13 @@ std::unique_ptr<Communicator> adopt_process_group(c10::intrusive_ptr<c10d::Proce
   }
   if (!device.is_cpu()) require_nccl(*group, device);
   if (!control) {
-    if (!group->getStore()) {
+    const auto store = group_store(*group);
+    if (!store) {
       throw ConfigError("process group", "has no store to carry messages",
                         "pass a control communicator");
     }
-    control = make_store_communicator(group->getStore(), group->getRank(), group->getSize(),
-                                      "process_group", timeout);
+    control = make_store_communicator(store, group->getRank(), group->getSize(), "process_group",
+                                      timeout);
   }
   auto plane = std::make_shared<ProcessGroupPlane>(std::move(group), device,
                                                    control->control_plane(), options);

@@ -85,7 +85,8 @@ def test_ctrl_c_on_one_rank_ends_the_call_on_all(who):
     """On the rank that waits for the other, and on the one that is in its builder."""
     with Job("interrupted", 2) as job:
         assert job.ranks[1].stdout is not None
-        assert job.ranks[1].stdout.readline() == "waits\n"
+        # Some versions of torch print a line of Gloo's before it.
+        assert "waits\n" in iter(job.ranks[1].stdout.readline, "")
         job.ranks[who].send_signal(signal.SIGINT)
         ended = job.end(who)
         assert ended.outcome == "KeyboardInterrupt"
