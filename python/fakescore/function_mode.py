@@ -47,6 +47,8 @@ class MetaFunctionMode(TorchFunctionMode):
         if func in _device_constructors():
             named["device"] = "cpu"
             named.pop("pin_memory", None)
+        elif func is torch.Tensor.new_tensor:
+            named["device"] = "cpu"  # of Python's numbers, as torch.tensor
         elif func is torch.Tensor.to:
             return _to(*args, **named)
         elif func in _MOVES:

@@ -44,6 +44,7 @@ BUILDERS = {
     "to_all": lambda: torch.arange(3.0).to("cuda", torch.float16, copy=True),
     "to_other": lambda: torch.arange(3).to(torch.ones(1, dtype=torch.float64)),
     "new_zeros": lambda: torch.arange(3.0).new_full((2,), 7.0, device="cuda"),
+    "new_tensor": lambda: torch.arange(3.0).new_tensor([1.5, 2.5], device="cuda"),
     "pinned": lambda: torch.arange(3, pin_memory=True).pin_memory(),
     "indexed": lambda: torch.arange(6.0).reshape(2, 3)[:, 1],
     "in_place": lambda: torch.zeros(3).add_(1).mul_(torch.arange(3)),
@@ -58,13 +59,20 @@ BUILDERS = {
 def test_values_are_those_of_eager_construction(name):
     function = BUILDERS[name]
     module = made(lambda: Holder(function))
-    if "cuda" in name or name in ("tensor_on_device", "to_all", "new_zeros", "pinned"):
+    if "cuda" in name or name in (
+        "tensor_on_device",
+        "to_all",
+        "new_zeros",
+        "new_tensor",
+        "pinned",
+    ):
         expected = {
             "tensor_on_device": torch.tensor([1.5]),
             "cuda": torch.arange(3.0),
             "to_cuda": torch.arange(3.0, dtype=torch.float64),
             "to_all": torch.arange(3.0, dtype=torch.float16),
             "new_zeros": torch.full((2,), 7.0),
+            "new_tensor": torch.tensor([1.5, 2.5]),
             "pinned": torch.arange(3),
         }[name]
     else:
