@@ -15,7 +15,7 @@ TeacherSource module_source(std::shared_ptr<torch::nn::Module> module) {
     std::erase_if(tensors, [](const NamedTensor& entry) {
       return entry.kind == TensorKind::kNonPersistentBuffer;
     });
-    return detail::make_memory_teacher(std::move(tensors));
+    return detail::make_memory_teacher(tensors);
   });
 }
 

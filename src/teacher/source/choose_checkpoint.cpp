@@ -105,10 +105,10 @@ void refuse_two_of_bin(const FolderListing& listing, const std::string& name,
   if (!name.starts_with("diffusion_pytorch_model") || !name.ends_with(".bin")) return;
   for (const std::string& other : library_names(WeightsLibrary::kDiffusers, variant)) {
     if (other.find(".bin.") == std::string::npos || !listing.has_file(other)) continue;
-    throw_teacher_error(listing.folder, "",
-                        "holds both " + name + " and " + other +
-                            ", of which diffusers takes now the one and now the other",
-                        how_to_choose(listing, {name, other}));
+    std::string text = "holds both ";
+    text.append(name).append(" and ").append(other);
+    text += ", of which diffusers takes now the one and now the other";
+    throw_teacher_error(listing.folder, "", text, how_to_choose(listing, {name, other}));
   }
 }
 

@@ -46,6 +46,7 @@ std::vector<std::string> paths_passed_over(const FolderListing& listing,
     }
   }
   std::vector<std::string> paths;
+  paths.reserve(names.size());
   for (const std::string& name : names) paths.push_back((listing.folder / name).string());
   return paths;
 }

@@ -10,9 +10,9 @@ namespace {
 
 class MemoryTeacher : public Teacher {
  public:
-  explicit MemoryTeacher(std::vector<NamedTensor> tensors) {
+  explicit MemoryTeacher(const std::vector<NamedTensor>& tensors) {
     std::set<std::string> names;
-    for (auto& entry : tensors) {
+    for (const NamedTensor& entry : tensors) {
       if (!names.insert(entry.name).second || !entry.tensor.defined() || entry.tensor.is_meta()) {
         throw TeacherError("tensor " + entry.name,
                            "is given twice, undefined or on the meta device",
@@ -40,8 +40,8 @@ class MemoryTeacher : public Teacher {
 
 }  // namespace
 
-std::unique_ptr<Teacher> make_memory_teacher(std::vector<NamedTensor> tensors) {
-  return std::make_unique<MemoryTeacher>(std::move(tensors));
+std::unique_ptr<Teacher> make_memory_teacher(const std::vector<NamedTensor>& tensors) {
+  return std::make_unique<MemoryTeacher>(tensors);
 }
 
 }  // namespace fakescore::detail

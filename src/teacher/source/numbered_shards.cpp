@@ -52,6 +52,7 @@ std::vector<NumberedShards> find_numbered_shards(const std::vector<std::string>&
     if (!set.files.emplace(shard->number, name).second) set.second = name;
   }
   std::vector<NumberedShards> found;
+  found.reserve(sets.size());
   for (auto& [name, set] : sets) found.push_back(std::move(set));
   return found;
 }

@@ -130,6 +130,7 @@ std::string describe_beginnings(const std::vector<TeacherTensor>& tensors) {
     beginnings.insert(tensor.name.substr(0, dot == std::string::npos ? dot : dot + 1));
   }
   std::vector<std::string> quoted;
+  quoted.reserve(beginnings.size());
   for (const std::string& beginning : beginnings) quoted.push_back(in_quotes(beginning));
   return "they begin with " + join_some(quoted);
 }

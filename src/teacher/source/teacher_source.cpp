@@ -41,9 +41,11 @@ TeacherSource TeacherSource::combine(std::vector<TeacherSource> sources) {
   if (sources.empty()) throw ConfigError("teacher", "combines no teachers", "give at least one");
   if (sources.size() == 1) return sources.front();
   std::vector<std::string> descriptions;
+  descriptions.reserve(sources.size());
   for (const TeacherSource& source : sources) descriptions.push_back(source.description());
   return {detail::join_some(descriptions), [sources = std::move(sources)] {
             std::vector<std::unique_ptr<Teacher>> teachers;
+            teachers.reserve(sources.size());
             for (const TeacherSource& source : sources) teachers.push_back(source.open());
             return detail::combine_teachers(std::move(teachers));
           }};
