@@ -1,7 +1,5 @@
 #include "communicator.hpp"
 
-#include <c10/util/Exception.h>
-
 #include <exception>
 #include <utility>
 

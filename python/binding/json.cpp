@@ -52,9 +52,6 @@ FillOptions fill_options(const std::string& text) {
   options.root = given.at("root");
   options.read = read_of(given.at("read"));
   options.device = c10::Device(given.at("device").get<std::string>());
-  if (!given.at("timeout_ms").is_null()) {
-    options.timeout = std::chrono::milliseconds(given.at("timeout_ms").get<int64_t>());
-  }
   options.strict = given.at("strict");
   options.verify = given.at("verify");
   return options;

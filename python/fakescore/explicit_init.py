@@ -9,8 +9,8 @@ from typing import Any, Literal
 import torch
 from torch import nn
 
-from . import _native
 from .errors import ConfigError
+from .teachers import tensor_names
 from .tensors import Kind, ModuleTensor
 
 #: Called with a module whose own tensors are zeros on the CPU, in the manner of
@@ -28,7 +28,7 @@ def with_init(
 
     Raises ConfigError for a module that has no such method, or a tensor without values.
     """
-    in_teacher = names_in(teacher)
+    in_teacher = set(tensor_names(teacher))
     explained = {_storage(entry) for entry in entries if _is_read(entry, in_teacher)}
     completed = list(recorded)
     copies: dict[int, nn.Module] = {}
@@ -44,11 +44,6 @@ def with_init(
         value = {**made._parameters, **made._buffers}[entry.local_name]
         completed[index] = None if value is None else value.detach()
     return completed
-
-
-def names_in(teacher: Any) -> set[str]:
-    """The names of a teacher's tensors, as the module has them."""
-    return {tensor["name"] for tensor in _native.value_of(teacher.tensors())}
 
 
 def is_covered(entries: Sequence[ModuleTensor], in_teacher: set[str]) -> list[bool]:

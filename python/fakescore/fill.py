@@ -13,13 +13,13 @@ from torch import nn
 
 from . import _native, calls
 from .errors import BuildError, ConfigError
-from .explicit_init import Init, is_covered, names_in, with_init
+from .explicit_init import Init, is_covered, with_init
 from .group import check_source, device_for, group_of
 from .meta import drop_records, meta_init
 from .pretrained import rebound
 from .report import Report, report_of
 from .target import set_target, tape_of, teacher_for
-from .teachers import KeyMap, Teacher, native_teacher
+from .teachers import KeyMap, Teacher, native_teacher, tensor_names
 from .tensors import Kind, ModuleTensor, unregistered_tensors
 from .wrappers import unwrap
 
@@ -254,7 +254,6 @@ def _fill(
         root=source,
         read=read,
         device=str(chosen),
-        timeout_ms=None,
         strict=strict,
         verify=verify,
     )
@@ -268,7 +267,9 @@ def _fill(
         entries, recorded = set_target(target, unwrap(module), tape, dtype, dtype_rules)
         if tape is not None and is_source:
             names = [entry.name for entry in entries]
-            recorded = tape.values(names, recorded, lambda: is_covered(entries, names_in(native)))
+            recorded = tape.values(
+                names, recorded, lambda: is_covered(entries, set(tensor_names(native)))
+            )
         if init is not None and is_source:
             recorded = with_init(entries, recorded, init, native)
         target.set_recorded(recorded)

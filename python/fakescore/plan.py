@@ -64,9 +64,7 @@ def plan_fake_score(
     tape = tape_of(module)
     _, recorded = set_target(target, module, tape, dtype, dtype_rules)
     target.set_recorded(recorded if tape is None else tape.planned(recorded))
-    options = calls.options_json(
-        root=0, read=read, device="cpu", timeout_ms=None, strict=strict, verify=False
-    )
+    options = calls.options_json(root=0, read=read, device="cpu", strict=strict, verify=False)
     reply = _native.value_of(target.plan(native, world_size, options))
     return Plan(
         world_size=reply["world_size"],

@@ -9,7 +9,7 @@ from torch import nn
 from . import _native, calls
 from .errors import ConfigError
 from .group import check_source, group_of
-from .tensors import registered_tensors
+from .tensors import registered_tensors, set_tensors
 from .wrappers import unwrap
 
 
@@ -52,14 +52,7 @@ def sync_module_states(
             raise ConfigError.of(
                 on_meta, "is on the meta device", "fill the module with materialize"
             )
-        _native.value_of(
-            target.set_tensors(
-                [entry.name for entry in entries],
-                [entry.tensor for entry in entries],
-                [int(entry.kind) for entry in entries],
-                True,
-            )
-        )
+        set_tensors(target, entries, is_given=True)
     options = calls.options_json(root=source, verify=False)
     calls.run(
         communicator,

@@ -21,7 +21,7 @@ from .teachers import (
     native_parts,
     native_teacher,
 )
-from .tensors import ModuleTensor, registered_tensors, unregistered_tensors
+from .tensors import ModuleTensor, registered_tensors, set_tensors, unregistered_tensors
 from .wrappers import unwrapped_name
 
 
@@ -66,14 +66,7 @@ def set_target(
         entries += unregistered_tensors(module, lambda tensor: bool(tape.knows([tensor])[0]))
     casts = dtype is not None or bool(dtype_rules)
     recorded = _recorded(entries, tape, casts)
-    _native.value_of(
-        target.set_tensors(
-            [entry.name for entry in entries],
-            [entry.tensor for entry in entries],
-            [int(entry.kind) for entry in entries],
-            False,
-        )
-    )
+    set_tensors(target, entries, is_given=False)
     if tape is not None:
         tape.attach(target)
     if casts:

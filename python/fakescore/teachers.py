@@ -111,9 +111,14 @@ def native_parts(parts: Sequence[Part], key_map: KeyMap | None) -> Any:
     return combined
 
 
+def tensor_names(holder: Any) -> list[str]:
+    """The names of a teacher's tensors, as they are by now. Raises what opening it raises."""
+    return [tensor["name"] for tensor in _native.value_of(holder.tensors())]
+
+
 def _fit(holder: Any, fit: Callable[[str], str]) -> None:
     try:
-        names = [tensor["name"] for tensor in _native.value_of(holder.tensors())]
+        names = tensor_names(holder)
     except TeacherError:
         return  # other ranks need not have it, and on the source the call will say so
     fitting = [fit(name) for name in names]
@@ -179,7 +184,7 @@ def _apply(holder: Any, key_map: OneKeyMap) -> None:
                 parts = list(merge.parts)
                 _native.value_of(holder.merge_keys([name], [len(parts)], parts, [merge.dim]))
     elif callable(key_map):
-        names = [tensor["name"] for tensor in _native.value_of(holder.tensors())]
+        names = tensor_names(holder)
         renamed = [key_map(name) for name in names]
         for name, result in zip(names, renamed, strict=True):
             if result is not None and not (isinstance(result, str) and result):

@@ -12,6 +12,7 @@ from typing import Any
 import torch
 from torch import nn
 
+from . import _native
 from .meta import Record, meta_init
 from .wrappers import refuse_sharded, unwrapped_name
 
@@ -59,6 +60,18 @@ def registered_tensors(module: nn.Module) -> list[ModuleTensor]:
             refuse_sharded(name, buffer)
             found.append(ModuleTensor(name, buffer, kind, owner, local_name))
     return found
+
+
+def set_tensors(target: Any, entries: list[ModuleTensor], *, is_given: bool) -> None:
+    """Gives a target of the C++ library tensors whose memory is to be made, or is there."""
+    _native.value_of(
+        target.set_tensors(
+            [entry.name for entry in entries],
+            [entry.tensor for entry in entries],
+            [int(entry.kind) for entry in entries],
+            is_given,
+        )
+    )
 
 
 # What no tensor of a module is looked for in.

@@ -19,13 +19,3 @@ def process_group():
     dist.init_process_group("nccl")
     yield
     dist.destroy_process_group()
-
-
-@pytest.fixture
-def rank():
-    return dist.get_rank()
-
-
-@pytest.fixture
-def world_size():
-    return dist.get_world_size()

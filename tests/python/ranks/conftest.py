@@ -19,19 +19,9 @@ def process_group():
 
 
 @pytest.fixture
-def rank():
-    return dist.get_rank()
-
-
-@pytest.fixture
 def last():
     """The last rank of the job."""
     return dist.get_world_size() - 1
-
-
-@pytest.fixture
-def world_size():
-    return dist.get_world_size()
 
 
 @pytest.fixture

@@ -88,9 +88,7 @@ def test_calls_release_the_gil():
     tensors = [torch.empty(2_000_000, device="meta") for _ in names]
     _native.value_of(target.set_tensors(names, tensors, [0] * len(names), False))
     before = counted
-    options = calls.options_json(
-        root=0, read="auto", device="cpu", timeout_ms=None, strict=True, verify=True
-    )
+    options = calls.options_json(root=0, read="auto", device="cpu", strict=True, verify=True)
     _native.value_of(communicator.fill(target, teacher, options))
     during = counted - before
     done.set()

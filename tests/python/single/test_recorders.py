@@ -448,9 +448,7 @@ def test_a_plan_needs_no_values(recorder):
     )
     init.tape.attach(target)
     target.set_recorded(init.tape.planned(tensors))
-    options = calls.options_json(
-        root=0, read="auto", device="cpu", timeout_ms=None, strict=False, verify=False
-    )
+    options = calls.options_json(root=0, read="auto", device="cpu", strict=False, verify=False)
     teacher = native_teacher({"x": torch.ones(1)}, is_source=True, rank=0)
     plan = _native.value_of(target.plan(teacher, 2, options))
     assert [tensor["name"] for tensor in plan["replayed"]] == ["weight", "bias"]
