@@ -43,6 +43,8 @@ string(REGEX REPLACE "^__version__ = '(.*)'$" "\\1" FAKESCORE_TORCH_FULL_VERSION
 # What LibTorch has is looked for, and not concluded from its version: vendors' builds differ.
 file(STRINGS "${FAKESCORE_TORCH_DIR}/include/c10/core/CachingDeviceAllocator.h"
      FAKESCORE_TORCH_HAS_DEVICE_ALLOCATOR REGEX " getDeviceAllocator\\(")
+file(STRINGS "${FAKESCORE_TORCH_DIR}/include/c10/core/DispatchKey.h"
+     FAKESCORE_TORCH_HAS_DEFERRED_INIT REGEX "^ *DeferredInit,")
 
 foreach(_fakescore_lib c10 torch_cpu)
   add_library(fakescore::${_fakescore_lib} SHARED IMPORTED)

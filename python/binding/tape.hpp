@@ -1,6 +1,5 @@
 #pragma once
 
-#include <c10/core/impl/LocalDispatchKeySet.h>
 #include <torch/custom_class.h>
 
 #include <memory>
@@ -19,6 +18,8 @@ class Tape : public torch::CustomClassHolder {
   const std::shared_ptr<InitTape>& get() const noexcept { return tape_; }
 
   c10::List<bool> knows(const std::vector<at::Tensor>& tensors) const;
+  c10::List<int64_t> uses_since(const std::vector<at::Tensor>& tensors, int64_t since) const;
+  void mark_unknown(const std::string& name, const at::Tensor& tensor, int64_t since);
   int64_t size() const { return static_cast<int64_t>(tape_->size()); }
 
  private:
@@ -31,6 +32,7 @@ class Guard : public torch::CustomClassHolder {
   /// `seed` is the bit pattern of an unsigned number.
   std::string begin(bool sequential, std::optional<int64_t> seed);
   std::string end();
+  bool is_supported() const { return MetaInitGuard::is_supported(); }
   c10::intrusive_ptr<Tape> tape() const { return c10::make_intrusive<Tape>(tape_); }
 
  private:
@@ -41,11 +43,11 @@ class Guard : public torch::CustomClassHolder {
 /// Between two calls of one thread, no guard of it sees anything.
 class Pause : public torch::CustomClassHolder {
  public:
-  void begin() { unseen_.emplace(c10::DispatchKey::DeferredInit); }
-  void end() { unseen_.reset(); }
+  void begin() { pause_.emplace(); }
+  void end() { pause_.reset(); }
 
  private:
-  std::optional<c10::impl::ExcludeDispatchKeyGuard> unseen_;
+  std::optional<MetaInitPause> pause_;
 };
 
 void register_tape(torch::Library& library);

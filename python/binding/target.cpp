@@ -1,8 +1,6 @@
 #include "target.hpp"
 
 #include <array>
-#include <map>
-#include <utility>
 
 #include "fakescore/error.hpp"
 #include "fakescore/fill/cast_tensors.hpp"
@@ -21,27 +19,6 @@ ErrorCode code_of(const std::string& word) {
     if (word == to_string(code)) return code;
   }
   return ErrorCode::kInternal;
-}
-
-/// What is registered, and what nobody registered but lies in the same storage: that is cast along,
-/// under the name of the first.
-std::vector<NamedTensor> tensors_to_cast(const std::vector<NamedTensor>& tensors) {
-  const auto key_of = [](const at::Tensor& tensor) {
-    return std::make_pair(tensor.storage().unsafeGetStorageImpl(), tensor.scalar_type());
-  };
-  std::vector<NamedTensor> chosen;
-  std::map<std::pair<c10::StorageImpl*, at::ScalarType>, std::string> names;
-  for (const NamedTensor& entry : tensors) {
-    if (entry.kind == TensorKind::kUnregistered) continue;
-    names.emplace(key_of(entry.tensor), entry.name);
-    chosen.push_back(entry);
-  }
-  for (const NamedTensor& entry : tensors) {
-    if (entry.kind != TensorKind::kUnregistered) continue;
-    const auto found = names.find(key_of(entry.tensor));
-    if (found != names.end()) chosen.push_back({found->second, entry.tensor, entry.kind});
-  }
-  return chosen;
 }
 
 }  // namespace
@@ -78,7 +55,7 @@ std::string TargetHolder::cast(const std::string& dtype, const std::vector<std::
     for (size_t i = 0; i < patterns.size(); ++i) {
       options.dtype_rules.push_back({patterns[i], dtype_of(dtypes.at(i))});
     }
-    cast_floating_tensors(tensors_to_cast(target_.tensors), options, target_.tape.get());
+    cast_floating_tensors(target_.tensors, options);
     target_.settings = describe(options);
   });
 }

@@ -25,8 +25,7 @@ class TargetHolder : public torch::CustomClassHolder {
   void set_failure(const std::string& code, const std::string& subject, const std::string& message,
                    const std::string& remedy);
 
-  /// cast_floating_tensors of what is registered and what shares storage with it, with dtypes by
-  /// name, such as "bfloat16".
+  /// cast_floating_tensors with dtypes by name, such as "bfloat16".
   std::string cast(const std::string& dtype, const std::vector<std::string>& patterns,
                    const std::vector<std::string>& dtypes);
 

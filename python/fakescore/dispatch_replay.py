@@ -72,8 +72,19 @@ class _Replay:
                 self._draws_only[index] &= entry.draw.skippable
                 self._want_draws(entry.draw.segment, index)
             if not self._draws_only[index]:
+                self._check_known(entry, index)
                 for key in (*entry.reads, *entry.writes):
                     self._want_writers(key, index)
+
+    def _check_known(self, entry: Entry, index: int) -> None:
+        for key in entry.reads:
+            name, since = self._tape.unknown.get(key, ("", len(self._tape.entries)))
+            if index >= since:
+                raise BuildError.of(
+                    op_info(entry.op).name,
+                    f"computes with {name}, whose weights are read after the module is built",
+                    "compute it after the fill, or let the teacher have the result",
+                )
 
     def _want_writers(self, key: int, before: int) -> None:
         # The walk goes back in time, so that whoever asks first asks for the most.

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import enum
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from typing import Any
@@ -12,6 +13,14 @@ from torch._ops import OpOverload
 
 from .dispatch_seeds import SeedSource, default_generator_kept, moved_on
 from .errors import BuildError
+
+
+class TensorUse(enum.IntEnum):
+    """What recorded operations did with a tensor; numbers are those of the C++ library."""
+
+    NONE = 0
+    READ = 1
+    WRITTEN = 2
 
 
 @dataclass(frozen=True)
@@ -145,6 +154,8 @@ class DispatchTape:
         self._made: list[torch.Tensor] = []
         self._watched: dict[int, list[tuple[torch.Tensor, int]]] = {}
         self._handed_out: set[int] = set()
+        #: By storage, the name of the tensor and the entry from which on its value is another.
+        self.unknown: dict[int, tuple[str, int]] = {}
 
     def knows(self, tensors: Sequence[torch.Tensor]) -> list[bool]:
         """Whether each is a meta tensor on this tape."""
@@ -154,6 +165,19 @@ class DispatchTape:
             and int(tensor.untyped_storage()._cdata) in self.writers
             for tensor in tensors
         ]
+
+    def uses_since(self, tensors: Sequence[torch.Tensor], since: int) -> list[TensorUse]:
+        """What the operations after the first `since` did with each tensor's storage."""
+        uses: dict[int, TensorUse] = {}
+        for entry in self.entries[since:]:
+            for key in entry.reads:
+                uses.setdefault(key, TensorUse.READ)
+            uses.update(dict.fromkeys(entry.writes, TensorUse.WRITTEN))
+        return [uses.get(key_of(tensor, "uses_since"), TensorUse.NONE) for tensor in tensors]
+
+    def mark_unknown(self, name: str, tensor: torch.Tensor, since: int) -> None:
+        """From that operation on this tensor's value is not what was recorded."""
+        self.unknown[key_of(tensor, name)] = (name, since)
 
     def append(self, entry: Entry) -> None:
         index = len(self.entries)

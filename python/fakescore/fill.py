@@ -18,7 +18,7 @@ from .group import check_source, device_for, group_of
 from .meta import drop_records, meta_init
 from .pretrained import rebound
 from .report import Report, report_of
-from .target import set_target, tape_of, teacher_for
+from .target import check_unread_weights, set_target, tape_of, teacher_for
 from .teachers import KeyMap, Teacher, native_teacher, tensor_names
 from .tensors import Kind, ModuleTensor, unregistered_tensors
 from .wrappers import unwrap
@@ -265,6 +265,8 @@ def _fill(
         native = teacher_for(unwrap(module), teacher, map_keys, is_source, group.rank)
         tape = tape_of(unwrap(module))
         entries, recorded = set_target(target, unwrap(module), tape, dtype, dtype_rules)
+        if is_source:
+            check_unread_weights(unwrap(module), teacher)
         if tape is not None and is_source:
             names = [entry.name for entry in entries]
             recorded = tape.values(

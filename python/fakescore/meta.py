@@ -17,6 +17,7 @@ from .errors import ConfigError
 from .function_mode import MetaFunctionMode
 from .pretrained import Pretrained, config_only
 from .recorders import Recorder, RecorderName, Tape, make_recorder
+from .unread_weights import UnreadWeights
 
 _RECORD = "_fakescore_record"
 
@@ -115,6 +116,7 @@ class meta_init(contextlib.AbstractContextManager["meta_init"]):
         self._entered = False
         self._thread = 0
         self.tape: Tape | None = None
+        self.unread_weights: list[UnreadWeights] = []
 
     def __enter__(self) -> meta_init:
         if self._entered:
@@ -145,6 +147,8 @@ class meta_init(contextlib.AbstractContextManager["meta_init"]):
     def remember(self, module: nn.Module, pretrained: Pretrained) -> None:
         """Where a module's weights are, that were not read."""
         self._record(module).pretrained = pretrained
+        if self.tape is not None:
+            self.unread_weights.append(UnreadWeights(module, pretrained, self.tape))
 
     def _record(self, module: nn.Module) -> Record:
         record = record_of(module)

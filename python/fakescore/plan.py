@@ -11,7 +11,7 @@ from torch import nn
 from . import _native, calls
 from .errors import ConfigError
 from .fill import build_on_meta
-from .target import set_target, tape_of, teacher_for
+from .target import check_unread_weights, set_target, tape_of, teacher_for
 from .teachers import KeyMap, Teacher
 from .wrappers import unwrap
 
@@ -62,6 +62,7 @@ def plan_fake_score(
     target = _native.classes.Target()
     native = teacher_for(module, teacher, map_keys, is_source=True, rank=0)
     tape = tape_of(module)
+    check_unread_weights(module, teacher)
     _, recorded = set_target(target, module, tape, dtype, dtype_rules)
     target.set_recorded(recorded if tape is None else tape.planned(recorded))
     options = calls.options_json(root=0, read=read, device="cpu", strict=strict, verify=False)

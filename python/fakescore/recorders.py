@@ -13,7 +13,7 @@ import torch
 from . import _native
 from .dispatch_recorder import DispatchRecorder
 from .dispatch_replay import replay
-from .dispatch_tape import DispatchTape
+from .dispatch_tape import DispatchTape, TensorUse
 from .errors import BuildError, ConfigError, FakescoreError
 
 #: "key": the C++ library's, on the dispatch key DeferredInit. "mode": TorchDispatchMode. "auto":
@@ -31,6 +31,18 @@ class Tape(Protocol):
 
     def knows(self, tensors: Sequence[torch.Tensor]) -> Sequence[bool]:
         """Whether each is a meta tensor of this record."""
+
+    def size(self) -> int:
+        """How many operations are on it."""
+
+    def uses_since(self, tensors: Sequence[torch.Tensor], since: int) -> Sequence[TensorUse]:
+        """What the operations after the first `since` did with each tensor's storage."""
+
+    def mark_unknown(self, name: str, tensor: torch.Tensor, since: int) -> None:
+        """From that operation on weights that are read later decide this tensor's value.
+
+        A replay that would compute with it raises BuildError, with `name`.
+        """
 
     def attach(self, target: Any) -> None:
         """Lets a target of the C++ library have it."""
@@ -62,6 +74,15 @@ class _KeyTape:
     def knows(self, tensors: Sequence[torch.Tensor]) -> Sequence[bool]:
         known: Sequence[bool] = self._native.knows(list(tensors))
         return known
+
+    def size(self) -> int:
+        return int(self._native.size())
+
+    def uses_since(self, tensors: Sequence[torch.Tensor], since: int) -> Sequence[TensorUse]:
+        return [TensorUse(use) for use in self._native.uses_since(list(tensors), since)]
+
+    def mark_unknown(self, name: str, tensor: torch.Tensor, since: int) -> None:
+        self._native.mark_unknown(name, tensor, since)
 
     def attach(self, target: Any) -> None:
         target.set_tape(self._native)
@@ -103,6 +124,15 @@ class _ModeTape:
 
     def knows(self, tensors: Sequence[torch.Tensor]) -> Sequence[bool]:
         return self._tape.knows(tensors)
+
+    def size(self) -> int:
+        return len(self._tape.entries)
+
+    def uses_since(self, tensors: Sequence[torch.Tensor], since: int) -> Sequence[TensorUse]:
+        return self._tape.uses_since(tensors, since)
+
+    def mark_unknown(self, name: str, tensor: torch.Tensor, since: int) -> None:
+        self._tape.mark_unknown(name, tensor, since)
 
     def attach(self, target: Any) -> None:
         pass  # it gets values
@@ -201,9 +231,8 @@ def _chosen(name: str) -> str:
 @functools.cache
 def sees_key() -> bool:
     """Whether there is the dispatch key, and what is called under it is seen."""
-    try:
-        guard: Any = _native.classes.Guard()
-    except RuntimeError:  # built without it
+    guard: Any = _native.classes.Guard()
+    if not guard.is_supported():
         return False
     _native.value_of(guard.begin(False, 0))
     try:
@@ -212,4 +241,13 @@ def sees_key() -> bool:
         _native.value_of(guard.end())
 
 
-__all__ = ["Recorder", "RecorderName", "Tape", "Values", "make_recorder", "sees_key", "unrecorded"]
+__all__ = [
+    "Recorder",
+    "RecorderName",
+    "Tape",
+    "TensorUse",
+    "Values",
+    "make_recorder",
+    "sees_key",
+    "unrecorded",
+]

@@ -10,7 +10,7 @@ from torch import nn
 
 from . import _native
 from .errors import ConfigError
-from .meta import record_of
+from .meta import meta_init, record_of
 from .recorders import Tape, Values
 from .teachers import (
     Checkpoint,
@@ -87,6 +87,20 @@ def _dtype_name(dtype: torch.dtype) -> str:
 
 def tape_of(module: nn.Module) -> Tape | None:
     """The record of a module's construction. Raises ConfigError where its parts have several."""
+    init = _init_of(module)
+    return None if init is None else init.tape
+
+
+def check_unread_weights(module: nn.Module, teacher: Teacher | None) -> None:
+    """Before the source is asked for values. Raises BuildError for what the fill would undo."""
+    init = _init_of(module)
+    if init is None or init.tape is None:
+        return
+    for weights in init.unread_weights:
+        weights.refuse_what_needs_them(init.tape, are_the_teacher=teacher is None)
+
+
+def _init_of(module: nn.Module) -> meta_init | None:
     inits = {
         id(record.init): record.init
         for record in (record_of(part) for part in module.modules())
@@ -98,7 +112,7 @@ def tape_of(module: nn.Module) -> Tape | None:
             f"has parts that were made under {len(inits)} different meta_init",
             "make all of it under one, or fill the parts one by one",
         )
-    return next(iter(inits.values())).tape if inits else None
+    return next(iter(inits.values()), None)
 
 
 def _recorded(entries: list[ModuleTensor], tape: Tape | None, casts: bool) -> Values:

@@ -87,8 +87,7 @@ void check_dtypes(const CastOptions& options) {
 }  // namespace
 }  // namespace detail
 
-void cast_floating_tensors(const std::vector<NamedTensor>& tensors, const CastOptions& options,
-                           const InitTape* tape) {
+void cast_floating_tensors(const std::vector<NamedTensor>& tensors, const CastOptions& options) {
   if (!options.dtype && options.dtype_rules.empty()) return;
   detail::check_dtypes(options);
   const at::NoGradGuard no_grad;
@@ -100,7 +99,7 @@ void cast_floating_tensors(const std::vector<NamedTensor>& tensors, const CastOp
   std::map<std::pair<c10::StorageImpl*, at::ScalarType>, size_t> group_of;
   for (const NamedTensor& entry : tensors) {
     const at::ScalarType built = entry.tensor.scalar_type();
-    if (!at::isFloatingType(built)) continue;
+    if (entry.kind == TensorKind::kUnregistered || !at::isFloatingType(built)) continue;
     const at::ScalarType dtype = choice.choose(entry.name, built);
     const auto [index, is_new] = group_of.try_emplace(key_of(entry.tensor), groups.size());
     if (is_new) groups.push_back({entry.name, dtype, {}});
@@ -109,10 +108,10 @@ void cast_floating_tensors(const std::vector<NamedTensor>& tensors, const CastOp
     group.tensors.push_back(entry.tensor);
   }
   choice.check_all_matched();
-  const auto live = tape ? tape->live_tensors() : std::vector<at::Tensor>();
-  for (const at::Tensor& tensor : live) {
-    const auto group = group_of.find(key_of(tensor));
-    if (group != group_of.end()) groups[group->second].tensors.push_back(tensor);
+  for (const NamedTensor& entry : tensors) {
+    if (entry.kind != TensorKind::kUnregistered) continue;
+    const auto group = group_of.find(key_of(entry.tensor));
+    if (group != group_of.end()) groups[group->second].tensors.push_back(entry.tensor);
   }
   for (detail::CastGroup& group : groups) {
     if (group.tensors.front().scalar_type() != group.dtype)

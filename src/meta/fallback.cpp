@@ -11,6 +11,7 @@
 #include "meta/guard_state.hpp"
 #include "meta/op_info.hpp"
 #include "meta/recorder.hpp"
+#include "meta/recording_key.hpp"
 
 namespace fakescore::detail {
 namespace {
@@ -18,7 +19,7 @@ namespace {
 /// Sees every op of a thread that has a guard, above autograd and autocast, so that composites are
 /// recorded whole.
 void on_operator(const c10::OperatorHandle& op, c10::DispatchKeySet, Stack* stack) {
-  const c10::impl::ExcludeDispatchKeyGuard no_recursion(c10::DispatchKey::DeferredInit);
+  const c10::impl::ExcludeDispatchKeyGuard no_recursion(recording_keys());
   MetaInitGuard::State* guard = current_guard();
   if (guard == nullptr) {
     refuse("build", op.schema().name(),
@@ -46,8 +47,12 @@ std::string path_of_this_library() {
 }
 
 torch::Library make_library() {
-  torch::Library library(torch::Library::IMPL, "_", c10::DispatchKey::DeferredInit, __FILE__,
-                         __LINE__);
+  const std::optional<c10::DispatchKey> key = recording_key();
+  if (!key) {
+    throw ConfigError("meta construction", "needs a dispatch key that this LibTorch does not have",
+                      "build fakescore with a LibTorch that has DispatchKey::DeferredInit");
+  }
+  torch::Library library(torch::Library::IMPL, "_", *key, __FILE__, __LINE__);
   try {
     library.fallback(torch::CppFunction::makeFromBoxedFunction<&on_operator>());
   } catch (const c10::Error& error) {

@@ -4,6 +4,7 @@
 
 #include "meta/fallback.hpp"
 #include "meta/guard_state.hpp"
+#include "meta/recording_key.hpp"
 #include "meta/seeded_eager_guard.hpp"
 #include "meta/tape.hpp"
 
@@ -30,7 +31,7 @@ MetaInitGuard::State::State(std::shared_ptr<InitTape> tape_or_null, detail::Seed
     : tape(std::move(tape_or_null)),
       seeds(seed_source),
       outer_(std::exchange(current_state, this)),
-      key_(c10::DispatchKey::DeferredInit) {}
+      key_(detail::recording_keys()) {}
 
 MetaInitGuard::State::~State() { current_state = outer_; }
 
@@ -40,9 +41,19 @@ MetaInitGuard::MetaInitGuard(const MetaInitOptions& options)
 MetaInitGuard::~MetaInitGuard() {
   state_.reset();
   // An outer guard's key is still on: reading the tensors' versions is not to be recorded there.
-  const c10::impl::ExcludeDispatchKeyGuard not_recorded(c10::DispatchKey::DeferredInit);
+  const MetaInitPause not_recorded;
   tape_->impl_->seal();
 }
+
+bool MetaInitGuard::is_supported() noexcept { return detail::recording_key().has_value(); }
+
+struct MetaInitPause::State {
+  c10::impl::ExcludeDispatchKeyGuard not_recorded{detail::recording_keys()};
+};
+
+MetaInitPause::MetaInitPause() : state_(std::make_unique<State>()) {}
+
+MetaInitPause::~MetaInitPause() = default;
 
 detail::SeededEagerGuard::SeededEagerGuard(const MetaInitOptions& options)
     : seeds_(std::make_unique<SeedSource>(options)), state_(begin(nullptr, *seeds_)) {}

@@ -77,6 +77,7 @@ class Replay {
   enum class Role { kDrawOnly, kRun };
 
   void plan();
+  void check_known(const Entry& entry, size_t index) const;
   void want_writers(StorageImpl* storage, size_t before);
   void want_draws(const Entry& entry, size_t before);
   void find_last_uses();
@@ -151,8 +152,20 @@ void Replay::plan() {
       want_draws(entry, index);
     }
     if (role == Role::kDrawOnly) continue;
+    check_known(entry, index);
     for (StorageImpl* storage : entry.reads) want_writers(storage, index);
     for (StorageImpl* storage : entry.writes) want_writers(storage, index);
+  }
+}
+
+void Replay::check_known(const Entry& entry, size_t index) const {
+  for (StorageImpl* storage : entry.reads) {
+    const auto found = tape_.unknown.find(storage);
+    if (found == tape_.unknown.end() || index < found->second.since) continue;
+    refuse("replay", entry.op.schema().name(),
+           "computes with " + found->second.name +
+               ", whose weights are read after the module is built",
+           "compute it after the fill, or let the teacher have the result");
   }
 }
 
@@ -308,7 +321,7 @@ at::Tensor Replay::finish(const at::Tensor& target) {
 }  // namespace detail
 
 std::vector<at::Tensor> InitTape::replay(const std::vector<at::Tensor>& targets) {
-  const c10::impl::ExcludeDispatchKeyGuard not_recorded(c10::DispatchKey::DeferredInit);
+  const MetaInitPause not_recorded;
   const c10::impl::ExcludeDispatchKeyGuard no_autocast(c10::autocast_dispatch_keyset);
   const c10::InferenceMode no_inference(false);
   const at::NoGradGuard no_grad;

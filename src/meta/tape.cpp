@@ -111,6 +111,30 @@ bool InitTape::knows(const at::Tensor& tensor) const {
          impl_->knows(tensor.storage().unsafeGetStorageImpl());
 }
 
+std::vector<TensorUse> InitTape::uses_since(const std::vector<at::Tensor>& tensors,
+                                            size_t since) const {
+  std::unordered_map<const detail::StorageImpl*, TensorUse> uses;
+  for (size_t i = since; i < impl_->entries.size(); ++i) {
+    const detail::Entry& entry = impl_->entries[i];
+    for (const detail::StorageImpl* storage : entry.reads)
+      uses.try_emplace(storage, TensorUse::kRead);
+    for (const detail::StorageImpl* storage : entry.writes)
+      uses.insert_or_assign(storage, TensorUse::kWritten);
+  }
+  std::vector<TensorUse> result;
+  result.reserve(tensors.size());
+  for (const at::Tensor& tensor : tensors) {
+    const auto found = uses.find(detail::storage_of(tensor, "uses_since"));
+    result.push_back(found == uses.end() ? TensorUse::kNone : found->second);
+  }
+  return result;
+}
+
+void InitTape::mark_unknown(const std::string& name, const at::Tensor& tensor, size_t since) {
+  impl_->unknown.insert_or_assign(detail::storage_of(tensor, name),
+                                  detail::UnknownValue{name, since});
+}
+
 size_t InitTape::size() const noexcept { return impl_->entries.size(); }
 
 std::vector<at::Tensor> InitTape::live_tensors() const {

@@ -59,6 +59,12 @@ struct LiveTensor {
   std::optional<uint32_t> version;  ///< when the guard ended; unset for inference tensors
 };
 
+/// InitTape::mark_unknown
+struct UnknownValue {
+  std::string name;
+  size_t since;
+};
+
 [[noreturn]] void refuse(const char* phase, const std::string& subject, std::string message,
                          std::string remedy);
 
@@ -96,6 +102,7 @@ struct InitTape::Impl {
   std::unordered_map<detail::StorageImpl*, std::vector<size_t>> writers;
   /// Storages of meta tensors that are, in eager construction, views of a real tensor.
   std::unordered_set<detail::StorageImpl*> constant_views;
+  std::unordered_map<detail::StorageImpl*, detail::UnknownValue> unknown;
   std::vector<detail::DrawSegment> segments;
   std::unordered_map<c10::GeneratorImpl*, size_t> last_segment;
   std::vector<detail::LiveTensor> live;

@@ -37,8 +37,8 @@ BuiltModule build_target(const ModuleBuilder& build, const MetaOptions& options)
   FillTarget& target = built.target;
   target.tape = guard.tape();
   target.tensors = module_tensors(*built.module);
-  cast_floating_tensors(target.tensors, options, target.tape.get());
   add_unregistered_tensors(*target.tape, target.tensors);
+  cast_floating_tensors(target.tensors, options);
   target.settings = describe(options);
   return built;
 }

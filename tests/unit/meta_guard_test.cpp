@@ -1,6 +1,7 @@
 #include <ATen/CPUGeneratorImpl.h>
 #include <ATen/ThreadLocalState.h>
 #include <ATen/autocast_mode.h>
+#include <gmock/gmock.h>
 #include <gtest/gtest.h>
 #include <torch/torch.h>
 #include <unistd.h>
@@ -338,6 +339,53 @@ TEST(InitTape, NamesTheOpThatFails) {
     EXPECT_EQ(error.info().phase, "replay");
     EXPECT_EQ(error.info().subject.rfind("aten::", 0), 0u) << error.what();
   }
+}
+
+TEST(InitTape, TellsWhatLaterOperationsDidWithATensor) {
+  const MetaInitGuard guard;
+  const std::shared_ptr<InitTape> tape = guard.tape();
+  const Tensor unused = torch::ones(2);
+  const Tensor read = torch::ones(2);
+  const Tensor written = torch::ones(4);
+  const size_t since = tape->size();
+  const Tensor sum = read + 1;
+  written.narrow(0, 1, 2).zero_();
+  const auto uses = tape->uses_since({unused, read, written, sum}, since);
+  EXPECT_EQ(uses, (std::vector<TensorUse>{TensorUse::kNone, TensorUse::kRead, TensorUse::kWritten,
+                                          TensorUse::kWritten}));
+  EXPECT_EQ(tape->uses_since({read}, tape->size()), std::vector<TensorUse>{TensorUse::kNone});
+}
+
+TEST(InitTape, DoesNotComputeWithAnUnknownValue) {
+  const MetaInitGuard guard;
+  const std::shared_ptr<InitTape> tape = guard.tape();
+  const Tensor weight = torch::full({2}, 3.0);
+  const Tensor before = weight * 2;
+  const size_t since = tape->size();
+  const Tensor after = weight.narrow(0, 0, 1).clone();
+  const Tensor of_after = after + 1;
+  tape->mark_unknown("block.weight", weight, since);
+  EXPECT_EQ(tape->replay({before})[0].sum().item<float>(), 12);
+  EXPECT_EQ(tape->replay({weight})[0].sum().item<float>(), 6);
+  try {
+    tape->replay({before, of_after});
+    FAIL() << "a value was computed with one that is not known";
+  } catch (const BuildError& error) {
+    EXPECT_THAT(error.what(), ::testing::HasSubstr("clone"));
+    EXPECT_THAT(error.what(), ::testing::HasSubstr("computes with block.weight"));
+  }
+}
+
+TEST(MetaInitPause, LetsOperationsRunAsTheyAreCalled) {
+  ASSERT_TRUE(MetaInitGuard::is_supported());
+  const MetaInitGuard guard;
+  const size_t recorded = guard.tape()->size();
+  {
+    const MetaInitPause pause;
+    EXPECT_TRUE(torch::ones(1).is_cpu());
+  }
+  EXPECT_EQ(guard.tape()->size(), recorded);
+  EXPECT_TRUE(torch::ones(1).is_meta());
 }
 
 TEST(InitTape, ReturnsRealTensorsAsTheyAre) {

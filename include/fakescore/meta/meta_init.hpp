@@ -5,6 +5,7 @@
 #include <cstdint>
 #include <memory>
 #include <optional>
+#include <string>
 #include <vector>
 
 #include "fakescore/export.hpp"
@@ -31,6 +32,9 @@ struct MetaInitOptions {
   bool records_named_devices = false;
 };
 
+/// What recorded operations did with a tensor.
+enum class TensorUse : int { kNone = 0, kRead = 1, kWritten = 2 };
+
 /// The record of the operations that a builder ran under a MetaInitGuard: enough to compute any
 /// tensor that it made, later and alone. Not thread-safe. Holds meta tensors and small constants
 /// only.
@@ -54,6 +58,14 @@ class FAKESCORE_API InitTape {
 
   /// Whether this is a meta tensor on this tape.
   bool knows(const at::Tensor& tensor) const;
+
+  /// What the operations after the first `since` did with each tensor, or with others in its
+  /// storage.
+  std::vector<TensorUse> uses_since(const std::vector<at::Tensor>& tensors, size_t since) const;
+
+  /// From operation `since` on the tape does not know this tensor's value: weights that are read
+  /// later decide it. A replay that would compute with it throws BuildError, with `name`.
+  void mark_unknown(const std::string& name, const at::Tensor& tensor, size_t since);
 
   /// Number of recorded operations.
   size_t size() const noexcept;
@@ -86,10 +98,26 @@ class FAKESCORE_API MetaInitGuard {
 
   std::shared_ptr<InitTape> tape() const noexcept { return tape_; }
 
+  /// Whether LibTorch has what a guard needs; else making one throws ConfigError.
+  static bool is_supported() noexcept;
+
   struct State;
 
  private:
   std::shared_ptr<InitTape> tape_;
+  std::unique_ptr<State> state_;
+};
+
+/// While it exists, the guards of this thread record nothing: operations run as they are called.
+class FAKESCORE_API MetaInitPause {
+ public:
+  MetaInitPause();
+  ~MetaInitPause();
+  MetaInitPause(const MetaInitPause&) = delete;
+  MetaInitPause& operator=(const MetaInitPause&) = delete;
+
+ private:
+  struct State;
   std::unique_ptr<State> state_;
 };
 
