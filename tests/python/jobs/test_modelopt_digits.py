@@ -1,4 +1,4 @@
-"""The example that trains with ModelOpt's DMDPipeline, with either fake score."""
+"""The example that trains with ModelOpt's DMDPipeline: our ranks, and one process of ModelOpt's."""
 
 import json
 import math
@@ -18,11 +18,10 @@ SCRIPT = pathlib.Path(__file__).parents[3] / "examples/python/modelopt_digits/tr
 STEPS = 6
 
 
-def trained(fake_score, record):
-    command = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node=2"]
-    arguments = ["--steps", STEPS, "--gan", 0.03, "--fake-score", fake_score, "--record", record]
+def trained(launcher, options, record):
+    arguments = ["--steps", STEPS, "--gan", 0.03, "--record", record]
     done = subprocess.run(
-        [*command, SCRIPT, *map(str, arguments)],
+        [sys.executable, *launcher, SCRIPT, *options, *map(str, arguments)],
         env={**os.environ, "OMP_NUM_THREADS": "1"},
         capture_output=True,
         text=True,
@@ -35,12 +34,19 @@ def trained(fake_score, record):
 
 @pytest.fixture(scope="module")
 def ours(tmp_path_factory):
-    return trained("fakescore", tmp_path_factory.mktemp("ours") / "record.json")
+    torchrun = ["-m", "torch.distributed.run", "--standalone", "--nproc-per-node=2"]
+    return trained(torchrun, [], tmp_path_factory.mktemp("ours") / "record.json")
 
 
-def test_training_is_to_the_bit_the_one_with_modelopts_copy(ours, tmp_path):
+def test_training_is_to_the_bit_that_of_one_process_with_modelopts_copy(ours, tmp_path):
     """Losses of both ranks, and what became of every network."""
-    assert ours == trained("modelopt", tmp_path / "record.json")
+    alone = ["--one-process", "2", "--fake-score", "modelopt"]
+    reference = trained([], alone, tmp_path / "record.json")
+    assert ours["losses"] == reference["losses"]
+    # One process has one replica of what is equal on all ranks.
+    assert {name: set(digests) for name, digests in ours["replicas"].items()} == {
+        name: set(digests) for name, digests in reference["replicas"].items()
+    }
 
 
 def test_the_first_student_step_sees_no_difference_between_teacher_and_fake_score(ours):
@@ -57,6 +63,12 @@ def test_every_loss_is_finite_and_of_its_ranks_own_data(ours):
     for a, b in zip(first, second, strict=True):
         assert all(math.isfinite(loss) for loss in [*a.values(), *b.values()])
         assert a != b
+
+
+def test_the_average_follows_the_student_and_is_not_it(ours):
+    replicas = ours["replicas"]
+    assert replicas["student's average"] != replicas["student"]
+    assert replicas["student's average"] != replicas["fake score as made"]
 
 
 def test_replicas_of_the_discriminator_are_made_equal_and_all_stay_so(ours):
