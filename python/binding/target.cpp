@@ -7,6 +7,7 @@
 #include "fakescore/fill/dry_run.hpp"
 #include "json.hpp"
 #include "reply.hpp"
+#include "shards.hpp"
 
 namespace fakescore::python {
 namespace {
@@ -33,6 +34,13 @@ std::string TargetHolder::set_tensors(const std::vector<std::string>& names,
     }
     target_.storage = is_given ? StoragePolicy::kGiven : StoragePolicy::kAllocate;
   });
+}
+
+std::string TargetHolder::set_shards(const std::vector<int64_t>& indices,
+                                     const std::vector<std::vector<int64_t>>& global_sizes,
+                                     const std::vector<std::vector<int64_t>>& offsets) {
+  return reply_done(
+      [&] { fakescore::python::set_shards(target_.tensors, indices, global_sizes, offsets); });
 }
 
 void TargetHolder::set_recorded(const c10::List<std::optional<at::Tensor>>& recorded) {
@@ -77,6 +85,7 @@ void register_target(torch::Library& library) {
   library.class_<TargetHolder>("Target")
       .def(torch::init<>())
       .def("set_tensors", &TargetHolder::set_tensors)
+      .def("set_shards", &TargetHolder::set_shards)
       .def("set_tape", &TargetHolder::set_tape)
       .def("set_recorded", &TargetHolder::set_recorded)
       .def("set_failure", &TargetHolder::set_failure)

@@ -6,6 +6,7 @@
 
 #include "fakescore/error.hpp"
 #include "reply.hpp"
+#include "shards.hpp"
 
 namespace fakescore::python {
 
@@ -18,10 +19,14 @@ std::string TeacherHolder::set_path(std::string path, std::string key, std::stri
 }
 
 std::string TeacherHolder::set_state_dict(const std::vector<std::string>& names,
-                                          const std::vector<at::Tensor>& tensors) {
+                                          const std::vector<at::Tensor>& tensors,
+                                          const std::vector<int64_t>& sharded,
+                                          const std::vector<std::vector<int64_t>>& global_sizes,
+                                          const std::vector<std::vector<int64_t>>& offsets) {
   return reply_done([&] {
     std::vector<NamedTensor> entries;
     for (size_t i = 0; i < names.size(); ++i) entries.push_back({names[i], tensors.at(i)});
+    set_shards(entries, sharded, global_sizes, offsets);
     source_ = TeacherSource::state_dict(std::move(entries));
   });
 }

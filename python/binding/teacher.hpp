@@ -15,8 +15,12 @@ class TeacherHolder : public torch::CustomClassHolder {
  public:
   std::string set_path(std::string path, std::string key, std::string variant,
                        std::string subfolder);
+  /// With `sharded` not empty each rank has parts of its own (set_shards).
   std::string set_state_dict(const std::vector<std::string>& names,
-                             const std::vector<at::Tensor>& tensors);
+                             const std::vector<at::Tensor>& tensors,
+                             const std::vector<int64_t>& sharded,
+                             const std::vector<std::vector<int64_t>>& global_sizes,
+                             const std::vector<std::vector<int64_t>>& offsets);
   /// Of a rank that has none.
   std::string set_nothing(std::string description, std::string remedy);
   std::string combine(const std::vector<c10::intrusive_ptr<TeacherHolder>>& parts);

@@ -54,11 +54,11 @@ def is_covered(entries: Sequence[ModuleTensor], in_teacher: set[str]) -> list[bo
     read: dict[int, list[torch.Tensor]] = {}
     for entry in entries:
         if _is_read(entry, in_teacher):
-            read.setdefault(_storage(entry), []).append(entry.tensor)
+            read.setdefault(_storage(entry), []).append(entry.part)
     lacking = {
         _storage(entry)
         for entry in entries
-        if not any(_spans(whole, entry.tensor) for whole in read.get(_storage(entry), []))
+        if not any(_spans(whole, entry.part) for whole in read.get(_storage(entry), []))
     }
     return [_storage(entry) not in lacking for entry in entries]
 
@@ -98,10 +98,16 @@ def _is_read(entry: ModuleTensor, in_teacher: set[str]) -> bool:
 
 
 def _storage(entry: ModuleTensor) -> int:
-    return int(entry.tensor.untyped_storage()._cdata)
+    return int(entry.part.untyped_storage()._cdata)
 
 
 def _kept(entry: ModuleTensor) -> torch.Tensor:
+    if entry.shard is not None:
+        raise ConfigError.of(
+            entry.name,
+            'is a shard: of the whole tensor, the source has nothing for init="keep" to keep',
+            "give a callable, or a teacher that has it",
+        )
     if not entry.tensor.is_meta:
         return entry.tensor.detach()
     raise ConfigError.of(

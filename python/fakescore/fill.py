@@ -12,13 +12,15 @@ import torch.distributed as dist
 from torch import nn
 
 from . import _native, calls
-from .errors import BuildError, ConfigError
+from .errors import BuildError
 from .explicit_init import Init, is_covered, with_init
+from .fsdp_internals import initialise_root
 from .group import check_source, device_for, group_of
 from .meta import drop_records, meta_init
 from .pretrained import rebound
 from .report import Report, report_of
-from .target import check_unread_weights, set_target, tape_of, teacher_for
+from .sharding import allocate_shards, apply_shard
+from .target import cast_on_meta, check_unread_weights, set_target, tape_of, teacher_for
 from .teachers import KeyMap, Teacher, native_teacher, tensor_names
 from .tensors import Kind, ModuleTensor, unregistered_tensors
 from .wrappers import unwrap
@@ -39,7 +41,7 @@ def create_fake_score_meta(
     build: Callable[[], nn.Module],
     teacher: Teacher | None = None,
     *,
-    shard: None = None,
+    shard: Callable[[nn.Module], Any] | None = None,
     source: int = 0,
     process_group: dist.ProcessGroup | None = None,
     device: torch.device | str | int | None = None,
@@ -69,7 +71,9 @@ def create_fake_score_meta(
             Its tensors are on the CPU or on the source's GPU. Needed on the source alone: other
             ranks may pass None, or the module on meta. None on the source: what `build` gave to
             `from_pretrained`.
-        shard: has its place here; shards cannot be filled yet.
+        shard: shards the module while it is on meta, such as by fully_shard on its blocks and on
+            itself; may return another one. It gets the dtypes of `dtype` and `dtype_rules`. Each
+            rank then reads what it holds of the teacher's files (see docs/sharding.md).
         source: the rank of the group that has the teacher.
         process_group: the ranks; the default group if None. Without torch.distributed it is this
             process alone. Control messages go over the group's store, tensors over its backend.
@@ -100,20 +104,22 @@ def create_fake_score_meta(
     Collective over the group. Work on a GPU begins after what is on the current stream, and has
     ended when the call returns.
     """
-    if shard is not None:
-        raise ConfigError.of(
-            "shard", "cannot be filled yet", "fill the module whole, and shard it afterwards"
-        )
 
-    return _fill(
-        lambda: build_on_meta(build),
+    def build_sharded() -> nn.Module:
+        module = build_on_meta(build)
+        cast_on_meta(unwrap(module), dtype, dtype_rules)
+        assert shard is not None
+        return apply_shard(shard, module)
+
+    filled = _fill(
+        build_sharded if shard else lambda: build_on_meta(build),
         teacher,
         init=None,
         source=source,
         process_group=process_group,
         device=device,
-        dtype=dtype,
-        dtype_rules=dtype_rules,
+        dtype=None if shard else dtype,
+        dtype_rules=None if shard else dtype_rules,
         map_keys=map_keys,
         strict=strict,
         trainable=trainable,
@@ -122,6 +128,9 @@ def create_fake_score_meta(
         verify=verify,
         progress=progress,
     )
+    if shard is not None:
+        initialise_root(filled)
+    return filled
 
 
 def materialize(
@@ -262,6 +271,7 @@ def _fill(
 
     def prepare() -> _Prepared:
         module = make_module()
+        allocate_shards(unwrap(module), chosen)
         native = teacher_for(unwrap(module), teacher, map_keys, is_source, group.rank)
         tape = tape_of(unwrap(module))
         entries, recorded = set_target(target, unwrap(module), tape, dtype, dtype_rules)

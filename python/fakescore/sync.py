@@ -10,7 +10,7 @@ from . import _native, calls
 from .errors import ConfigError
 from .group import check_source, group_of
 from .tensors import registered_tensors, set_tensors
-from .wrappers import unwrap
+from .wrappers import refuse_sharded, unwrap
 
 
 def sync_module_states(
@@ -47,6 +47,8 @@ def sync_module_states(
     communicator = calls.connect(group, device, timeout)
     with calls.agreed(communicator, target) as outcome:
         entries = registered_tensors(unwrap(module))
+        for entry in entries:
+            refuse_sharded(entry.name, entry.tensor)
         on_meta = next((entry.name for entry in entries if entry.tensor.is_meta), None)
         if on_meta is not None:
             raise ConfigError.of(

@@ -18,8 +18,10 @@ from .teachers import (
     Part,
     Teacher,
     apply_key_map,
+    has_parts,
     native_parts,
     native_teacher,
+    state_dict_of,
 )
 from .tensors import ModuleTensor, registered_tensors, set_tensors, unregistered_tensors
 from .wrappers import unwrapped_name
@@ -33,10 +35,12 @@ def teacher_for(
         parts = _remembered(module)
         if parts:
             return native_parts(parts, map_keys)
+    if isinstance(teacher, nn.Module):
+        teacher = state_dict_of(teacher)
     native = native_teacher(teacher, is_source=is_source, rank=rank)
-    # In memory there is something on the source alone.
-    in_memory = isinstance(teacher, (nn.Module, Mapping))
-    if teacher is not None and (is_source or not in_memory):
+    # Whole tensors in memory are the source's alone.
+    is_others = isinstance(teacher, Mapping) and not has_parts(teacher)
+    if teacher is not None and (is_source or not is_others):
         apply_key_map(native, map_keys)
     return native
 
@@ -65,20 +69,54 @@ def set_target(
     if tape is not None:
         entries += unregistered_tensors(module, lambda tensor: bool(tape.knows([tensor])[0]))
     casts = dtype is not None or bool(dtype_rules)
+    if casts:
+        _refuse_cast_shards(entries)
     recorded = _recorded(entries, tape, casts)
+    _refuse_untied(entries, recorded)
     set_tensors(target, entries, is_given=False)
     if tape is not None:
         tape.attach(target)
     if casts:
-        rules = dict(dtype_rules or {})
-        _native.value_of(
-            target.cast(
-                "" if dtype is None else _dtype_name(dtype),
-                list(rules),
-                [_dtype_name(rule) for rule in rules.values()],
-            )
-        )
+        _cast(target, dtype, dtype_rules)
     return entries, recorded
+
+
+def cast_on_meta(
+    module: nn.Module, dtype: torch.dtype | None, dtype_rules: Mapping[str, torch.dtype] | None
+) -> None:
+    """Gives a module that is yet to be sharded its dtypes."""
+    if dtype is None and not dtype_rules:
+        return
+    tape = tape_of(module)
+    entries = registered_tensors(module)
+    if tape is not None:
+        entries += unregistered_tensors(module, lambda tensor: bool(tape.knows([tensor])[0]))
+    target = _native.classes.Target()
+    set_tensors(target, entries, is_given=False)
+    _cast(target, dtype, dtype_rules)
+
+
+def _cast(
+    target: Any, dtype: torch.dtype | None, dtype_rules: Mapping[str, torch.dtype] | None
+) -> None:
+    rules = dict(dtype_rules or {})
+    _native.value_of(
+        target.cast(
+            "" if dtype is None else _dtype_name(dtype),
+            list(rules),
+            [_dtype_name(rule) for rule in rules.values()],
+        )
+    )
+
+
+def _refuse_cast_shards(entries: list[ModuleTensor]) -> None:
+    first = next((entry.name for entry in entries if entry.shard is not None), None)
+    if first is not None:
+        raise ConfigError.of(
+            first,
+            "is sharded already, so that dtype and dtype_rules come too late",
+            "cast the module before it is sharded, or let create_fake_score_meta shard it",
+        )
 
 
 def _dtype_name(dtype: torch.dtype) -> str:
@@ -120,7 +158,7 @@ def _recorded(entries: list[ModuleTensor], tape: Tape | None, casts: bool) -> Va
 
     None where nobody knows: memory of which there is no record may hold anything.
     """
-    known = tape.knows([entry.tensor for entry in entries]) if tape is not None else []
+    known = tape.knows([entry.part for entry in entries]) if tape is not None else []
     recorded: Values = []
     for index, entry in enumerate(entries):
         record = record_of(entry.owner) if entry.owner is not None else None
@@ -129,8 +167,27 @@ def _recorded(entries: list[ModuleTensor], tape: Tape | None, casts: bool) -> Va
             recorded.append(entry.tensor.detach() if casts else entry.tensor)
         elif record is None:
             recorded.append(None)
-        elif entry.tensor.is_meta:
+        elif entry.tensor.is_meta or entry.shard is not None:
             recorded.append(record.tensors.get(entry.local_name))
         else:
             recorded.append(entry.tensor)
     return recorded
+
+
+def _refuse_untied(entries: list[ModuleTensor], recorded: Values) -> None:
+    """Raises ConfigError where what was one tensor is sharded as two."""
+    first: dict[int, ModuleTensor] = {}
+    for entry, was in zip(entries, recorded, strict=True):
+        if was is None:
+            continue
+        other = first.setdefault(int(was.untyped_storage()._cdata), entry)
+        if other.shard is None and entry.shard is None:
+            continue
+        if other.part.untyped_storage()._cdata == entry.part.untyped_storage()._cdata:
+            continue
+        raise ConfigError.of(
+            f"{other.name} and {entry.name}",
+            "are one tensor in the module, but were sharded apart: they would train as two",
+            "shard them in one unit, as fully_shard([first, second]) does, or leave both to the "
+            "root's",
+        )

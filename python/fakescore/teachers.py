@@ -12,7 +12,8 @@ from torch import nn
 
 from . import _native
 from .errors import ConfigError, TeacherError
-from .wrappers import refuse_sharded, unwrap
+from .sharding import native_shards, part_of, shard_of
+from .wrappers import is_sharded, refuse_zero_3, unwrap
 
 
 @dataclass(frozen=True)
@@ -45,18 +46,16 @@ OneKeyMap = str | Mapping[str, str | Sequence[str] | Merge] | Callable[[str], st
 KeyMap = OneKeyMap | Sequence[OneKeyMap]
 
 
-def native_teacher(teacher: Teacher | None, *, is_source: bool, rank: int) -> Any:
+def native_teacher(
+    teacher: Path | Sequence[Path] | Mapping[str, Any] | None, *, is_source: bool, rank: int
+) -> Any:
     """What reads it. Raises ConfigError for what is no teacher; a missing one fails when opened."""
     holder = _native.classes.Teacher()
-    if isinstance(teacher, nn.Module):
-        teacher = unwrap(teacher).state_dict()
-        if not is_source:
-            teacher = None  # it may be on meta there, and is not asked
     if isinstance(teacher, Mapping):
-        if is_source:
+        if is_source or has_parts(teacher):
             _set_state_dict(holder, teacher)
             return holder
-        teacher = None
+        teacher = None  # it may be on meta there, and is not asked
     if teacher is None:
         description = f"the teacher of rank {rank}"
         _native.value_of(
@@ -82,6 +81,25 @@ def native_teacher(teacher: Teacher | None, *, is_source: bool, rank: int) -> An
         parts.append(part)
     _native.value_of(holder.combine(parts))
     return holder
+
+
+def state_dict_of(teacher: nn.Module) -> Mapping[str, Any]:
+    """A module's state dict; of one that FSDP2 has sharded, the parts, wherever it stands."""
+    for part in teacher.modules():
+        reshard: Any = getattr(part, "reshard", None)
+        if callable(reshard):
+            reshard()  # after a forward, FSDP2 leaves the root's parameters gathered
+    state_dict: Mapping[str, Any] = unwrap(teacher).state_dict()
+    return state_dict
+
+
+def has_parts(state_dict: Mapping[str, Any]) -> bool:
+    """Whether each rank has a part of it, with values."""
+    return any(
+        is_sharded(value) and not value.is_meta
+        for value in state_dict.values()
+        if isinstance(value, torch.Tensor)
+    )
 
 
 @dataclass(frozen=True)
@@ -134,7 +152,7 @@ def _set_path(holder: Any, path: Path) -> None:
 
 
 def _set_state_dict(holder: Any, state_dict: Mapping[str, Any]) -> None:
-    names, tensors = [], []
+    names, tensors, shards = [], [], []
     for name, value in state_dict.items():
         if not isinstance(value, torch.Tensor):
             if name.split(".")[-1] == "_extra_state":
@@ -144,7 +162,7 @@ def _set_state_dict(holder: Any, state_dict: Mapping[str, Any]) -> None:
                 f"is a {type(value).__name__} and no tensor",
                 "give the model's own state dict, as model.state_dict() makes it",
             )
-        refuse_sharded(f"teacher[{name!r}]", value)
+        refuse_zero_3(f"teacher[{name!r}]", value)
         if value.is_meta:
             raise ConfigError.of(
                 f"teacher[{name!r}]",
@@ -152,8 +170,9 @@ def _set_state_dict(holder: Any, state_dict: Mapping[str, Any]) -> None:
                 "give the source a teacher with values, or say by source= which rank has them",
             )
         names.append(name)
-        tensors.append(value.detach())
-    _native.value_of(holder.set_state_dict(names, tensors))
+        shards.append(shard_of(name, value))
+        tensors.append(part_of(value).detach())
+    _native.value_of(holder.set_state_dict(names, tensors, *native_shards(shards)))
 
 
 def apply_key_map(holder: Any, key_map: KeyMap | None) -> None:

@@ -14,7 +14,8 @@ from torch import nn
 
 from . import _native
 from .meta import Record, meta_init
-from .wrappers import refuse_sharded, unwrapped_name
+from .sharding import Shard, native_shards, part_of, shard_of
+from .wrappers import is_sharded, refuse_zero_3, unwrapped_name
 
 
 class Kind(IntEnum):
@@ -35,12 +36,14 @@ class ModuleTensor:
     kind: Kind
     owner: nn.Module | None  #: whose parameter or buffer it is; None if nobody registered it
     local_name: str  #: with the owner
+    part: torch.Tensor  #: what this rank holds of it: itself, unless it is a DTensor
+    shard: Shard | None = None  #: which part that is
 
 
 def registered_tensors(module: nn.Module) -> list[ModuleTensor]:
     """Every parameter and buffer, under each of its names, in the order of registration.
 
-    Raises ConfigError for one of which this rank has a part only.
+    Raises ConfigError for one of which nobody can say what part this rank has.
     """
     found = []
     for prefix, owner in module.named_modules(remove_duplicate=False):
@@ -48,18 +51,23 @@ def registered_tensors(module: nn.Module) -> list[ModuleTensor]:
         for local_name, parameter in owner._parameters.items():
             if parameter is None:
                 continue
-            name = unwrapped_name(beginning + local_name)
-            refuse_sharded(name, parameter)
-            found.append(ModuleTensor(name, parameter, Kind.PARAMETER, owner, local_name))
+            found.append(_registered(beginning, local_name, parameter, Kind.PARAMETER, owner))
         for local_name, buffer in owner._buffers.items():
             if buffer is None:
                 continue
             persistent = local_name not in owner._non_persistent_buffers_set
             kind = Kind.BUFFER if persistent else Kind.NON_PERSISTENT_BUFFER
-            name = unwrapped_name(beginning + local_name)
-            refuse_sharded(name, buffer)
-            found.append(ModuleTensor(name, buffer, kind, owner, local_name))
+            found.append(_registered(beginning, local_name, buffer, kind, owner))
     return found
+
+
+def _registered(
+    beginning: str, local_name: str, tensor: torch.Tensor, kind: Kind, owner: nn.Module
+) -> ModuleTensor:
+    name = unwrapped_name(beginning + local_name)
+    refuse_zero_3(name, tensor)
+    shard = shard_of(name, tensor)
+    return ModuleTensor(name, tensor, kind, owner, local_name, part_of(tensor), shard)
 
 
 def set_tensors(target: Any, entries: list[ModuleTensor], *, is_given: bool) -> None:
@@ -67,11 +75,12 @@ def set_tensors(target: Any, entries: list[ModuleTensor], *, is_given: bool) -> 
     _native.value_of(
         target.set_tensors(
             [entry.name for entry in entries],
-            [entry.tensor for entry in entries],
+            [entry.part for entry in entries],
             [int(entry.kind) for entry in entries],
             is_given,
         )
     )
+    _native.value_of(target.set_shards(*native_shards([entry.shard for entry in entries])))
 
 
 # What no tensor of a module is looked for in.
@@ -122,8 +131,8 @@ def unregistered_tensors(
             continue
         seen.add(id(value))
         if isinstance(value, torch.Tensor):
-            if is_wanted(value):
-                found.append(ModuleTensor(path, value, Kind.UNREGISTERED, None, ""))
+            if not is_sharded(value) and is_wanted(value):
+                found.append(ModuleTensor(path, value, Kind.UNREGISTERED, None, "", value))
             continue
         pending.extend(reversed([(_join(path, name), child) for name, child in _children(value)]))
     return found

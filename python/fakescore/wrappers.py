@@ -40,9 +40,14 @@ def refuse_sharded(name: str, tensor: torch.Tensor) -> None:
     if is_sharded(tensor):
         raise ConfigError.of(
             name,
-            "is a DTensor: modules that are sharded already cannot be filled yet",
-            "fill the module first, and shard it afterwards",
+            "is a DTensor, of which each rank has a part only",
+            "give whole tensors: full_tensor() of each, or the files that they were loaded from",
         )
+    refuse_zero_3(name, tensor)
+
+
+def refuse_zero_3(name: str, tensor: torch.Tensor) -> None:
+    """Raises ConfigError for a parameter whose memory DeepSpeed has taken away."""
     if hasattr(tensor, "ds_id"):
         raise ConfigError.of(
             name,

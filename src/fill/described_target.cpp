@@ -6,8 +6,8 @@
 #include <utility>
 
 #include "fakescore/error.hpp"
-#include "fill/check_options.hpp"
 #include "fill/given_memory.hpp"
+#include "fill/shards.hpp"
 
 namespace fakescore::detail {
 
@@ -24,10 +24,11 @@ void check_recorded(const FillTarget& target) {
   for (size_t i = 0; i < target.tensors.size(); ++i) {
     const NamedTensor& entry = target.tensors[i];
     const at::Tensor& recorded = target.recorded[i];
-    if (!recorded.defined() || recorded.sizes() == entry.tensor.sizes()) continue;
+    const at::IntArrayRef sizes =
+        entry.shard ? at::IntArrayRef(entry.shard->global_sizes) : entry.tensor.sizes();
+    if (!recorded.defined() || recorded.sizes() == sizes) continue;
     throw BuildError(entry.name,
-                     c10::str("has sizes ", entry.tensor.sizes(), ", but was made with sizes ",
-                              recorded.sizes()),
+                     c10::str("has sizes ", sizes, ", but was made with sizes ", recorded.sizes()),
                      "fill it before it gets another shape");
   }
 }
@@ -36,11 +37,14 @@ void check_recorded(const FillTarget& target) {
 
 DescribedTarget describe_target(FillTarget target) {
   check_recorded(target);
-  require_whole(target.tensors);
   if (target.storage == StoragePolicy::kGiven) require_memory(target.tensors);
   Manifest manifest(target.tensors);
+  check_shards(manifest);
   auto occupied = occupied_bytes_by_group(manifest);
-  return {std::move(target), std::move(manifest), std::move(occupied)};
+  Manifest whole = manifest.whole();
+  auto whole_occupied = occupied_bytes_by_group(whole);
+  return {std::move(target), std::move(manifest), std::move(occupied), std::move(whole),
+          std::move(whole_occupied)};
 }
 
 }  // namespace fakescore::detail

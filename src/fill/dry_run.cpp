@@ -171,7 +171,7 @@ DryRunReport dry_run(const TargetBuilder& build, const TeacherSource& teacher, i
   run_agreed(*alone.front(), "plan", ErrorCode::kTeacher, [&] {
     const auto opened = teacher.open();
     const MatchedKeys matched =
-        detail::match_keys(described.manifest, described.occupied, opened->tensors(),
+        detail::match_keys(described.whole, described.whole_occupied, opened->tensors(),
                            teacher.description(), /*strict=*/false);
     report = DryRun(described, *opened, matched, options, world_size).run();
     if (options.strict) {

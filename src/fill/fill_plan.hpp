@@ -13,10 +13,11 @@ namespace fakescore::detail {
 
 /// How one alias group gets its values.
 enum class FillMode : int {
-  kInPlace = 0,   ///< the teacher's bytes are the storage's bytes
-  kCast = 1,      ///< the teacher's elements, narrower than the module's, are cast on arrival
-  kAssemble = 2,  ///< the reading rank first copies teacher tensors into its storage
-  kReplay = 3,    ///< some bytes come from no teacher tensor: replayed on the root first
+  kInPlace = 0,       ///< the teacher's bytes are the storage's bytes
+  kCast = 1,          ///< the teacher's elements, narrower than the module's, are cast on arrival
+  kAssemble = 2,      ///< the reading rank first copies teacher tensors into its storage
+  kReplay = 3,        ///< some bytes come from no teacher tensor: replayed on the root first
+  kReplayOnEach = 4,  ///< of a shard: each rank replays the whole tensor, and keeps its part
 };
 
 /// One alias group; `fills` are the teacher tensors that go into it.

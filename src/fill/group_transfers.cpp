@@ -5,6 +5,7 @@
 #include "fakescore/error.hpp"
 #include "fakescore/tensor/digest.hpp"
 #include "fill/read_teacher.hpp"
+#include "fill/shards.hpp"
 #include "tensor/copy_once.hpp"
 #include "tensor/storage_bytes.hpp"
 #include "transfer/populate.hpp"
@@ -12,9 +13,23 @@
 namespace fakescore::detail {
 namespace {
 
+at::Tensor bytes_on_the_wire(const at::Tensor& value, at::ScalarType dtype) {
+  return element_bytes(value.resolve_conj().resolve_neg().to(dtype).contiguous());
+}
+
+/// What this rank holds of a tensor of the teacher: a view of it, where `read` gives one.
+at::Tensor read_part(const DescribedTarget& described, Teacher& teacher,
+                     const GroupPlan::Fill& fill, at::Device device) {
+  const at::Tensor value =
+      read_teacher(teacher, fill.teacher, described.whole.specs()[fill.spec], device);
+  if (teacher.tensors()[fill.teacher].shard) return value;
+  return box_of(value, described.manifest.specs()[fill.spec].shard);
+}
+
 /// Where elements that were filled share memory, none may have overwritten what another brought.
-void check_overlaps(const GroupPlan& group, const Manifest& manifest, Teacher& teacher,
+void check_overlaps(const GroupPlan& group, const DescribedTarget& described, Teacher& teacher,
                     const Storages& storages, at::Device device) {
+  const Manifest& manifest = described.manifest;
   size_t filled = 0;
   std::vector<ByteRange> ranges;
   for (const auto& fill : group.fills) {
@@ -28,7 +43,7 @@ void check_overlaps(const GroupPlan& group, const Manifest& manifest, Teacher& t
   if (filled == distinct) return;
   for (const auto& fill : group.fills) {
     const TensorSpec& spec = manifest.specs()[fill.spec];
-    const at::Tensor wanted = read_teacher(teacher, fill.teacher, spec, device).to(spec.dtype);
+    const at::Tensor wanted = read_part(described, teacher, fill, device).to(spec.dtype);
     if (digest_tensor(storages.tensor(fill.spec)) == digest_tensor(wanted)) continue;
     throw TeacherError(
         spec.name,
@@ -43,37 +58,132 @@ void assemble(const GroupPlan& group, const DescribedTarget& described, Teacher&
               const Storages& storages, at::Device device) {
   const at::Tensor& storage = storages.bytes(group.group);
   // Given memory has pages already, or is a small part of its storage.
-  const bool is_new = described.target.storage == StoragePolicy::kAllocate;
+  const bool is_new =
+      described.target.storage == StoragePolicy::kAllocate && !described.is_shard(group.group);
   if (is_new && storage.is_cpu()) populate_pages(storage.mutable_data_ptr(), storage.nbytes());
   for (const auto& fill : group.fills) {
-    copy_once(storages.tensor(fill.spec),
-              read_teacher(teacher, fill.teacher, described.manifest.specs()[fill.spec], device));
+    copy_once(storages.tensor(fill.spec), read_part(described, teacher, fill, device));
   }
-  check_overlaps(group, described.manifest, teacher, storages, device);
+  check_overlaps(group, described, teacher, storages, device);
+}
+
+/// A stretch of a file's tensor.
+class FilePart : public FileBytes {
+ public:
+  FilePart(std::shared_ptr<const FileBytes> whole, ByteRange part)
+      : whole_(std::move(whole)), part_(part) {}
+  std::span<const std::byte> memory() const override {
+    return whole_->memory().subspan(part_.begin, part_.size());
+  }
+  void read(size_t begin, std::span<std::byte> to) const override {
+    whole_->read(part_.begin + begin, to);
+  }
+  void forget(size_t begin, size_t bytes) const override {
+    whole_->forget(part_.begin + begin, bytes);
+  }
+
+ private:
+  std::shared_ptr<const FileBytes> whole_;
+  ByteRange part_;
+};
+
+/// The source of a shard on a rank that reads: the file's bytes where they lie in one stretch, else
+/// a copy from a view of them.
+Source make_shard_source(const GroupPlan& group, const DescribedTarget& described, Teacher& teacher,
+                         const Storages& storages, at::Device device) {
+  const auto& fill = group.fills.front();
+  const TensorSpec& spec = described.manifest.specs()[fill.spec];
+  const auto stretch = stretch_of(*spec.shard, c10::elementSize(spec.dtype));
+  if (group.mode == FillMode::kInPlace && stretch) {
+    if (auto bytes = teacher.file_bytes(fill.teacher)) {
+      return InFile{std::make_shared<FilePart>(std::move(bytes), *stretch)};
+    }
+  }
+  return InDestination{[&group, &described, &teacher, &storages, device] {
+    assemble(group, described, teacher, storages, device);
+  }};
+}
+
+/// The source of one tensor of the teacher, which travels as it is or in the dtype of what it
+/// fills.
+Source make_wire_source(const DescribedTarget& described, const GroupPlan& group, Teacher& teacher,
+                        at::Device device) {
+  const size_t index = group.fills.front().teacher;
+  if (group.mode == FillMode::kInPlace) {
+    if (auto bytes = teacher.file_bytes(index)) return InFile{std::move(bytes)};
+  }
+  const at::ScalarType dtype = group.mode == FillMode::kCast
+                                   ? group.wire
+                                   : described.whole.first_of_group(group.group).dtype;
+  // A teacher may say where a tensor is and return another: it goes where it was said to be.
+  const bool is_on_device = !device.is_cpu() && !teacher.tensors()[index].device.is_cpu();
+  auto open = [&teacher, index, dtype, to = is_on_device ? device : at::Device(at::kCPU)] {
+    return bytes_on_the_wire(teacher.read(index).to(to), dtype);
+  };
+  if (is_on_device) return OnDevice{std::move(open)};
+  return InHostMemory{std::move(open)};
 }
 
 /// The source of a group on a rank that reads.
 Source make_source(const FillContext& context, const DescribedTarget& described,
-                   const GroupPlan& group, Teacher& teacher, const Storages& storages) {
+                   const PlannedFill& planned, const GroupPlan& group, const Storages& storages) {
+  Teacher& teacher = *planned.teacher;
   if (group.fills.empty()) return InDestination{};
   const at::Device device = context.device;
+  if (described.is_shard(group.group)) {
+    return make_shard_source(group, described, teacher, storages, device);
+  }
+  if (!device.is_cpu() && planned.every_rank_reads()) {
+    // Nothing travels: a copy within the GPU, or to it.
+    return InDestination{[&group, &described, &teacher, &storages, device] {
+      assemble(group, described, teacher, storages, device);
+    }};
+  }
   if (group.mode == FillMode::kAssemble || group.mode == FillMode::kReplay) {
     return InDestination{[&group, &described, &teacher, &storages, device] {
       assemble(group, described, teacher, storages, device);
     }};
   }
-  const size_t index = group.fills.front().teacher;
-  if (group.mode == FillMode::kInPlace) {
-    if (auto bytes = teacher.file_bytes(index)) return InFile{std::move(bytes)};
+  return make_wire_source(described, group, teacher, device);
+}
+
+/// What this rank holds of a group.
+Transfer make_transfer(const FillContext& context, const DescribedTarget& described,
+                       const PlannedFill& planned, const GroupPlan& group,
+                       const Storages& storages) {
+  Transfer transfer;
+  transfer.name = described.manifest.first_of_group(group.group).name;
+  transfer.layout = transfer_layout(group, described.manifest, described.occupied);
+  transfer.destination = storages.bytes(group.group);
+  if (planned.teacher) {
+    transfer.source = make_source(context, described, planned, group, storages);
   }
-  // A teacher may say where a tensor is and return another: it goes where it was said to be.
-  const bool is_on_device = !device.is_cpu() && !teacher.tensors()[index].device.is_cpu();
-  auto open = [&teacher, index, to = is_on_device ? device : at::Device(at::kCPU)] {
-    const at::Tensor tensor = teacher.read(index).to(to);
-    return element_bytes(tensor.resolve_conj().resolve_neg().contiguous());
-  };
-  if (is_on_device) return OnDevice{std::move(open)};
-  return InHostMemory{std::move(open)};
+  return transfer;
+}
+
+/// What all ranks get of a tensor of which each keeps its part.
+Transfer make_cut(const FillContext& context, const DescribedTarget& described,
+                  const GroupPlan& group, Teacher* teacher, const Storages& storages,
+                  TransferLayout layout) {
+  const size_t index = described.manifest.index_of_first(group.group);
+  const TensorSpec& spec = described.manifest.specs()[index];
+  const size_t element_bytes = c10::elementSize(spec.dtype);
+  Transfer transfer;
+  transfer.name = spec.name;
+  transfer.layout = std::move(layout);
+  transfer.layout.is_cut = true;
+  transfer.destination = storages.bytes(group.group);
+  transfer.cut =
+      Cut{*spec.shard, element_bytes, static_cast<size_t>(spec.storage_offset) * element_bytes};
+  if (!context.is_root()) return transfer;
+  if (group.mode == FillMode::kReplay) {
+    transfer.source = InHostMemory{[value = recorded_tensor(described.target, index), &spec] {
+      return bytes_on_the_wire(value, spec.dtype);
+    }};
+  } else if (!group.fills.empty()) {
+    transfer.source = make_wire_source(described, group, *teacher, context.device);
+  }
+  return transfer;
 }
 
 }  // namespace
@@ -81,18 +191,21 @@ Source make_source(const FillContext& context, const DescribedTarget& described,
 std::vector<Transfer> make_transfers(const FillContext& context, const DescribedTarget& described,
                                      const PlannedFill& planned, const Storages& storages,
                                      GroupsToMove groups) {
-  const bool reads = context.is_root() || planned.every_rank_reads();
+  const bool reads_own = planned.every_rank_reads() || context.communicator.world_size() == 1;
   std::vector<Transfer> transfers;
   for (const GroupPlan& group : planned.plan.groups) {
     const bool is_replayed = group.mode == FillMode::kReplay;
+    const bool is_shard = described.is_shard(group.group);
     if (is_replayed != (groups == GroupsToMove::kReplayed)) continue;
-    Transfer transfer;
-    transfer.name = described.manifest.first_of_group(group.group).name;
-    transfer.layout = transfer_layout(group, described.manifest, described.occupied);
-    transfer.destination = storages.bytes(group.group);
-    if (reads) {
-      transfer.source = make_source(context, described, group, *planned.teacher, storages);
-    }
+    if (group.mode == FillMode::kReplayOnEach) continue;
+    // What is given and not in the teacher is the root's, but of a shard, which each rank keeps.
+    if (is_replayed && is_shard && described.target.storage == StoragePolicy::kGiven) continue;
+    const auto wire = transfer_layout(group, described.whole, described.whole_occupied);
+    Transfer transfer =
+        is_shard && (is_replayed || !reads_own)
+            ? make_cut(context, described, group, planned.teacher.get(), storages, wire)
+            : make_transfer(context, described, planned, group, storages);
+    transfer.whole_bytes = wire_bytes(wire);
     transfers.push_back(std::move(transfer));
   }
   return transfers;

@@ -1,5 +1,7 @@
 #include "fill/move_phase.hpp"
 
+#include <c10/core/impl/VirtualGuardImpl.h>
+
 #include <utility>
 #include <vector>
 
@@ -20,6 +22,12 @@ TransferResult copy(Communicator& communicator, const std::vector<Transfer>& tra
   return copy_transfers(transfers, communicator.rank(), options);
 }
 
+/// Those of a GPU are on the calling thread's stream.
+void wait_for_copies(at::Device device) {
+  const c10::impl::VirtualGuardImpl streams(device.type());
+  streams.getStream(device).synchronize();
+}
+
 /// Now and then all agree that they are still there, so that a slow rank is not taken for a lost
 /// one, and a failed one stops the others.
 uint64_t read_on_every_rank(const FillContext& context, const std::vector<Transfer>& transfers) {
@@ -34,10 +42,12 @@ uint64_t read_on_every_rank(const FillContext& context, const std::vector<Transf
   }
   for (auto begin = transfers.begin(); begin != transfers.end();) {
     auto end = begin;
+    // Ranks may have parts of different sizes, and agree as often.
     for (uint64_t bytes = 0; end != transfers.end() && bytes < kBytesBetweenAgreements; ++end) {
-      bytes += wire_bytes(end->layout);
+      bytes += end->whole_bytes;
     }
     const TransferResult result = copy(context.communicator, {begin, end}, options);
+    if (!context.device.is_cpu()) wait_for_copies(context.device);
     agree(context.communicator, kMovePhase, result.failure);
     done += result.bytes;
     begin = end;

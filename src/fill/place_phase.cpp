@@ -28,10 +28,16 @@ std::vector<size_t> count_sharers(Communicator& communicator,
   return sharers;
 }
 
-void take_given(const std::vector<NamedTensor>& tensors, const Manifest& manifest,
-                Storages& storages) {
+/// Of a shard, whoever cut it makes the memory: FSDP2 pads it.
+bool is_given(const DescribedTarget& described, int64_t group) {
+  return described.target.storage == StoragePolicy::kGiven || described.is_shard(group);
+}
+
+void take_given(const DescribedTarget& described, Storages& storages) {
+  const Manifest& manifest = described.manifest;
   for (int64_t group = 0; group < manifest.alias_groups(); ++group) {
-    storages.take(group, tensors[manifest.index_of_first(group)].tensor);
+    if (!is_given(described, group)) continue;
+    storages.take(group, described.target.tensors[manifest.index_of_first(group)].tensor);
   }
 }
 
@@ -43,13 +49,10 @@ void place(const FillContext& context, const DescribedTarget& described, Storage
       allocates && context.device.is_cpu() ? memory_limits() : std::vector<MemoryLimit>();
   const auto sharers = count_sharers(context.communicator, limits);
   run_agreed(context.communicator, kPlacePhase, ErrorCode::kMemory, [&] {
-    if (!allocates) {
-      take_given(described.target.tensors, described.manifest, storages);
-      return;
-    }
+    take_given(described, storages);
     storages.check_fits(limits, sharers);
     for (int64_t group = 0; group < described.manifest.alias_groups(); ++group) {
-      storages.allocate(group);
+      if (!is_given(described, group)) storages.allocate(group);
     }
   });
 }

@@ -1,5 +1,7 @@
 #include "fill/plan_phase.hpp"
 
+#include <c10/util/StringUtil.h>
+
 #include <optional>
 #include <string>
 #include <unordered_set>
@@ -12,6 +14,7 @@
 #include "fakescore/tensor/digest.hpp"
 #include "fill/fill_plan_codec.hpp"
 #include "fill/read_teacher.hpp"
+#include "fill/shards.hpp"
 
 namespace fakescore::detail {
 namespace {
@@ -43,22 +46,58 @@ void check_tied_values(const FillPlan& plan, const Manifest& manifest, Teacher& 
 
 /// Whether there is a value for a tensor that no teacher has: what is real has its own.
 bool is_explained(const FillTarget& target, size_t index) {
+  // The memory of a shard is given, whatever it holds.
+  if (target.tensors[index].shard && target.recorded.empty()) return false;
   const at::Tensor& recorded = recorded_tensor(target, index);
   if (!recorded.defined()) return false;
   return !recorded.is_meta() || (target.tape && target.tape->knows(recorded));
+}
+
+/// What is on a tape, each rank can compute for itself.
+void replay_shards_on_each_rank(const DescribedTarget& described, FillPlan& plan) {
+  const FillTarget& target = described.target;
+  if (!target.tape || target.recorded.empty()) return;
+  for (GroupPlan& group : plan.groups) {
+    const size_t first = described.manifest.index_of_first(group.group);
+    const at::Tensor& recorded = target.recorded[first];
+    if (group.mode != FillMode::kReplay || !described.is_shard(group.group)) continue;
+    if (recorded.defined() && target.tape->knows(recorded)) group.mode = FillMode::kReplayOnEach;
+  }
+}
+
+/// What a teacher in shards has here must be what this rank holds.
+void check_same_parts(const DescribedTarget& described, const FillPlan& plan,
+                      const Teacher& teacher) {
+  for (const GroupPlan& group : plan.groups) {
+    for (const auto& fill : group.fills) {
+      const TensorSpec& spec = described.manifest.specs()[fill.spec];
+      const std::optional<Shard>& part = teacher.tensors()[fill.teacher].shard;
+      if (!part || part == spec.shard) continue;
+      throw TeacherError(spec.name,
+                         spec.shard ? c10::str("is the box of sizes ", spec.shard->box.sizes,
+                                               " at ", spec.shard->box.offsets,
+                                               " here, but the teacher's part is of sizes ",
+                                               part->box.sizes, " at ", part->box.offsets)
+                                    : std::string("is whole here, but in shards in the teacher"),
+                         "shard the module over the same ranks and as the teacher is, or give the "
+                         "teacher's files");
+    }
+  }
 }
 
 void plan_on_root(const FillContext& context, const DescribedTarget& described,
                   const TeacherSource& source, PlannedFill& planned) {
   planned.teacher = source.open();
   MatchedKeys matched =
-      match_keys(described.manifest, described.occupied, planned.teacher->tensors(),
+      match_keys(described.whole, described.whole_occupied, planned.teacher->tensors(),
                  source.description(), context.options.strict);
   planned.plan = std::move(matched.plan);
   planned.keys = std::move(matched.keys);
   planned.keys.choice = planned.teacher->choice();
   check_can_be_replayed(described, planned.plan);
-  check_tied_values(planned.plan, described.manifest, *planned.teacher, context.device);
+  replay_shards_on_each_rank(described, planned.plan);
+  check_same_parts(described, planned.plan, *planned.teacher);
+  check_tied_values(planned.plan, described.whole, *planned.teacher, context.device);
 }
 
 }  // namespace
@@ -71,8 +110,8 @@ void check_can_be_replayed(const DescribedTarget& described, const FillPlan& pla
     if (group.mode == FillMode::kReplay) replayed.insert(group.group);
   }
   std::vector<std::string> unknown;
-  for (size_t i = 0; i < described.manifest.specs().size(); ++i) {
-    const TensorSpec& spec = described.manifest.specs()[i];
+  for (size_t i = 0; i < described.whole.specs().size(); ++i) {
+    const TensorSpec& spec = described.whole.specs()[i];
     if (element_count(spec) == 0 || !replayed.contains(spec.alias_group)) continue;
     if (!is_explained(target, i)) unknown.push_back(spec.name);
   }
@@ -89,7 +128,8 @@ PlannedFill plan_with_teacher(const FillContext& context, const DescribedTarget&
                               const TeacherSource& source) {
   PlannedFill planned;
   Communicator& communicator = context.communicator;
-  ReadAgreement agreement(communicator, context.options, context.device);
+  ReadAgreement agreement(communicator, context.options, context.device,
+                          has_shards(described.manifest));
   run_agreed(communicator, kPlanPhase, ErrorCode::kTeacher, [&] {
     if (context.is_root()) plan_on_root(context, described, source, planned);
     agreement.try_open(source, planned.teacher);
@@ -100,6 +140,11 @@ PlannedFill plan_with_teacher(const FillContext& context, const DescribedTarget&
       context.is_root() ? encode_plan(planned.plan, planned.keys) : "", context.options.root,
       kPlanPhase);
   if (!context.is_root()) std::tie(planned.plan, planned.keys) = decode_plan(bytes);
+  if (has_shards(described.manifest)) {
+    run_agreed(communicator, kPlanPhase, ErrorCode::kTeacher, [&] {
+      if (planned.teacher) check_same_parts(described, planned.plan, *planned.teacher);
+    });
+  }
   return planned;
 }
 

@@ -75,18 +75,19 @@ bool on_one_host(Communicator& communicator) {
 }  // namespace
 
 ReadAgreement::ReadAgreement(Communicator& communicator, const FillOptions& options,
-                             at::Device device)
-    : communicator_(communicator), options_(options) {
+                             at::Device device, bool has_shards)
+    : communicator_(communicator), options_(options), has_shards_(has_shards) {
   if (options.read == TeacherRead::kRoot || communicator.world_size() == 1) {
     root_alone_ = true;
   } else if (options.read == TeacherRead::kAuto) {
-    root_alone_ = !device.is_cpu() || !on_one_host(communicator);
+    // Of shards, each byte is read once a replica, wherever the ranks are.
+    root_alone_ = !device.is_cpu() || (!has_shards && !on_one_host(communicator));
     if (root_alone_) reason_ = device.is_cpu() ? "ranks are on several hosts" : "it is on GPUs";
   }
 }
 
 void ReadAgreement::try_open(const TeacherSource& source, std::unique_ptr<Teacher>& teacher) {
-  if (root_alone_ || is_root()) return;
+  if (is_root() || (root_alone_ && !source.in_shards())) return;
   try {
     teacher = source.open();
   } catch (...) {
@@ -97,6 +98,7 @@ void ReadAgreement::try_open(const TeacherSource& source, std::unique_ptr<Teache
 }
 
 ReadDecision ReadAgreement::decide(const TeacherSource& source, std::unique_ptr<Teacher>& teacher) {
+  if (has_shards_ && root_is_in_shards(source)) return each_gives_its_part(source, teacher);
   if (root_alone_) return {TeacherRead::kRoot, reason_};
   const std::string files = communicator_.broadcast_message(
       is_root() ? describe_files(*teacher) : "", options_.root, kAgreementPhase);
@@ -113,6 +115,31 @@ ReadDecision ReadAgreement::decide(const TeacherSource& source, std::unique_ptr<
                "cannot be read by every rank: " + reason,
                "put the same files where every rank sees them, or let the root read alone "
                "(--read root)"});
+}
+
+bool ReadAgreement::root_is_in_shards(const TeacherSource& source) {
+  if (communicator_.world_size() == 1) return false;
+  const std::string root = communicator_.broadcast_message(
+      is_root() && source.in_shards() ? "in shards" : "", options_.root, kAgreementPhase);
+  return !root.empty();
+}
+
+ReadDecision ReadAgreement::each_gives_its_part(const TeacherSource& source,
+                                                const std::unique_ptr<Teacher>& teacher) {
+  if (problem_.empty() && (!teacher || !source.in_shards())) {
+    problem_ = "has " + source.description() + ", which is not in shards";
+  }
+  const std::string own = teacher ? to_string(digest_of_names(*teacher)) : "";
+  const std::string of_root = communicator_.broadcast_message(own, options_.root, kAgreementPhase);
+  if (problem_.empty() && own != of_root) {
+    problem_ = "has other names, whole sizes or dtypes of tensors than the root";
+  }
+  const RankReport first = first_report(communicator_, kAgreementPhase, problem_);
+  if (first.rank < 0) return {TeacherRead::kEveryRank, ""};
+  throw_error(
+      {ErrorCode::kTeacher, first.rank, kAgreementPhase, source.description(),
+       "is in shards on the root, but rank " + std::to_string(first.rank) + " " + first.text,
+       "give every rank its own part of the same teacher"});
 }
 
 }  // namespace fakescore::detail

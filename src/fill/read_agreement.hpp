@@ -18,7 +18,8 @@ struct ReadDecision {
 class ReadAgreement {
  public:
   /// Collective. Finds out whether other ranks than the root are to open the teacher at all.
-  ReadAgreement(Communicator& communicator, const FillOptions& options, at::Device device);
+  ReadAgreement(Communicator& communicator, const FillOptions& options, at::Device device,
+                bool has_shards);
 
   /// On every rank but the root, while the root opens its own: opens the teacher where that may be
   /// of use. Throws nothing: what goes wrong is for `decide` to say.
@@ -27,14 +28,19 @@ class ReadAgreement {
   /// Collective. Compares what the ranks have opened with the root's, and comes to one decision;
   /// `teacher` stays open where this rank reads. Throws, on every rank, TeacherError naming the
   /// rank and what differs where options.read is kEveryRank and a rank does not see the root's
-  /// files.
+  /// files, and where the root's teacher is in shards and a rank has not its own part of it.
   ReadDecision decide(const TeacherSource& source, std::unique_ptr<Teacher>& teacher);
 
  private:
+  /// Collective.
+  bool root_is_in_shards(const TeacherSource& source);
+  ReadDecision each_gives_its_part(const TeacherSource& source,
+                                   const std::unique_ptr<Teacher>& teacher);
   bool is_root() const { return communicator_.rank() == options_.root; }
 
   Communicator& communicator_;
   const FillOptions& options_;
+  bool has_shards_;
   bool root_alone_ = false;
   std::string reason_;   ///< of root_alone_
   std::string problem_;  ///< of this rank

@@ -1,5 +1,6 @@
 #include "fill/replay_phase.hpp"
 
+#include <algorithm>
 #include <memory>
 #include <unordered_set>
 #include <utility>
@@ -9,6 +10,7 @@
 #include "fakescore/comm/run_agreed.hpp"
 #include "fakescore/error.hpp"
 #include "fill/group_transfers.hpp"
+#include "fill/shards.hpp"
 #include "tensor/copy_once.hpp"
 #include "transfer/broadcast_transfers.hpp"
 
@@ -16,6 +18,8 @@ namespace fakescore::detail {
 namespace {
 
 constexpr const char* kReplayPhase = "replay";
+/// Whole tensors of which parts are kept: together, what they are computed from is computed once.
+constexpr size_t kReplayedAtOnce = size_t{64} << 20;
 
 /// The tensors of the groups that are replayed, and the group of each.
 struct ReplayTargets {
@@ -25,10 +29,12 @@ struct ReplayTargets {
   size_t distinct_groups = 0;
 };
 
-ReplayTargets find_targets(const DescribedTarget& described, const FillPlan& plan) {
+ReplayTargets find_targets(const DescribedTarget& described, const FillPlan& plan, FillMode mode) {
   std::unordered_set<int64_t> groups;
   for (const GroupPlan& group : plan.groups) {
-    if (group.mode == FillMode::kReplay) groups.insert(group.group);
+    // A shard that the root gives is whole where it was recorded, and cut on its way.
+    if (mode == FillMode::kReplay && described.is_shard(group.group)) continue;
+    if (group.mode == mode) groups.insert(group.group);
   }
   ReplayTargets targets;
   targets.distinct_groups = groups.size();
@@ -62,7 +68,7 @@ std::vector<at::Tensor> run_tape(const std::shared_ptr<InitTape>& tape,
 void replay_on_root(const FillContext& context, const DescribedTarget& described,
                     const PlannedFill& planned, Storages& storages) {
   if (described.target.storage == StoragePolicy::kGiven) return;  // it holds them already
-  const ReplayTargets targets = find_targets(described, planned.plan);
+  const ReplayTargets targets = find_targets(described, planned.plan, FillMode::kReplay);
   if (targets.tensors.empty()) return;
   const auto values = run_tape(described.target.tape, targets, described.manifest);
   for (size_t i = 0; i < values.size(); ++i) {
@@ -80,10 +86,62 @@ void replay_on_root(const FillContext& context, const DescribedTarget& described
   }
 }
 
+/// Replays whole tensors, and keeps what this rank holds of them.
+void replay_and_cut(const DescribedTarget& described, const ReplayTargets& targets,
+                    const Storages& storages) {
+  const auto wholes = run_tape(described.target.tape, targets, described.manifest);
+  for (size_t i = 0; i < wholes.size(); ++i) {
+    const size_t index = targets.indices[i];
+    copy_once(storages.tensor(index), box_of(wholes[i], described.target.tensors[index].shard));
+  }
+}
+
+/// Each rank for itself, and only what it holds a part of: no rank waits for another that does not.
+void replay_shards(const FillContext& context, const DescribedTarget& described,
+                   const PlannedFill& planned, const Storages& storages) {
+  const ReplayTargets all = find_targets(described, planned.plan, FillMode::kReplayOnEach);
+  run_agreed(context.communicator, kReplayPhase, ErrorCode::kBuild, [&] {
+    const auto work = context.communicator.begin_work(kReplayPhase);
+    ReplayTargets next;
+    size_t bytes = 0;
+    for (size_t i = 0; i < all.tensors.size(); ++i) {
+      if (described.target.tensors[all.indices[i]].tensor.numel() == 0) continue;
+      next.tensors.push_back(all.tensors[i]);
+      next.indices.push_back(all.indices[i]);
+      next.groups.push_back(all.groups[i]);
+      next.distinct_groups = next.groups.size();
+      bytes += all.tensors[i].nbytes();
+      if (bytes < kReplayedAtOnce) continue;
+      replay_and_cut(described, std::exchange(next, {}), storages);
+      bytes = 0;
+    }
+    if (!next.tensors.empty()) replay_and_cut(described, next, storages);
+  });
+}
+
+/// So that all ranks replay what the root would.
+void share_random_state(const FillContext& context, const DescribedTarget& described) {
+  const auto& tape = described.target.tape;
+  const std::string state = context.communicator.broadcast_message(
+      context.is_root() && tape ? tape->random_state() : "", context.options.root, kReplayPhase);
+  run_agreed(context.communicator, kReplayPhase, ErrorCode::kBuild, [&] {
+    if (tape && !state.empty()) tape->set_random_state(state);
+  });
+}
+
+bool replays_on_each(const FillPlan& plan) {
+  return std::any_of(plan.groups.begin(), plan.groups.end(),
+                     [](const GroupPlan& group) { return group.mode == FillMode::kReplayOnEach; });
+}
+
 }  // namespace
 
 uint64_t replay(const FillContext& context, const DescribedTarget& described,
                 const PlannedFill& planned, Storages& storages) {
+  if (replays_on_each(planned.plan)) {
+    share_random_state(context, described);
+    replay_shards(context, described, planned, storages);
+  }
   run_agreed(context.communicator, kReplayPhase, ErrorCode::kBuild, [&] {
     if (context.is_root()) replay_on_root(context, described, planned, storages);
   });

@@ -4,7 +4,6 @@
 
 #include <algorithm>
 #include <iomanip>
-#include <numeric>
 #include <sstream>
 
 #include "error/torch_error.hpp"
@@ -28,17 +27,23 @@ void Storages::allocate(int64_t group, at::Device device) {
 
 void Storages::check_fits(const std::vector<MemoryLimit>& limits,
                           const std::vector<size_t>& sharers) const {
-  const double bytes = std::accumulate(storage_bytes_.begin(), storage_bytes_.end(), 0.0);
+  double bytes = 0;
+  size_t largest = 0;
+  for (size_t group = 0; group < storages_.size(); ++group) {
+    if (storages_[group].defined()) continue;  // it is there
+    bytes += static_cast<double>(storage_bytes_[group]);
+    if (storage_bytes_[group] > storage_bytes_[largest] || storages_[largest].defined())
+      largest = group;
+  }
   for (size_t i = 0; i < limits.size(); ++i) {
     const double needed = bytes * static_cast<double>(sharers[i]);
     if (needed <= static_cast<double>(limits[i].available)) continue;
-    const auto largest = std::max_element(storage_bytes_.begin(), storage_bytes_.end());
     std::ostringstream text;
     text << std::fixed << std::setprecision(0) << "the module needs " << bytes
          << " bytes on each of " << sharers[i] << " ranks in " << limits[i].name << ", where "
          << limits[i].available << " are available; its largest tensor, "
-         << manifest_.first_of_group(largest - storage_bytes_.begin()).name << ", needs "
-         << *largest;
+         << manifest_.first_of_group(static_cast<int64_t>(largest)).name << ", needs "
+         << storage_bytes_[largest];
     throw MemoryError(
         "memory", text.str(),
         "use hosts with more memory, start fewer ranks on each, or use a smaller dtype");

@@ -25,7 +25,8 @@ class Storages {
   /// The same on another device, as a copy of tensors that lie on several needs it.
   void allocate(int64_t group, at::Device device);
   /// Throws MemoryError where one of `limits`, which `sharers` ranks share each, is less than what
-  /// their tensors need. Linux grants memory that it does not have, and kills whoever touches it.
+  /// those of its storages need that are yet to be allocated. Linux grants memory that it does not
+  /// have, and kills whoever touches it.
   void check_fits(const std::vector<MemoryLimit>& limits, const std::vector<size_t>& sharers) const;
   /// Gives a group's storage the values of another one, on the CPU; `tensor` is any tensor in that.
   void copy_from(int64_t group, const at::Tensor& tensor);

@@ -37,7 +37,7 @@ void on_operator(const c10::OperatorHandle& op, c10::DispatchKeySet, Stack* stac
   }
   const c10::IValue generator =
       info.generator ? stack_argument(*stack, info.writes.size(), *info.generator) : c10::IValue();
-  call_seeded(op, info, stack, guard->seeds.next(generator));
+  call_seeded(op, info, stack, guard->seeds.value(guard->seeds.next(generator)));
 }
 
 std::string path_of_this_library() {

@@ -120,7 +120,7 @@ void Recorder::call_real(Stack& stack) {
   }
   const c10::IValue generator =
       info_.generator ? stack_argument(stack, count_, *info_.generator) : c10::IValue();
-  call_seeded(op_, info_, &stack, impl_.seeds.next(generator));
+  call_seeded(op_, info_, &stack, impl_.seeds.value(impl_.seeds.next(generator)));
 }
 
 void Recorder::put_values(Stack& stack) {

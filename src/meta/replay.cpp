@@ -247,7 +247,7 @@ Stack Replay::real_arguments(const Entry& entry, Role role) const {
 
 void Replay::prepare_generator(const RandomDraw& draw) {
   if (tape_.seeds.mode() == RandomMode::kPerOp) {
-    seed_default_generator(draw.seed);
+    seed_default_generator(tape_.seeds.value(draw.seed));
     return;
   }
   if (loaded_segment_ == draw.segment) return;

@@ -28,9 +28,14 @@ std::unique_lock<std::recursive_mutex> take_generator_turn() {
 SeedSource::SeedSource(const MetaInitOptions& options)
     : mode_(options.random), base_seed_(options.seed ? *options.seed : default_seed()) {}
 
-uint64_t SeedSource::next(const c10::IValue& generator) {
-  const uint64_t base = generator.isNone() ? base_seed_ : generator.toGenerator().current_seed();
-  return mix(base, count_++);
+OpSeed SeedSource::next(const c10::IValue& generator) {
+  OpSeed seed{std::nullopt, count_++};
+  if (!generator.isNone()) seed.own_base = generator.toGenerator().current_seed();
+  return seed;
+}
+
+uint64_t SeedSource::value(const OpSeed& seed) const {
+  return mix(seed.own_base.value_or(base_seed_), seed.count);
 }
 
 at::Tensor generator_state(at::Generator generator) {

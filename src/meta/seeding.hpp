@@ -6,11 +6,18 @@
 
 #include <cstdint>
 #include <mutex>
+#include <optional>
 
 #include "fakescore/meta/meta_init.hpp"
 #include "meta/op_info.hpp"
 
 namespace fakescore::detail {
+
+/// Of one random op: its base is that of its SeedSource, or of a generator of the caller's own.
+struct OpSeed {
+  std::optional<uint64_t> own_base;
+  uint64_t count = 0;
+};
 
 /// Hands out the seeds of RandomMode::kPerOp: a function of the base seed and of how many random
 /// ops came before, so that recording and seeded eager construction agree.
@@ -18,8 +25,11 @@ class SeedSource {
  public:
   explicit SeedSource(const MetaInitOptions& options);
   RandomMode mode() const noexcept { return mode_; }
-  /// `generator` is what the op was called with; one of the caller's own gives the base instead.
-  uint64_t next(const c10::IValue& generator);
+  uint64_t base() const noexcept { return base_seed_; }
+  void set_base(uint64_t base) noexcept { base_seed_ = base; }
+  /// `generator` is what the op was called with.
+  OpSeed next(const c10::IValue& generator);
+  uint64_t value(const OpSeed& seed) const;
 
  private:
   RandomMode mode_;

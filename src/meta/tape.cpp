@@ -3,8 +3,10 @@
 #include <ATen/ATen.h>
 
 #include <algorithm>
+#include <cstring>
 #include <utility>
 
+#include "error/wire.hpp"
 #include "fakescore/error.hpp"
 
 namespace fakescore {
@@ -133,6 +135,36 @@ std::vector<TensorUse> InitTape::uses_since(const std::vector<at::Tensor>& tenso
 void InitTape::mark_unknown(const std::string& name, const at::Tensor& tensor, size_t since) {
   impl_->unknown.insert_or_assign(detail::storage_of(tensor, name),
                                   detail::UnknownValue{name, since});
+}
+
+std::string InitTape::random_state() const {
+  std::vector<std::string> states;
+  for (const detail::DrawSegment& segment : impl_->segments) {
+    const at::Tensor state = segment.first_state.contiguous();
+    states.emplace_back(static_cast<const char*>(state.const_data_ptr()), state.nbytes());
+  }
+  return detail::to_wire(impl_->seeds.base(), states);
+}
+
+void InitTape::set_random_state(const std::string& state) {
+  auto [base, states] =
+      detail::from_wire<uint64_t, std::vector<std::string>>(state, "a tape's random state");
+  bool fits = states.size() == impl_->segments.size();
+  for (size_t i = 0; fits && i < states.size(); ++i) {
+    fits = states[i].size() == impl_->segments[i].first_state.nbytes();
+  }
+  if (!fits) {
+    throw MismatchError("random state",
+                        "is that of a tape with " + std::to_string(states.size()) +
+                            " runs of draws, and not " + std::to_string(impl_->segments.size()),
+                        "run the same builder on every rank, with generators of one kind");
+  }
+  impl_->seeds.set_base(base);
+  for (size_t i = 0; i < states.size(); ++i) {
+    at::Tensor first = at::empty_like(impl_->segments[i].first_state);
+    std::memcpy(first.mutable_data_ptr(), states[i].data(), states[i].size());
+    impl_->segments[i].first_state = first;
+  }
 }
 
 size_t InitTape::size() const noexcept { return impl_->entries.size(); }

@@ -26,7 +26,7 @@ struct WatchedConstant {
 };
 
 struct RandomDraw {
-  uint64_t seed = 0;      ///< kPerOp
+  OpSeed seed;            ///< kPerOp
   size_t segment = 0;     ///< kSequential: index into InitTape::Impl::segments
   bool skippable = true;  ///< how much it draws depends on its result's size only, not on values
 };

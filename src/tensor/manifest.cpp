@@ -97,6 +97,18 @@ TensorSpec Manifest::agreed(TensorSpec spec) {
   return spec;
 }
 
+Manifest Manifest::whole() const {
+  Manifest manifest(*this);
+  for (TensorSpec& spec : manifest.specs_) {
+    if (!spec.shard) continue;
+    spec.sizes = spec.shard->global_sizes;
+    spec.strides = detail::row_major_strides(spec.sizes).value();
+    spec.storage_offset = 0;
+    spec.shard.reset();
+  }
+  return manifest;
+}
+
 std::string Manifest::serialize() const { return detail::to_wire(specs_); }
 
 Manifest Manifest::deserialize(const std::string& bytes) {

@@ -6,14 +6,10 @@
 namespace fakescore::detail {
 namespace {
 
+constexpr Cast kNoCast{at::kByte, at::kByte};
+
 size_t align_up(size_t value, size_t alignment) {
   return (value + alignment - 1) / alignment * alignment;
-}
-
-/// Bytes on the wire of so many stored ones.
-size_t wire_size(size_t stored, const std::optional<Cast>& cast) {
-  if (!cast) return stored;
-  return stored / c10::elementSize(cast->stored) * c10::elementSize(cast->wire);
 }
 
 class BucketPlanner {
@@ -24,8 +20,8 @@ class BucketPlanner {
   void add(size_t transfer, const TransferLayout& layout) {
     size_t wire_begin = 0;
     for (const auto& [stored, ranks] : layout.landings) {
-      if (layout.cast) {
-        add_cast(transfer, stored, ranks, *layout.cast, wire_begin);
+      if (layout.cast || layout.is_cut) {
+        add_in_steps(transfer, stored, ranks, layout.cast.value_or(kNoCast), wire_begin);
       } else if (stored.size() >= std::min(kInPlaceBytes, bucket_bytes_)) {
         add_in_place(transfer, stored, ranks, wire_begin);
       } else {
@@ -54,8 +50,9 @@ class BucketPlanner {
     }
   }
 
-  void add_cast(size_t transfer, const ByteRange& stored, const RankSet& ranks, const Cast& cast,
-                size_t wire_begin) {
+  /// Of whole elements: buckets are multiples of kCastAlignment, which any element divides.
+  void add_in_steps(size_t transfer, const ByteRange& stored, const RankSet& ranks,
+                    const Cast& cast, size_t wire_begin) {
     const size_t wire_element = c10::elementSize(cast.wire);
     const size_t stored_element = c10::elementSize(cast.stored);
     const size_t elements = stored.size() / stored_element;
@@ -96,6 +93,11 @@ TransferLayout TransferLayout::to_all(const std::vector<ByteRange>& ranges,
   layout.landings.reserve(ranges.size());
   for (const ByteRange& range : ranges) layout.landings.push_back({range});
   return layout;
+}
+
+size_t wire_size(size_t stored, const std::optional<Cast>& cast) {
+  if (!cast) return stored;
+  return stored / c10::elementSize(cast->stored) * c10::elementSize(cast->wire);
 }
 
 size_t wire_bytes(const TransferLayout& layout) {

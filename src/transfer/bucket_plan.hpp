@@ -28,11 +28,16 @@ struct Landing {
 struct TransferLayout {
   std::vector<Landing> landings;
   std::optional<Cast> cast = std::nullopt;
+  /// Each rank keeps another part of it: nothing lands in place.
+  bool is_cut = false;
 
   /// All ranges on every rank.
   static TransferLayout to_all(const std::vector<ByteRange>& ranges,
                                std::optional<Cast> cast = std::nullopt);
 };
+
+/// Bytes on the wire of so many stored ones.
+size_t wire_size(size_t stored, const std::optional<Cast>& cast);
 
 /// Bytes of a layout on the wire, without alignment gaps.
 size_t wire_bytes(const TransferLayout& layout);
@@ -57,9 +62,9 @@ struct Bucket {
 };
 
 /// Cuts storages into buckets of at most `bucket_bytes` on the wire, in the order given. Stretches
-/// of at least kInPlaceBytes (or of a whole bucket) land in place; smaller ones, and what is cast,
-/// travel packed with others for the same ranks. Every byte of every landing is in exactly one
-/// piece.
+/// of at least kInPlaceBytes (or of a whole bucket) land in place; smaller ones, and what is cast
+/// or cut, travel packed with others for the same ranks. Every byte of every landing is in exactly
+/// one piece.
 std::vector<Bucket> plan_buckets(const std::vector<TransferLayout>& transfers, size_t bucket_bytes);
 
 /// Bytes of the largest bucket that needs memory of its own.
@@ -68,7 +73,7 @@ size_t largest_packed_bytes(const std::vector<Bucket>& buckets);
 /// Used by the host pipeline.
 inline constexpr size_t kBucketsInFlight = 4;
 inline constexpr size_t kInPlaceBytes = size_t{128} << 10;
-/// Pieces that are cast begin at multiples of this in a packed bucket, so that elements are
+/// Pieces that are cast or cut begin at multiples of this in a packed bucket, so that elements are
 /// aligned; others lie next to each other.
 inline constexpr size_t kCastAlignment = 16;
 

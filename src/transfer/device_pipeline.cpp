@@ -146,18 +146,36 @@ class DevicePipeline {
     std::vector<at::Tensor> from;
     for (const Piece& piece : bucket.pieces) {
       if (feed_ && feed_->is_in_destination(piece)) continue;
+      const Transfer& transfer = transfers_[piece.transfer];
+      transfer.destination.record_stream(comm_);
       const at::Tensor bytes = part(wire, piece.bucket_offset, piece.wire_bytes);
-      const auto& cast = transfers_[piece.transfer].layout.cast;
-      const at::Tensor destination = stored(piece);
-      destination.record_stream(comm_);
-      if (cast) {
-        destination.view(cast->stored).copy_(bytes.view(cast->wire), /*non_blocking=*/true);
+      const auto land = [&, &cast = transfer.layout.cast](const at::Tensor& stored,
+                                                          const at::Tensor& arrived) {
+        if (cast) {
+          stored.view(cast->stored).copy_(arrived.view(cast->wire), /*non_blocking=*/true);
+        } else {
+          to.push_back(stored);
+          from.push_back(arrived);
+        }
+      };
+      if (transfer.cut) {
+        land_runs(transfer, piece, bytes, land);
       } else {
-        to.push_back(destination);
-        from.push_back(bytes);
+        land(stored(piece), bytes);
       }
     }
     if (!to.empty()) at::_foreach_copy_(to, from, /*non_blocking=*/true);
+  }
+
+  template <typename Land>
+  static void land_runs(const Transfer& transfer, const Piece& piece, const at::Tensor& bytes,
+                        const Land& land) {
+    const ByteRange stretch{piece.stored_begin, piece.stored_begin + piece.stored_bytes};
+    for_each_run(*transfer.cut, stretch, [&](const Run& run) {
+      const auto& cast = transfer.layout.cast;
+      land(part(transfer.destination, run.in_destination, run.bytes),
+           part(bytes, wire_size(run.in_whole - stretch.begin, cast), wire_size(run.bytes, cast)));
+    });
   }
 
   void finish(size_t number) {

@@ -131,11 +131,15 @@ class HostPipeline {
     progress_.add(bucket.bytes);
   }
 
-  /// What was sent from a file's mapping is no longer needed there.
+  /// What was sent from a file's mapping is no longer needed there. Small tensors are left: pages
+  /// hold several.
   void forget_mapping(const Bucket& bucket) const {
-    const Piece& piece = bucket.pieces.front();
-    const FileBytes* file = file_of(transfers_[piece.transfer], bucket);
-    if (file != nullptr) file->forget(piece.wire_begin, piece.wire_bytes);
+    for (const Piece& piece : bucket.pieces) {
+      const Transfer& transfer = transfers_[piece.transfer];
+      const auto* file = std::get_if<InFile>(&transfer.source);
+      if (file == nullptr || (!bucket.in_place && !transfer.cut)) continue;
+      file->bytes->forget(piece.wire_begin, piece.wire_bytes);
+    }
   }
 
   void unpack(const Bucket& bucket, const at::Tensor& buffer) {

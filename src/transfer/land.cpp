@@ -16,6 +16,15 @@ at::Tensor elements(std::byte* data, size_t bytes, at::ScalarType dtype) {
                        at::dtype(dtype));
 }
 
+void put(std::byte* stored, size_t bytes, const std::byte* wire, const std::optional<Cast>& cast) {
+  if (!cast) {
+    std::memcpy(stored, wire, bytes);
+    return;
+  }
+  elements(stored, bytes, cast->stored)
+      .copy_(elements(const_cast<std::byte*>(wire), wire_size(bytes, cast), cast->wire));
+}
+
 }  // namespace
 
 std::byte* stored_bytes(const Transfer& transfer, const Piece& piece) {
@@ -23,18 +32,22 @@ std::byte* stored_bytes(const Transfer& transfer, const Piece& piece) {
 }
 
 void populate_if_large(const Transfer& transfer, const Piece& piece) {
-  if (piece.stored_bytes < kPopulateAtLeast) return;
+  if (piece.stored_bytes < kPopulateAtLeast || transfer.cut) return;
   populate_pages(stored_bytes(transfer, piece), piece.stored_bytes);
 }
 
 void land(const Transfer& transfer, const Piece& piece, const std::byte* wire) {
-  std::byte* stored = stored_bytes(transfer, piece);
-  if (const auto& cast = transfer.layout.cast) {
-    elements(stored, piece.stored_bytes, cast->stored)
-        .copy_(elements(const_cast<std::byte*>(wire), piece.wire_bytes, cast->wire));
-  } else {
-    std::memcpy(stored, wire, piece.wire_bytes);
+  const auto& cast = transfer.layout.cast;
+  if (!transfer.cut) {
+    put(stored_bytes(transfer, piece), piece.stored_bytes, wire, cast);
+    return;
   }
+  auto* const destination = static_cast<std::byte*>(transfer.destination.mutable_data_ptr());
+  const ByteRange stretch{piece.stored_begin, piece.stored_begin + piece.stored_bytes};
+  for_each_run(*transfer.cut, stretch, [&](const Run& run) {
+    put(destination + run.in_destination, run.bytes,
+        wire + wire_size(run.in_whole - stretch.begin, cast), cast);
+  });
 }
 
 }  // namespace fakescore::detail

@@ -2,6 +2,7 @@ fakescore_add_unit(fakescore_objects transfer
   transfer/broadcast_transfers.cpp
   transfer/bucket_plan.cpp
   transfer/copy_transfers.cpp
+  transfer/cut.cpp
   transfer/device_pipeline.cpp
   transfer/flight_plan.cpp
   transfer/host_pipeline.cpp

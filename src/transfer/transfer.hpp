@@ -10,6 +10,7 @@
 #include "fakescore/error.hpp"
 #include "fakescore/transfer/progress.hpp"
 #include "transfer/bucket_plan.hpp"
+#include "transfer/cut.hpp"
 #include "transfer/source.hpp"
 
 namespace fakescore::detail {
@@ -20,6 +21,10 @@ struct Transfer {
   TransferLayout layout;
   at::Tensor destination;  ///< the storage as 1-D uint8
   Source source;
+  /// Where the layout is that of a whole tensor (TransferLayout::is_cut), what is kept of it here.
+  std::optional<Cut> cut = std::nullopt;
+  /// Of a fill: on the wire, of all of the tensor, which is the same on every rank.
+  size_t whole_bytes = 0;
 };
 
 struct TransferOptions {

@@ -376,6 +376,21 @@ TEST(InitTape, DoesNotComputeWithAnUnknownValue) {
   }
 }
 
+TEST(InitTape, TakesTheRandomStateOfAnother) {
+  const auto build = [] { return torch::randn({40}) + torch::rand({40}); };
+  for (const RandomMode mode : {RandomMode::kPerOp, RandomMode::kSequential}) {
+    const auto [first, tape_of_first] = build_on_meta(build, mode, 1);
+    const auto [second, tape_of_second] = build_on_meta(build, mode, 2);
+    const Tensor wanted = tape_of_first->replay({first})[0];
+    EXPECT_FALSE(torch::equal(tape_of_second->replay({second})[0], wanted));
+    tape_of_second->set_random_state(tape_of_first->random_state());
+    EXPECT_TRUE(torch::equal(tape_of_second->replay({second})[0], wanted));
+  }
+  const auto tape = made([] { return torch::ones({2}); }).second;
+  const auto other = build_on_meta(build, RandomMode::kSequential, 1).second;
+  EXPECT_THROW(tape->set_random_state(other->random_state()), MismatchError);
+}
+
 TEST(MetaInitPause, LetsOperationsRunAsTheyAreCalled) {
   ASSERT_TRUE(MetaInitGuard::is_supported());
   const MetaInitGuard guard;

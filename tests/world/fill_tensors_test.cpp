@@ -206,19 +206,6 @@ TEST(FillTensors, WhatABuilderThrowsIsRaisedOnEveryRank) {
   });
 }
 
-TEST(FillTensors, ShardsAreRefusedByName) {
-  run_on_every_rank([](Communicator& communicator) {
-    FillTarget target = list_target();
-    target.tensors[0].shard = Shard{{600, 700}, {{0, 0}, {300, 700}}};
-    EXPECT_THAT(error_of<ConfigError>([&] {
-                  fill_tensors(target, only_on_root(communicator, list_teacher()), communicator);
-                }),
-                AllOf(HasSubstr("weight"), HasSubstr("shard")));
-    EXPECT_THAT(error_of<ConfigError>([&] { sync_tensors(target.tensors, communicator); }),
-                HasSubstr("shard"));
-  });
-}
-
 TEST(FillTensors, GivenMemoryElsewhereIsRefused) {
   run_on_every_rank([](Communicator& communicator) {
     FillTarget target = list_target();  // on meta

@@ -4,6 +4,7 @@ set(FAKESCORE_WORLD_TESTS
   world/fake_score_dtypes_test.cpp
   world/fake_score_meta_test.cpp
   world/fake_score_values_test.cpp
+  world/fill_shards_test.cpp
   world/fill_tensors_test.cpp
   world/random_modules_test.cpp
   world/sync_module_states_test.cpp

@@ -15,7 +15,8 @@
 
 namespace fakescore {
 
-/// Where the memory of filled tensors comes from.
+/// Where the memory of filled tensors comes from. A shard (NamedTensor::shard) has memory in any
+/// case, on FillOptions::device: whoever cuts a tensor pads it as it likes.
 enum class StoragePolicy {
   /// The tensors are on the meta device (the memory of others is replaced). Storages are allocated
   /// on FillOptions::device, one for all tensors that share one, and put behind the tensor objects
@@ -29,16 +30,19 @@ enum class StoragePolicy {
 /// What there is to fill, on one rank.
 struct FillTarget {
   /// The same names, shapes, dtypes, strides, offsets into storages and sharing of storages on
-  /// every rank, in the same order. Which tensors that no module registered belong to it is the
-  /// caller's choice: they are replayed, and must be the same on every rank as well.
+  /// every rank, in the same order; of shards the same whole tensors. A shard is row-major, and
+  /// shares its storage with other names of itself alone. Which tensors that no module registered
+  /// belong to it is the caller's choice: they are replayed, and must be the same on every rank as
+  /// well.
   std::vector<NamedTensor> tensors;
   /// With kAllocate, the record of their initialisation, for what the teacher does not hold; a
   /// tensor that neither explains is a BuildError that names all of them. Its guard has ended. Not
   /// used with kGiven: every rank gets the root's own values of such a tensor.
   std::shared_ptr<InitTape> tape;
   /// Where some of `tensors` took the place of those on the tape, as after a cast outside the
-  /// guard: for each of `tensors` the one to replay for it, of the same sizes, whose value is then
-  /// cast; undefined where there is none. Empty: the tensors themselves.
+  /// guard: for each of `tensors` the one to replay for it, of the same sizes (of a shard, of the
+  /// whole tensor's), whose value is then cast; undefined where there is none. Empty: the tensors
+  /// themselves, and nothing for shards.
   std::vector<at::Tensor> recorded = {};
   StoragePolicy storage = StoragePolicy::kAllocate;
   /// In words, how they were made: compared between ranks before anything is allocated, for an
@@ -60,7 +64,11 @@ using TargetBuilder = std::function<FillTarget()>;
 /// on the root from the tape and broadcast too. All ranks then hold the same bits. A tensor travels
 /// in the narrower of the teacher's dtype and its own. requires_grad stays as it was.
 ///
-/// Memory: a rank holds the tensors and a few buckets. A reading rank also maps the teacher's
+/// Shards: each rank reads what it holds, and replays whole what the teacher lacks, to cut it; the
+/// random state is the root's. They are left out of options.verify.
+///
+/// Memory: a rank holds the tensors and a few buckets, and where shards are replayed the largest
+/// whole one, or 64 MiB of them. A reading rank also maps the teacher's
 /// files, and pins options.pinned_bytes if the tensors are on a GPU.
 ///
 /// GPU: work begins after the work already on the calling thread's current stream, runs on streams
@@ -69,8 +77,7 @@ using TargetBuilder = std::function<FillTarget()>;
 ///
 /// Collective. On failure every rank throws the same error within the timeout. After BuildError,
 /// MismatchError, TeacherError, MemoryError and ConfigError the communicator still works, and the
-/// call can be made again. After CommError (a lost peer) the communicator is broken. ConfigError
-/// for a target with shards: they cannot be filled yet.
+/// call can be made again. After CommError (a lost peer) the communicator is broken.
 FAKESCORE_API FillReport fill_tensors(const TargetBuilder& build, const TeacherSource& teacher,
                                       Communicator& communicator, const FillOptions& options = {});
 

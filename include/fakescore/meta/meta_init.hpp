@@ -67,6 +67,12 @@ class FAKESCORE_API InitTape {
   /// later decide it. A replay that would compute with it throws BuildError, with `name`.
   void mark_unknown(const std::string& name, const at::Tensor& tensor, size_t since);
 
+  /// What the random operations draw from. A tape of the same operations that is given it replays
+  /// the same values, whatever was seeded when it was recorded. Throws MismatchError for the state
+  /// of a tape of others.
+  std::string random_state() const;
+  void set_random_state(const std::string& state);
+
   /// Number of recorded operations.
   size_t size() const noexcept;
 

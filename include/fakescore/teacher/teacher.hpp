@@ -5,12 +5,14 @@
 #include <cstdint>
 #include <map>
 #include <memory>
+#include <optional>
 #include <span>
 #include <string>
 #include <vector>
 
 #include "fakescore/export.hpp"
 #include "fakescore/tensor/digest.hpp"
+#include "fakescore/tensor/shard.hpp"
 
 namespace fakescore {
 
@@ -23,6 +25,9 @@ struct TeacherTensor {
   at::Device device = at::kCPU;  ///< of the tensor that `read` returns
   /// Its name in the teacher if TeacherSource renamed it; else empty.
   std::string stored_name = {};
+  /// Where each rank has a part: this one's. `sizes` are then the whole tensor's, and `read`
+  /// returns the part.
+  std::optional<Shard> shard = {};
 };
 
 /// A file that an opened teacher reads. Ranks compare these to know whether they see the same

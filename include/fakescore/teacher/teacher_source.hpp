@@ -53,7 +53,9 @@ class FAKESCORE_API TeacherSource {
   /// folder that holds its `.metadata`, or that file. Numbered shards without an index are named
   /// with a star: FOLDER/model-*-of-00003.safetensors. Nothing is opened here.
   static TeacherSource path(std::filesystem::path path, TeacherPathOptions options = {});
-  /// Named tensors in memory, on the CPU or on the root's GPU.
+  /// Named tensors in memory, on the CPU or on the root's GPU. With shards among them, which it may
+  /// hold whole tensors beside, every rank gives its own, on its GPU or the CPU: they fill shards
+  /// that are the same boxes, and whole tensors.
   static TeacherSource state_dict(std::vector<NamedTensor> tensors);
   /// Whatever `open` opens, each time that it is called. `description` names it in errors.
   static TeacherSource custom(std::string description,
@@ -90,13 +92,17 @@ class FAKESCORE_API TeacherSource {
   std::unique_ptr<Teacher> open() const { return open_(); }
   /// For messages: the path, or words for a teacher in memory.
   const std::string& description() const noexcept { return description_; }
+  /// Whether each rank gives parts of its own.
+  bool in_shards() const noexcept { return in_shards_; }
 
  private:
-  TeacherSource(std::string description, std::function<std::unique_ptr<Teacher>()> open)
-      : description_(std::move(description)), open_(std::move(open)) {}
+  TeacherSource(std::string description, std::function<std::unique_ptr<Teacher>()> open,
+                bool in_shards = false)
+      : description_(std::move(description)), open_(std::move(open)), in_shards_(in_shards) {}
 
   std::string description_;
   std::function<std::unique_ptr<Teacher>()> open_;
+  bool in_shards_;
 };
 
 }  // namespace fakescore

@@ -42,6 +42,10 @@ class FAKESCORE_API Manifest {
   /// holds of it.
   static TensorSpec agreed(TensorSpec spec);
 
+  /// The same with whole tensors in the place of shards: row-major, alone in their storages but for
+  /// other names of themselves.
+  Manifest whole() const;
+
   const std::vector<TensorSpec>& specs() const noexcept { return specs_; }
   int64_t alias_groups() const noexcept { return static_cast<int64_t>(first_of_group_.size()); }
   /// The first tensor of an alias group, and its index.

@@ -151,7 +151,8 @@ void require_nccl(c10d::ProcessGroup& group, at::Device device) {
   } catch (const std::exception&) {
     backend = "none";
   }
-  if (backend == "nccl") return;
+  // "nccl2" and "nccl-lazy" are other implementations of it, from torch 2.15 on the default one.
+  if (backend.starts_with("nccl")) return;
   throw ConfigError("process group", "has the backend " + backend + " for " + device.str(),
                     "pass a group with NCCL for GPUs, or the device cpu");
 }

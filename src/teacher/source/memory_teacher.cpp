@@ -24,8 +24,9 @@ class MemoryTeacher : public Teacher {
             "is on " + entry.tensor.device().str() + ", which is neither the CPU nor a GPU",
             "move the teacher's tensors to the CPU first");
       }
-      tensors_.push_back({entry.name, entry.tensor.sizes().vec(), entry.tensor.scalar_type(), "",
-                          entry.tensor.device()});
+      tensors_.push_back({entry.name,
+                          entry.shard ? entry.shard->global_sizes : entry.tensor.sizes().vec(),
+                          entry.tensor.scalar_type(), "", entry.tensor.device(), "", entry.shard});
       values_.push_back(entry.tensor.detach());
     }
   }

@@ -113,6 +113,9 @@ class MergedTeacher : public Teacher {
     }
     const auto dim = static_cast<size_t>(group.dim);
     merged.stored_name = stored_name(merged);
+    if (merged.shard) {
+      refuse(group.indices.front(), "is in shards, which cannot be merged: merge whole tensors");
+    }
     for (size_t i = 1; i < group.indices.size(); ++i) {
       const TeacherTensor& part = own[group.indices[i]];
       std::vector<int64_t> sizes = part.sizes;

@@ -1,5 +1,6 @@
 #include "fakescore/teacher/teacher_source.hpp"
 
+#include <algorithm>
 #include <utility>
 
 #include "error/join.hpp"
@@ -22,8 +23,12 @@ TeacherSource TeacherSource::path(std::filesystem::path path, TeacherPathOptions
 }
 
 TeacherSource TeacherSource::state_dict(std::vector<NamedTensor> tensors) {
+  const bool in_shards = std::any_of(tensors.begin(), tensors.end(), [](const NamedTensor& entry) {
+    return entry.shard.has_value();
+  });
   return {"state dict in memory",
-          [tensors = std::move(tensors)] { return detail::make_memory_teacher(tensors); }};
+          [tensors = std::move(tensors)] { return detail::make_memory_teacher(tensors); },
+          in_shards};
 }
 
 TeacherSource TeacherSource::custom(std::string description,
@@ -43,23 +48,27 @@ TeacherSource TeacherSource::combine(std::vector<TeacherSource> sources) {
   std::vector<std::string> descriptions;
   descriptions.reserve(sources.size());
   for (const TeacherSource& source : sources) descriptions.push_back(source.description());
-  return {detail::join_some(descriptions), [sources = std::move(sources)] {
+  const bool in_shards = std::any_of(sources.begin(), sources.end(),
+                                     [](const auto& source) { return source.in_shards(); });
+  return {detail::join_some(descriptions),
+          [sources = std::move(sources)] {
             std::vector<std::unique_ptr<Teacher>> teachers;
             teachers.reserve(sources.size());
             for (const TeacherSource& source : sources) teachers.push_back(source.open());
             return detail::combine_teachers(std::move(teachers));
-          }};
+          },
+          in_shards};
 }
 
 TeacherSource TeacherSource::unwrap_names() const {
-  return {description_, [open = open_] { return detail::unwrap_names(open()); }};
+  return {description_, [open = open_] { return detail::unwrap_names(open()); }, in_shards_};
 }
 
 TeacherSource TeacherSource::merge_keys(std::vector<KeyMerge> merges) const {
   for (const KeyMerge& merge : merges) detail::check_merge(merge);
-  return {description_, [open = open_, merges = std::move(merges)] {
-            return detail::merge_keys(open(), merges);
-          }};
+  return {description_,
+          [open = open_, merges = std::move(merges)] { return detail::merge_keys(open(), merges); },
+          in_shards_};
 }
 
 TeacherSource TeacherSource::strip_prefix(std::string prefix) const {
@@ -67,9 +76,11 @@ TeacherSource TeacherSource::strip_prefix(std::string prefix) const {
     throw ConfigError("prefix", "is empty",
                       "give a prefix of the names, such as model.diffusion_model.");
   }
-  return {description_, [open = open_, prefix = std::move(prefix), description = description_] {
+  return {description_,
+          [open = open_, prefix = std::move(prefix), description = description_] {
             return detail::strip_prefix(open(), prefix, description);
-          }};
+          },
+          in_shards_};
 }
 
 TeacherSource TeacherSource::rename_keys(const std::vector<std::string>& rules) const {
@@ -87,9 +98,11 @@ TeacherSource TeacherSource::map_keys(KeyMap map, std::string what) const {
   if (!map) {
     throw ConfigError(what, "is empty", "pass a callable");
   }
-  return {description_, [open = open_, map = std::move(map), what = std::move(what)] {
+  return {description_,
+          [open = open_, map = std::move(map), what = std::move(what)] {
             return detail::rename_teacher(open(), map, what);
-          }};
+          },
+          in_shards_};
 }
 
 }  // namespace fakescore

@@ -547,6 +547,9 @@ def test_the_probe_asks_for_the_key_itself(monkeypatch):
     class Deaf:
         """A guard under which nothing is seen."""
 
+        def is_supported(self):
+            return True
+
         def begin(self, sequential, seed):
             return '{"value": null}'
 
@@ -559,12 +562,18 @@ def test_the_probe_asks_for_the_key_itself(monkeypatch):
         def knows(self, tensors):
             return [tensor.is_meta for tensor in tensors]
 
-    def missing():
-        raise RuntimeError("Tried to instantiate class 'fakescore.Guard', but it does not exist!")
+    class Unsupported(Deaf):
+        """Of a library that was built without the key."""
+
+        def is_supported(self):
+            return False
+
+        def begin(self, sequential, seed):
+            raise AssertionError("begun")
 
     probe = recorders.sees_key.__wrapped__
     assert probe()
-    for guard in (Deaf, missing):
-        classes = type("Classes", (), {"Guard": staticmethod(guard)})
+    for guard in (Deaf, Unsupported):
+        classes = type("Classes", (), {"Guard": guard})
         monkeypatch.setattr(recorders._native, "classes", classes)
         assert not probe()

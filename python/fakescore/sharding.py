@@ -1,0 +1,139 @@
+"""Parts of DTensors: what this rank holds, and memory for it."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from torch import nn
+
+from .errors import BuildError, ConfigError
+from .wrappers import is_sharded
+
+
+@dataclass(frozen=True)
+class Shard:
+    """fakescore::Shard: what this rank holds of a DTensor."""
+
+    global_sizes: tuple[int, ...]
+    offsets: tuple[int, ...]
+    sizes: tuple[int, ...]
+
+
+def shard_of(name: str, tensor: torch.Tensor) -> Shard | None:
+    """None for a tensor that is no DTensor.
+
+    Asks the DTensor itself, by the protocol that distributed checkpoints use, so that whatever its
+    mesh and placements are is for torch to say.
+
+    Raises ConfigError for one that is no box of the whole: a partial sum, or a split that torch
+    does not know to place.
+    """
+    if not is_sharded(tensor):
+        return None
+    dtensor: Any = tensor
+    _refuse_uneven_twice(name, dtensor)
+    try:
+        chunks = dtensor.__create_chunk_list__()
+    except (NotImplementedError, RuntimeError, ValueError) as error:
+        raise ConfigError.of(
+            name,
+            f"is a DTensor placed as {tuple(dtensor.placements)}, of which torch cannot say what "
+            f"this rank holds: {error}",
+            "use sizes that divide by the mesh's, or other placements",
+        ) from error
+    if len(chunks) != 1:
+        raise ConfigError.of(
+            name,
+            f"is a DTensor of which this rank holds {len(chunks)} separate parts",
+            "use placements that give each rank one part",
+        )
+    shard = Shard(tuple(tensor.shape), tuple(chunks[0].offsets), tuple(chunks[0].sizes))
+    if shard.sizes != tuple(part_of(tensor).shape):
+        raise ConfigError.of(
+            name,
+            f"is a DTensor placed as {tuple(dtensor.placements)}: torch says that this rank holds "
+            f"sizes {shard.sizes}, but it holds {tuple(part_of(tensor).shape)}",
+            "use sizes that divide by the mesh's",
+        )
+    return shard
+
+
+def native_shards(shards: Sequence[Shard | None]) -> tuple[list[int], list[Any], list[Any]]:
+    """As the C++ library takes them: indices, global sizes, offsets."""
+    given = [(index, shard) for index, shard in enumerate(shards) if shard is not None]
+    return (
+        [index for index, _ in given],
+        [list(shard.global_sizes) for _, shard in given],
+        [list(shard.offsets) for _, shard in given],
+    )
+
+
+def _refuse_uneven_twice(name: str, dtensor: Any) -> None:
+    # Where two dimensions of a mesh split one of the tensor unevenly, torch's own answer is wrong
+    # (pytorch#168134).
+    ways: dict[int, list[int]] = {}
+    for size, placement in zip(dtensor.device_mesh.shape, dtensor.placements, strict=True):
+        if hasattr(placement, "dim"):  # strided ones are not is_shard() in every torch
+            ways.setdefault(placement.dim, []).append(size)
+    for dim, sizes in ways.items():
+        if len(sizes) > 1 and dtensor.shape[dim] % math.prod(sizes) != 0:
+            raise ConfigError.of(
+                name,
+                f"has {dtensor.shape[dim]} along dimension {dim}, which {len(sizes)} dimensions of "
+                f"the mesh split in {' x '.join(map(str, sizes))}: torch does not know which part "
+                "a rank holds of such a tensor",
+                f"use a size that is a multiple of {math.prod(sizes)}, or shard it once",
+            )
+
+
+def part_of(tensor: torch.Tensor) -> torch.Tensor:
+    """What this rank holds of a tensor, sharing its memory: of a DTensor the local one."""
+    if not is_sharded(tensor):
+        return tensor
+    dtensor: Any = tensor
+    with torch.no_grad():
+        local: torch.Tensor = dtensor.to_local()
+    return local
+
+
+def allocate_shards(module: nn.Module, device: torch.device) -> None:
+    """Gives the module's DTensors on meta memory of this rank's part, whatever it holds.
+
+    As `to_empty` does, which keeps the parameter objects, their ties and the padding that FSDP2
+    wants, but for DTensors alone: it would replace other parameters by new objects.
+    """
+
+    def allocate(tensor: torch.Tensor) -> torch.Tensor:
+        if not is_sharded(tensor) or not tensor.is_meta:
+            return tensor
+        _check_device(tensor, device)
+        return torch.empty_like(tensor, device=device)
+
+    with torch.no_grad():
+        module._apply(allocate)  # type: ignore[no-untyped-call]
+
+
+def _check_device(dtensor: Any, device: torch.device) -> None:
+    of_mesh = dtensor.device_mesh.device_type
+    if of_mesh != device.type:
+        raise ConfigError.of(
+            "device",
+            f"is {device}, but the module is sharded over a mesh of {of_mesh}",
+            f"give device={of_mesh!r}, or make the mesh for {device.type}",
+        )
+
+
+def apply_shard(shard: Callable[[nn.Module], Any], module: nn.Module) -> nn.Module:
+    """What `shard` makes of a module on meta: itself, or another that it returns."""
+    made = shard(module)
+    if made is None:
+        return module
+    if not isinstance(made, nn.Module):
+        raise BuildError.of(
+            "shard", f"returned a {type(made).__name__}", "return a torch.nn.Module, or None"
+        )
+    return made

@@ -1,0 +1,82 @@
+#include "fill/shards.hpp"
+
+#include <c10/util/StringUtil.h>
+
+#include <algorithm>
+#include <string>
+
+#include "fakescore/error.hpp"
+#include "tensor/row_major.hpp"
+
+namespace fakescore::detail {
+namespace {
+
+bool lies_within(const Box& box, const std::vector<int64_t>& sizes) {
+  if (box.offsets.size() != sizes.size() || box.sizes.size() != sizes.size()) return false;
+  for (size_t i = 0; i < sizes.size(); ++i) {
+    if (box.offsets[i] < 0 || box.sizes[i] < 0 || box.offsets[i] > sizes[i] - box.sizes[i]) {
+      return false;
+    }
+  }
+  return true;
+}
+
+void check_shard(const TensorSpec& spec) {
+  const Shard& shard = *spec.shard;
+  if (!row_major_strides(shard.global_sizes) || !lies_within(shard.box, shard.global_sizes) ||
+      shard.box.sizes != spec.sizes) {
+    throw ConfigError(
+        spec.name,
+        c10::str("has sizes ", spec.sizes, ", and is said to be the box of sizes ", shard.box.sizes,
+                 " at ", shard.box.offsets, " of a tensor of sizes ", shard.global_sizes),
+        "give the box that the tensor holds, within the whole tensor");
+  }
+  if (!is_contiguous(spec)) {
+    throw ConfigError(spec.name, c10::str("is a shard with strides ", spec.strides),
+                      "give shards whose elements lie in row-major order");
+  }
+}
+
+}  // namespace
+
+void check_shards(const Manifest& manifest) {
+  for (const TensorSpec& spec : manifest.specs()) {
+    if (is_shard(spec)) check_shard(spec);
+    const TensorSpec& first = manifest.first_of_group(spec.alias_group);
+    if (!is_shard(spec) && !is_shard(first)) continue;
+    if (spec.shard == first.shard && spec.storage_offset == first.storage_offset &&
+        spec.dtype == first.dtype) {
+      continue;
+    }
+    throw ConfigError(spec.name,
+                      "shares storage with " + first.name + ", but is not the same shard",
+                      "give each shard a storage of its own; ties are two names of one shard");
+  }
+}
+
+bool has_shards(const Manifest& manifest) {
+  return std::any_of(manifest.specs().begin(), manifest.specs().end(), is_shard);
+}
+
+at::Tensor box_of(const at::Tensor& whole, const std::optional<Shard>& shard) {
+  if (!shard) return whole;
+  at::Tensor box = whole;
+  for (size_t i = 0; i < shard->box.sizes.size(); ++i) {
+    box = box.narrow(static_cast<int64_t>(i), shard->box.offsets[i], shard->box.sizes[i]);
+  }
+  return box;
+}
+
+std::optional<ByteRange> stretch_of(const Shard& shard, size_t element_bytes) {
+  const auto strides = row_major_strides(shard.global_sizes).value();
+  if (!is_row_major(shard.box.sizes, strides)) return std::nullopt;
+  size_t begin = 0;
+  size_t elements = 1;
+  for (size_t i = 0; i < strides.size(); ++i) {
+    begin += static_cast<size_t>(shard.box.offsets[i] * strides[i]);
+    elements *= static_cast<size_t>(shard.box.sizes[i]);
+  }
+  return ByteRange{begin * element_bytes, (begin + elements) * element_bytes};
+}
+
+}  // namespace fakescore::detail

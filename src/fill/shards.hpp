@@ -1,0 +1,29 @@
+#pragma once
+
+#include <ATen/core/Tensor.h>
+
+#include <optional>
+#include <vector>
+
+#include "fakescore/tensor/manifest.hpp"
+#include "fakescore/tensor/named_tensor.hpp"
+#include "tensor/byte_ranges.hpp"
+
+namespace fakescore::detail {
+
+/// Throws ConfigError for a shard that is not row-major, whose box is not of its sizes or does not
+/// lie within the whole tensor, of a whole tensor that LibTorch could not make, or that shares its
+/// storage with anything but other names of itself.
+void check_shards(const Manifest& manifest);
+
+bool has_shards(const Manifest& manifest);
+inline bool is_shard(const TensorSpec& spec) { return spec.shard.has_value(); }
+
+/// What a rank holds of a whole tensor: a view of it.
+at::Tensor box_of(const at::Tensor& whole, const std::optional<Shard>& shard);
+
+/// Where a box lies among the elements of the whole tensor, in bytes; nullopt if not in one
+/// stretch.
+std::optional<ByteRange> stretch_of(const Shard& shard, size_t element_bytes);
+
+}  // namespace fakescore::detail

@@ -1,0 +1,69 @@
+"""Shards on GPUs, on the emulated tier: the root reads, and each rank keeps its part."""
+
+import functools
+
+import pytest
+import torch
+from safetensors.torch import save_model
+from torch import nn
+from torch.distributed.fsdp import fully_shard
+from torch.distributed.tensor import DTensor, Shard
+
+import fakescore
+from support import TIMEOUT, named, same_bits
+
+create = functools.partial(fakescore.create_fake_score_meta, timeout=TIMEOUT)
+
+
+def build():
+    """Wide enough for several buckets, with rows that do not divide."""
+    return nn.Sequential(nn.Linear(1500, 1003), nn.LayerNorm(1003), nn.Linear(1003, 7))
+
+
+def whole():
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(7)
+        return build()
+
+
+def by_columns(parameter):
+    return Shard(1) if parameter.dim() > 1 and parameter.shape[1] % 4 == 0 else Shard(0)
+
+
+@pytest.mark.parametrize("placement", [None, by_columns])
+@pytest.mark.parametrize("dtype", [None, torch.float64])
+@pytest.mark.parametrize("in_memory", [True, False])
+def test_each_gpu_gets_its_part(rank, tmp_path, placement, dtype, in_memory):
+    def shard(module):
+        fully_shard(module, shard_placement_fn=placement)
+
+    teacher = None
+    if rank == 0:
+        teacher = whole() if in_memory else tmp_path / "teacher.safetensors"
+        if not in_memory:
+            save_model(whole(), str(teacher))
+    fake_score = create(build, teacher, shard=shard, dtype=dtype)
+    expected = dict(named(whole().to(dtype or torch.float32)))
+    for name, parameter in fake_score.named_parameters():
+        assert isinstance(parameter, DTensor)
+        local = parameter.to_local()
+        assert local.is_cuda
+        (chunk,) = parameter.__create_chunk_list__()
+        box = tuple(
+            slice(begin, begin + size)
+            for begin, size in zip(chunk.offsets, chunk.sizes, strict=True)
+        )
+        assert same_bits(local.cpu(), expected[name][box]), name
+
+
+def test_a_live_sharded_teacher_is_copied_on_each_gpu():
+    def shard(module):
+        fully_shard(module)
+
+    teacher = whole().cuda()
+    shard(teacher)
+    fake_score = create(build, teacher, shard=shard, dtype=torch.float64)
+    assert fakescore.last_report().read == "all"
+    for ours, its in zip(fake_score.parameters(), teacher.parameters(), strict=True):
+        assert ours.to_local().is_cuda
+        assert same_bits(ours.to_local(), its.to_local().double())

@@ -1,0 +1,436 @@
+"""Modules that FSDP2 and tensor parallelism have sharded, filled by each rank's own part."""
+
+import functools
+import itertools
+import pathlib
+import tempfile
+
+import diffusers
+import pytest
+import torch
+import torch.distributed as dist
+import torch.distributed.checkpoint as dcp
+from safetensors.torch import save_model
+from torch import nn
+from torch.distributed.device_mesh import init_device_mesh
+from torch.distributed.fsdp import MixedPrecisionPolicy, fully_shard
+from torch.distributed.tensor import DTensor, Replicate, Shard
+from torch.distributed.tensor.parallel import (
+    ColwiseParallel,
+    RowwiseParallel,
+    parallelize_module,
+)
+
+import fakescore
+from support import MODELS, TIMEOUT, Net, named, same_bits
+
+create = functools.partial(fakescore.create_fake_score_meta, timeout=TIMEOUT, device="cpu")
+materialize = functools.partial(fakescore.materialize, timeout=TIMEOUT, device="cpu")
+
+_NUMBERS = itertools.count()
+
+CLASSES = {
+    "wan": diffusers.WanTransformer3DModel,
+    "wan_sharded": diffusers.WanTransformer3DModel,
+    "wan_bf16": diffusers.WanTransformer3DModel,
+    "qwen_image": diffusers.QwenImageTransformer2DModel,
+    "flux": diffusers.FluxTransformer2DModel,
+    "unet2d": diffusers.UNet2DModel,
+}
+
+
+def blocks_of(module):
+    """The first list of blocks, if there is one."""
+    return next((part for part in module.children() if isinstance(part, nn.ModuleList)), ())
+
+
+def fsdp2(module, mesh=None, **kwargs):
+    for block in blocks_of(module):
+        fully_shard(block, mesh=mesh, **kwargs)
+    fully_shard(module, mesh=mesh, **kwargs)
+
+
+def cut(whole, dtensor):
+    """What this rank holds of a tensor, by DTensor's own cutting of a real one."""
+    real = DTensor.from_local(
+        whole, dtensor.device_mesh, [Replicate()] * dtensor.device_mesh.ndim, run_check=False
+    )
+    return real.redistribute(placements=dtensor.placements).to_local()
+
+
+def differences(sharded, whole):
+    expected = dict(named(whole))
+    names = []
+    for name, tensor in named(sharded):
+        wanted = expected.pop(name).detach()
+        is_same = (
+            same_bits(tensor.to_local(), cut(wanted, tensor))
+            if isinstance(tensor, DTensor)
+            else same_bits(tensor, wanted)
+        )
+        if not is_same:
+            names.append(name)
+    return names + sorted(expected)
+
+
+@pytest.mark.parametrize("dtype", [None, torch.bfloat16])
+@pytest.mark.parametrize("model", CLASSES)
+def test_each_rank_gets_what_fsdp2_would_give_it(model, dtype):
+    load = functools.partial(CLASSES[model].from_pretrained, MODELS / model)
+    fake_score = create(load, shard=fsdp2, dtype=dtype)
+    assert all(isinstance(parameter, DTensor) for parameter in fake_score.parameters())
+    assert differences(fake_score, load() if dtype is None else load().to(dtype)) == []
+    assert fakescore.last_report().missing == ()
+
+
+def second_dimension(parameter):
+    return Shard(1) if parameter.dim() > 1 else Shard(0)
+
+
+def hybrid(module):
+    sizes = (2, dist.get_world_size() // 2)
+    fsdp2(module, init_device_mesh("cpu", sizes, mesh_dim_names=("replicas", "shards")))
+
+
+def tensor_parallel(module, mesh):
+    plan = {f"blocks.{i}.to_qkv": ColwiseParallel() for i in range(len(module.blocks))}
+    parallelize_module(module, mesh, plan)
+
+
+def tensor_parallel_alone(module):
+    tensor_parallel(module, init_device_mesh("cpu", (dist.get_world_size(),)))
+
+
+def tensor_parallel_and_fsdp2(module):
+    mesh = init_device_mesh("cpu", (2, dist.get_world_size() // 2), mesh_dim_names=("dp", "tp"))
+    tensor_parallel(module, mesh["tp"])
+    fsdp2(module, mesh["dp"])
+
+
+def fsdp2_by_columns(module):
+    fsdp2(module, shard_placement_fn=second_dimension)
+
+
+@pytest.mark.parametrize(
+    "shard",
+    [fsdp2, fsdp2_by_columns, hybrid, tensor_parallel_alone, tensor_parallel_and_fsdp2],
+)
+@pytest.mark.parametrize("width", [8, 16])
+def test_placements(shard, width, world_size, tmp_path_factory):
+    if world_size == 1 and shard in (hybrid, tensor_parallel_and_fsdp2):
+        pytest.skip("needs a second rank")
+    with_values = whole(width)
+    folder = saved(with_values)
+    fake_score = create(lambda: Net(width), folder, shard=shard)
+    assert differences(fake_score, with_values) == []
+    assert same_bits(fake_score.scheduler.sigmas, with_values.scheduler.sigmas)
+
+
+@pytest.mark.parametrize("width", [1, 3, 5])
+def test_uneven_and_empty_shards(width):
+    """With 4 ranks, some have nothing of some tensors."""
+    with_values = whole(width)
+    fake_score = create(lambda: Net(width), saved(with_values), shard=fsdp2)
+    assert differences(fake_score, with_values) == []
+    step_as_whole(fake_score, with_values)
+
+
+def whole(width=8):
+    """The same on every rank."""
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(7)
+        return Net(width)
+
+
+@functools.cache
+def shared_folder():
+    folders = [tempfile.mkdtemp()] if dist.get_rank() == 0 else [None]
+    dist.broadcast_object_list(folders)
+    return pathlib.Path(folders[0])
+
+
+def saved(module):
+    """A file of its weights, that all ranks see."""
+    path = shared_folder() / f"{next(_NUMBERS)}.safetensors"
+    if dist.get_rank() == 0:
+        save_model(module, str(path))
+    dist.barrier()
+    return path
+
+
+def step_as_whole(sharded, module):
+    """A training step of both ends with the same gradients and parameters."""
+    ids = torch.arange(6).reshape(2, 3)
+    scale = dist.get_world_size() if torch.__version__ < "2.9" else 1  # Gloo sums there
+    outputs = [net.train()(ids) for net in (sharded, module)]
+    torch.testing.assert_close(*outputs)
+    for output in outputs:
+        output.square().mean().backward()
+    wanted = dict(module.named_parameters())
+    for name, parameter in sharded.named_parameters():
+        gradient = parameter.grad.full_tensor() / scale
+        torch.testing.assert_close(gradient, wanted[name].grad)
+    optimizers = [torch.optim.SGD(net.parameters(), 0.1) for net in (sharded, module)]
+    if scale == 1:
+        for optimizer in optimizers:
+            optimizer.step()
+        for name, parameter in sharded.named_parameters():
+            torch.testing.assert_close(parameter.full_tensor(), wanted[name])
+
+
+def test_an_uneven_strided_shard_is_refused_by_name(world_size):
+    if world_size < 4:
+        pytest.skip("needs four ranks")
+    with pytest.raises(
+        fakescore.ConfigError,
+        match=r"blocks\.0\.to_qkv\.weight: has 15 .* in 2 x 2: .*multiple of 4",
+    ):
+        create(lambda: Net(5), saved(whole(5)), shard=tensor_parallel_and_fsdp2)
+
+
+def test_a_step_of_a_sharded_module_is_that_of_the_whole():
+    with_values = whole()
+    step_as_whole(create(Net, saved(with_values), shard=fsdp2), with_values)
+
+
+def test_the_trainer_shards_between_the_steps():
+    with_values = whole()
+    path = saved(with_values)
+    with fakescore.meta_init():
+        net = Net()
+    net = net.to(torch.bfloat16)
+    fsdp2(net)
+    before = dict(net.named_parameters(remove_duplicate=False))
+    assert materialize(net, path) is net
+    after = dict(net.named_parameters(remove_duplicate=False))
+    assert all(after[name] is parameter for name, parameter in before.items())
+    assert net.head.weight is net.embed.weight
+    assert differences(net, with_values.to(torch.bfloat16)) == []
+
+
+def test_a_module_of_plain_meta_tensors():
+    with torch.device("meta"):
+        net = nn.Sequential(nn.Linear(6, 5), nn.Linear(5, 7))
+    fsdp2(net)
+    with_values = nn.Sequential(nn.Linear(6, 5), nn.Linear(5, 7))
+    for parameter in with_values.parameters():
+        dist.broadcast(parameter.detach(), 0)
+    assert differences(materialize(net, saved(with_values)), with_values) == []
+    with torch.device("meta"):
+        other = nn.Sequential(nn.Linear(6, 5), nn.Linear(5, 7), nn.Linear(7, 3))
+    fsdp2(other)
+    with pytest.raises(fakescore.BuildError, match=r"2\.weight, 2\.bias"):
+        materialize(other, saved(with_values))
+
+
+class WithAdapter(Net):
+    def __init__(self, width=8):
+        super().__init__(width)
+        self.adapter = nn.Linear(width, 3)
+        self.ema = nn.Parameter(self.adapter.weight.detach().clone())
+        nn.init.zeros_(self.adapter.bias)
+
+
+@pytest.mark.usefixtures("each_recorder")
+@pytest.mark.parametrize("sequential", [False, True])
+def test_what_the_teacher_lacks_is_cut_from_the_sources_values(rank, sequential):
+    """Ranks are seeded differently; the values are those of the source's seed."""
+    path = saved(whole())
+    torch.manual_seed(100 + rank)
+    with fakescore.meta_init(sequential=sequential):
+        net = WithAdapter()
+    fsdp2(net)
+    materialize(net, path)
+    assert fakescore.last_report().missing == ("ema", "adapter.weight", "adapter.bias")
+    torch.manual_seed(100)
+    with fakescore.meta_init(sequential=sequential):
+        expected = WithAdapter()
+    alone = dist.new_group([rank], use_local_synchronization=True)
+    materialize(expected, path, process_group=alone)
+    assert differences(net, expected) == []
+    assert expected.adapter.weight.any()
+    if sequential:
+        torch.manual_seed(100)
+        assert same_bits(WithAdapter().adapter.weight, expected.adapter.weight)
+
+
+def apart(module):
+    fully_shard(module.embed)
+    fully_shard(module)
+
+
+def one_of_two(module):
+    mesh = init_device_mesh("cpu", (dist.get_world_size(),))
+    parallelize_module(module, mesh, {"embed": RowwiseParallel()})
+
+
+@pytest.mark.parametrize("shard", [apart, one_of_two])
+def test_ties_across_units_are_an_error(shard):
+    with pytest.raises(fakescore.ConfigError, match=r"embed.weight and head.weight.*in one unit"):
+        create(Net, saved(whole()), shard=shard)
+
+
+def test_a_frozen_first_forward_reduces_in_full_precision():
+    policy = MixedPrecisionPolicy(param_dtype=torch.bfloat16, reduce_dtype=torch.float32)
+    x = torch.randn(4, 6, generator=torch.Generator().manual_seed(dist.get_rank()))
+
+    def build():
+        return nn.Sequential(nn.Linear(6, 5), nn.SiLU(), nn.Linear(5, 3))
+
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(1)
+        path = saved(build())
+
+    def gradients(frozen_first):
+        net = create(build, path, shard=functools.partial(fsdp2, mp_policy=policy))
+        if frozen_first:
+            net.requires_grad_(False)
+            net(x)
+            net.requires_grad_(True)
+        net(x).float().square().mean().backward()
+        return {name: parameter.grad for name, parameter in net.named_parameters()}
+
+    wanted = gradients(frozen_first=False)
+    for name, gradient in gradients(frozen_first=True).items():
+        assert gradient.dtype == torch.float32
+        assert same_bits(gradient.to_local(), wanted[name].to_local()), name
+
+
+def test_a_checkpoint_of_the_sharded_module_is_read_again():
+    with_values = whole()
+    net = create(Net, saved(with_values), shard=fsdp2)
+    folder = shared_folder() / f"{next(_NUMBERS)}"
+    dcp.save({"model": net.state_dict()}, checkpoint_id=folder)
+    other = create(Net, saved(whole(8)), shard=fsdp2)
+    with torch.no_grad():
+        for parameter in other.parameters():
+            parameter.zero_()
+    state = {"model": other.state_dict()}
+    dcp.load(state, checkpoint_id=folder)
+    other.load_state_dict(state["model"])
+    assert differences(other, with_values) == []
+
+
+@pytest.mark.parametrize(("shard", "width"), [(fsdp2, 3), (fsdp2, 8), (fsdp2_by_columns, 8)])
+def test_a_teacher_that_one_rank_has(rank, last, shard, width):
+    with_values = whole(width)
+    state_dict = with_values.state_dict() if rank == last else None
+    fake_score = create(lambda: Net(width), state_dict, shard=shard, source=last)
+    assert differences(fake_score, with_values) == []
+    teacher = with_values.to(torch.bfloat16) if rank == last else Net(width).to("meta")
+    fake_score = create(lambda: Net(width), teacher, shard=shard, source=last)
+    expected = with_values.to(torch.bfloat16).float()
+    expected.freqs = whole(width).freqs  # no checkpoint has it
+    assert differences(fake_score, expected) == []
+
+
+def live(shard, width=8):
+    """A teacher in use, sharded on all ranks."""
+    teacher = whole(width).requires_grad_(False)
+    shard(teacher)
+    if shard is not tensor_parallel_and_fsdp2:  # whose forward is not the net's
+        teacher(torch.arange(6).reshape(2, 3))
+    return teacher
+
+
+PLACEMENTS = [fsdp2, fsdp2_by_columns, hybrid, tensor_parallel_and_fsdp2]
+
+
+@pytest.mark.parametrize("dtype", [None, torch.bfloat16])
+@pytest.mark.parametrize("shard", PLACEMENTS)
+def test_a_live_sharded_teacher(several, shard, dtype):
+    teacher = live(shard)
+    fake_score = create(Net, teacher, shard=shard, dtype=dtype)
+    expected = whole() if dtype is None else whole().to(dtype)
+    assert differences(fake_score, expected) == []
+    assert all(parameter.requires_grad for parameter in fake_score.parameters())
+    # The teacher is as it was, and nothing of it is shared.
+    assert differences(teacher, whole()) == []
+    for ours, its in zip(fake_score.parameters(), teacher.parameters(), strict=True):
+        mine, theirs = ours.to_local(), its.to_local()
+        assert mine.numel() == 0 or mine.data_ptr() != theirs.data_ptr()
+    assert fakescore.last_report().read == "all"
+
+
+def test_the_students_start_from_a_live_teachers_state_dict(several):
+    state_dict = {f"net.{name}": value for name, value in live(fsdp2).state_dict().items()}
+    with fakescore.meta_init():
+        student = Net()
+    fsdp2(student)
+    materialize(student, state_dict, map_keys="net.")
+    assert differences(student, whole()) == []
+
+
+def test_a_live_teacher_that_does_not_fit(several, rank, last):
+    teacher = live(fsdp2)
+    with pytest.raises(fakescore.TeacherError, match=r"weight: is the box of .*as the teacher is"):
+        create(Net, teacher, shard=fsdp2_by_columns)
+    with pytest.raises(fakescore.TeacherError, match="is whole here, but in shards"):
+        create(Net, teacher)
+    with pytest.raises(fakescore.TeacherError, match=f"rank {last} .*is not given on this rank"):
+        create(Net, teacher if rank != last else None, shard=fsdp2)
+    with pytest.raises(fakescore.TeacherError, match=f"rank {last} has .*not in shards"):
+        create(Net, teacher if rank != last else saved_alone(whole()), shard=fsdp2)
+    assert differences(create(Net, teacher, shard=fsdp2), whole()) == []
+
+
+def saved_alone(module):
+    path = pathlib.Path(tempfile.mkdtemp()) / "alone.safetensors"
+    save_model(module, str(path))
+    return path
+
+
+@pytest.mark.parametrize("dtype", [None, torch.bfloat16])
+def test_a_file_that_one_rank_reads(dtype):
+    with_values = whole()
+    fake_score = create(Net, saved(with_values), shard=fsdp2, read="root", dtype=dtype)
+    assert fakescore.last_report().read == "root"
+    assert differences(fake_score, with_values.to(dtype or torch.float32)) == []
+
+
+def test_a_cast_that_comes_too_late_is_an_error():
+    with fakescore.meta_init():
+        net = Net()
+    fsdp2(net)
+    with pytest.raises(fakescore.ConfigError, match="sharded already"):
+        materialize(net, saved(whole()), dtype=torch.bfloat16)
+
+
+def test_a_shard_that_fails_on_one_rank_is_an_error_on_all(rank, last):
+    def shard(module):
+        if rank == last:
+            raise ValueError("no such block")
+        fsdp2(module)
+
+    with pytest.raises(fakescore.BuildError, match=f"rank {last} .*no such block"):
+        create(Net, saved(whole()), shard=shard)
+
+
+def test_units_of_several_dtypes_are_an_error():
+    with pytest.raises(fakescore.ConfigError, match="FSDP2 cannot run"):
+        create(Net, saved(whole()), shard=fsdp2, dtype_rules={r"blocks\.0\.norm": torch.bfloat16})
+
+
+@pytest.mark.parametrize("init", ["reset_parameters", lambda part: part.reset_parameters()])
+def test_init_gives_whole_values_on_the_source(init):
+    with torch.device("meta"):
+        net = nn.Sequential(nn.Linear(6, 5), nn.Linear(5, 7))
+    fsdp2(net)
+    first = nn.Sequential(nn.Linear(6, 5))
+    materialize(net, saved(first), init=init)
+    gathered = net[1].weight.full_tensor()
+    assert gathered.std() > 0.1
+    assert gathered.abs().max() <= 5**-0.5
+    assert fakescore.last_report().missing == ("1.weight", "1.bias")
+
+
+def test_no_rank_reads_more_than_its_part(world_size):
+    """Of the file's bytes."""
+    wide = nn.Linear(1024, 4096, bias=False)
+    for parameter in wide.parameters():
+        dist.broadcast(parameter.detach(), 0)
+    path = saved(wide)
+    fake_score = create(lambda: nn.Linear(1024, 4096, bias=False), path, shard=fsdp2)
+    assert differences(fake_score, wide) == []
+    moved = next(phase for phase in fakescore.last_report().phases if phase.name == "move")
+    assert moved.bytes == 4 * 1024 * 4096 // world_size

@@ -1,0 +1,427 @@
+// Tensors of which each rank holds a part.
+#include <gmock/gmock.h>
+#include <gtest/gtest.h>
+#include <rapidcheck.h>
+#include <torch/torch.h>
+
+#include <filesystem>
+
+#include "fakescore/error.hpp"
+#include "fakescore/fill/fill_tensors.hpp"
+#include "fakescore/fill/sync_tensors.hpp"
+#include "fakescore/teacher/save_safetensors.hpp"
+#include "support/error_of.hpp"
+#include "support/property.hpp"
+#include "support/rank_environment.hpp"
+#include "support/root_teacher.hpp"
+#include "support/temp_folder.hpp"
+#include "support/tensor_checks.hpp"
+
+namespace fakescore {
+namespace {
+
+namespace fs = std::filesystem;
+using ::testing::AllOf;
+using testing::bit_equal;
+using ::testing::ElementsAre;
+using testing::error_of;
+using testing::expect_property;
+using ::testing::HasSubstr;
+using testing::NamedTensors;
+using testing::only_on_root;
+using testing::run_on_every_rank;
+using testing::TempFolder;
+
+constexpr size_t kSmallBuckets = 4096;
+
+at::Tensor part_of(const at::Tensor& whole, const Box& box) {
+  at::Tensor part = whole;
+  for (size_t i = 0; i < box.sizes.size(); ++i) {
+    part = part.narrow(static_cast<int64_t>(i), box.offsets[i], box.sizes[i]);
+  }
+  return part;
+}
+
+/// What one rank holds of a tensor's dimension `dim`, as torch.chunk cuts it.
+Box chunk(const std::vector<int64_t>& sizes, size_t dim, const Communicator& communicator) {
+  Box box{std::vector<int64_t>(sizes.size(), 0), sizes};
+  const int64_t step = (sizes[dim] + communicator.world_size() - 1) / communicator.world_size();
+  box.offsets[dim] = std::min(step * communicator.rank(), sizes[dim]);
+  box.sizes[dim] = std::min(step, sizes[dim] - box.offsets[dim]);
+  return box;
+}
+
+/// Memory for a part, with room before and after it, as padding is.
+NamedTensor shard(const std::string& name, const std::vector<int64_t>& sizes, const Box& box,
+                  at::ScalarType dtype = at::kFloat) {
+  int64_t count = 1;
+  for (const int64_t size : box.sizes) count *= size;
+  const at::Tensor padded = torch::full({count + 7}, -1, dtype);
+  return {name, padded.narrow(0, 3, count).view(box.sizes), TensorKind::kParameter,
+          Shard{sizes, box}};
+}
+
+/// A file that all ranks see.
+class SharedFile {
+ public:
+  SharedFile(Communicator& communicator, const NamedTensors& tensors)
+      : communicator_(communicator) {
+    if (communicator.rank() == 0) folder_.emplace();
+    path_ = communicator.broadcast_message(
+        folder_ ? (*folder_ / "teacher.safetensors").string() : "", 0, "a test's folder");
+    if (folder_) save_safetensors(path_, tensors);
+    communicator.compare("", "a test's file");
+  }
+  ~SharedFile() { communicator_.compare("", "the end of a test's file"); }
+  SharedFile(const SharedFile&) = delete;
+  SharedFile& operator=(const SharedFile&) = delete;
+
+  TeacherSource source() const { return TeacherSource::path(path_); }
+
+ private:
+  Communicator& communicator_;
+  std::optional<TempFolder> folder_;
+  fs::path path_;
+};
+
+NamedTensors teacher_tensors() {
+  return {{"rows", torch::arange(300. * 70).view({300, 70})},
+          {"columns", torch::arange(11. * 13 * 2).view({11, 13, 2})},
+          {"few", torch::arange(2.)},
+          {"whole", torch::arange(40.)}};
+}
+
+FillTarget sharded_target(const Communicator& communicator) {
+  FillTarget target;
+  target.tensors = {shard("rows", {300, 70}, chunk({300, 70}, 0, communicator)),
+                    shard("columns", {11, 13, 2}, chunk({11, 13, 2}, 1, communicator)),
+                    shard("few", {2}, chunk({2}, 0, communicator), at::kBFloat16),
+                    {"whole", torch::empty({40}, at::device(at::kMeta))}};
+  return target;
+}
+
+void expect_parts(const FillTarget& target, const NamedTensors& whole) {
+  for (size_t i = 0; i < whole.size(); ++i) {
+    const NamedTensor& entry = target.tensors[i];
+    const at::Tensor wanted =
+        entry.shard ? part_of(whole[i].tensor, entry.shard->box) : whole[i].tensor;
+    const at::Tensor rows = torch::empty(wanted.sizes(), entry.tensor.scalar_type()).copy_(wanted);
+    EXPECT_TRUE(bit_equal(entry.tensor, rows)) << entry.name;
+    if (!entry.shard) continue;
+    // What lies around a part is not touched.
+    const at::Tensor all = entry.tensor.as_strided({entry.tensor.numel() + 7}, {1}, 0);
+    EXPECT_TRUE(all.narrow(0, 0, 3).eq(-1).all().item<bool>()) << entry.name;
+    EXPECT_TRUE(all.narrow(0, entry.tensor.numel() + 3, 4).eq(-1).all().item<bool>()) << entry.name;
+  }
+}
+
+TEST(FillShards, EachRankReadsItsPartOfAFile) {
+  run_on_every_rank([](Communicator& communicator) {
+    const SharedFile file(communicator, teacher_tensors());
+    const FillTarget target = sharded_target(communicator);
+    const void* const data = target.tensors[0].tensor.const_data_ptr();
+    FillOptions options;
+    options.verify = true;
+    const FillReport report = fill_tensors(target, file.source(), communicator, options);
+    expect_parts(target, teacher_tensors());
+    EXPECT_EQ(target.tensors[0].tensor.const_data_ptr(), data);
+    EXPECT_EQ(report.read,
+              communicator.world_size() > 1 ? TeacherRead::kEveryRank : TeacherRead::kRoot);
+  });
+}
+
+TEST(FillShards, TheRootAloneReads) {
+  run_on_every_rank([](Communicator& communicator) {
+    for (const size_t bucket_bytes : {kSmallBuckets, kDefaultBucketBytes}) {
+      const FillTarget target = sharded_target(communicator);
+      FillOptions options;
+      options.bucket_bytes = bucket_bytes;
+      fill_tensors(target, only_on_root(communicator, teacher_tensors()), communicator, options);
+      expect_parts(target, teacher_tensors());
+      const SharedFile file(communicator, teacher_tensors());
+      const FillTarget again = sharded_target(communicator);
+      options.read = TeacherRead::kRoot;
+      fill_tensors(again, file.source(), communicator, options);
+      expect_parts(again, teacher_tensors());
+    }
+  });
+}
+
+TEST(FillShards, TwoNamesOfOneShard) {
+  run_on_every_rank([](Communicator& communicator) {
+    const NamedTensors teacher{{"a", torch::arange(30.)}, {"b", torch::arange(30.)}};
+    for (const bool from_file : {true, false}) {
+      const SharedFile file(communicator, teacher);
+      FillTarget target;
+      target.tensors = {shard("a", {30}, chunk({30}, 0, communicator))};
+      target.tensors.push_back(target.tensors[0]);
+      target.tensors[1].name = "b";
+      fill_tensors(target, from_file ? file.source() : only_on_root(communicator, teacher),
+                   communicator);
+      expect_parts(target, teacher);
+    }
+  });
+}
+
+/// A module's tensors as a tape has them, and parts of them.
+struct Recorded {
+  NamedTensors wholes;
+  FillTarget target;
+};
+
+Recorded record(const Communicator& communicator, const MetaInitOptions& options) {
+  Recorded recorded;
+  const MetaInitGuard guard(options);
+  const at::Tensor drawn = torch::randn({33, 5});
+  const at::Tensor computed = drawn.t().contiguous() * 2;
+  recorded.wholes = {{"drawn", drawn}, {"computed", computed}, {"buffer", torch::rand({9})}};
+  recorded.target.tape = guard.tape();
+  const MetaInitPause pause;
+  recorded.target.tensors = {shard("drawn", {33, 5}, chunk({33, 5}, 0, communicator)),
+                             shard("computed", {5, 33}, chunk({5, 33}, 1, communicator)),
+                             recorded.wholes[2]};
+  for (const NamedTensor& entry : recorded.wholes) {
+    recorded.target.recorded.push_back(entry.tensor);
+  }
+  return recorded;
+}
+
+/// A tensor's rows of all ranks, one below the other.
+at::Tensor gathered(Communicator& communicator, const at::Tensor& rows) {
+  const at::Tensor own = rows.contiguous();
+  const std::string bytes(static_cast<const char*>(own.const_data_ptr()), own.nbytes());
+  std::string all;
+  for (const std::string& part : communicator.all_gather(bytes, "parts")) all += part;
+  const auto columns = own.size(1);
+  const auto count = static_cast<int64_t>(all.size() / own.dtype().itemsize()) / columns;
+  return torch::from_blob(all.data(), {count, columns}, own.scalar_type()).clone();
+}
+
+TEST(FillShards, WhatTheTeacherLacksIsCutFromTheRootsValues) {
+  run_on_every_rank([](Communicator& communicator) {
+    MetaInitOptions options;
+    options.seed = 5 + communicator.rank();
+    const Recorded recorded = record(communicator, options);
+    FillOptions fill;
+    fill.strict = false;
+    fill.verify = true;
+    const FillReport report =
+        fill_tensors(recorded.target, testing::unrelated_teacher(communicator), communicator, fill);
+    EXPECT_THAT(report.replayed, ElementsAre("drawn", "computed", "buffer"));
+    const at::Tensor whole = gathered(communicator, recorded.target.tensors[0].tensor);
+    EXPECT_TRUE(
+        bit_equal(gathered(communicator, recorded.target.tensors[1].tensor.t()), whole * 2));
+    const MetaInitGuard guard({RandomMode::kPerOp, 5});
+    const at::Tensor of_root = torch::randn({33, 5});
+    EXPECT_TRUE(bit_equal(whole, guard.tape()->replay({of_root})[0]));
+  });
+}
+
+TEST(FillShards, ARecordedValueOfTheRootIsCutOnItsWay) {
+  run_on_every_rank([](Communicator& communicator) {
+    FillTarget target = sharded_target(communicator);
+    target.recorded.resize(target.tensors.size());
+    const at::Tensor given = torch::arange(300. * 70, at::kDouble).view({300, 70}) / 3;
+    if (communicator.rank() == 0) target.recorded[0] = given;
+    NamedTensors teacher = teacher_tensors();
+    teacher.erase(teacher.begin());
+    FillOptions options;
+    options.strict = false;
+    fill_tensors(target, only_on_root(communicator, teacher), communicator, options);
+    NamedTensors expected = teacher_tensors();
+    expected[0].tensor = given.to(at::kFloat);
+    expect_parts(target, expected);
+  });
+}
+
+TEST(FillShards, MemoryOfAShardExplainsNothing) {
+  run_on_every_rank([](Communicator& communicator) {
+    NamedTensors teacher = teacher_tensors();
+    teacher.erase(teacher.begin(), teacher.begin() + 2);
+    FillOptions options;
+    options.strict = false;
+    EXPECT_THAT(error_of<BuildError>([&] {
+                  fill_tensors(sharded_target(communicator), only_on_root(communicator, teacher),
+                               communicator, options);
+                }),
+                HasSubstr("rows, columns"));
+  });
+}
+
+TEST(FillShards, WhatIsNoShardIsRefusedByName) {
+  run_on_every_rank([](Communicator& communicator) {
+    const auto error = [&](const std::function<void(NamedTensor&)>& change) {
+      FillTarget target = sharded_target(communicator);
+      change(target.tensors[0]);
+      return error_of<ConfigError>([&] {
+        fill_tensors(target, only_on_root(communicator, teacher_tensors()), communicator);
+      });
+    };
+    EXPECT_THAT(error([](NamedTensor& entry) { entry.shard->box.offsets[1] = 1; }),
+                AllOf(HasSubstr("rows"), HasSubstr("is said to be the box")));
+    EXPECT_THAT(error([](NamedTensor& entry) { entry.shard->box.sizes.pop_back(); }),
+                HasSubstr("is said to be the box"));
+    EXPECT_THAT(error([](NamedTensor& entry) { entry.shard->global_sizes[0] = -1; }),
+                HasSubstr("is said to be the box"));
+    EXPECT_THAT(error([](NamedTensor& entry) {
+                  entry.tensor = torch::empty({70, entry.tensor.size(0)}).t();
+                  entry.shard->box.offsets[0] = 0;
+                  entry.shard->global_sizes[0] = 1000;
+                }),
+                HasSubstr("row-major"));
+    FillTarget target = sharded_target(communicator);
+    target.tensors.push_back(
+        {"again", target.tensors[0].tensor.flatten(), TensorKind::kParameter, std::nullopt});
+    EXPECT_THAT(error_of<ConfigError>([&] {
+                  fill_tensors(target, only_on_root(communicator, teacher_tensors()), communicator);
+                }),
+                AllOf(HasSubstr("again"), HasSubstr("not the same shard")));
+    EXPECT_THAT(error_of<ConfigError>([&] { sync_tensors(target.tensors, communicator); }),
+                HasSubstr("shard"));
+  });
+}
+
+TEST(FillShards, OtherWholesOnOneRankAreEveryRanksError) {
+  run_on_every_rank([](Communicator& communicator) {
+    if (communicator.world_size() == 1) return;
+    FillTarget target = sharded_target(communicator);
+    if (communicator.rank() == 1) target.tensors[0].shard->global_sizes[0] = 301;
+    EXPECT_THAT(error_of<MismatchError>([&] {
+                  fill_tensors(target, only_on_root(communicator, teacher_tensors()), communicator);
+                }),
+                AllOf(HasSubstr("301"), HasSubstr("in shards")));
+  });
+}
+
+/// The teacher's tensors as a sharded teacher has them here, with the dtypes of `target`'s places.
+NamedTensors own_parts(const Communicator& communicator) {
+  NamedTensors parts = teacher_tensors();
+  const FillTarget target = sharded_target(communicator);
+  for (size_t i = 0; i < parts.size(); ++i) {
+    parts[i].name = "net." + parts[i].name;
+    parts[i].shard = target.tensors[i].shard;
+    if (parts[i].shard) parts[i].tensor = part_of(parts[i].tensor, parts[i].shard->box);
+  }
+  return parts;
+}
+
+TEST(FillShards, EachRankGivesItsPartOfATeacher) {
+  run_on_every_rank([](Communicator& communicator) {
+    const auto source = TeacherSource::state_dict(own_parts(communicator)).strip_prefix("net.");
+    EXPECT_TRUE(source.in_shards());
+    const FillTarget target = sharded_target(communicator);
+    FillOptions options;
+    options.verify = true;
+    const FillReport report = fill_tensors(target, source, communicator, options);
+    expect_parts(target, teacher_tensors());
+    EXPECT_EQ(report.read,
+              communicator.world_size() > 1 ? TeacherRead::kEveryRank : TeacherRead::kRoot);
+  });
+}
+
+TEST(FillShards, ATeacherInOtherShardsIsRefused) {
+  run_on_every_rank([](Communicator& communicator) {
+    if (communicator.world_size() == 1) return;
+    const int last = communicator.world_size() - 1;
+    const auto error = [&](const NamedTensors& parts, const FillTarget& target) {
+      const auto source = TeacherSource::state_dict(parts).strip_prefix("net.");
+      return error_of<TeacherError>([&] { fill_tensors(target, source, communicator); });
+    };
+    FillTarget by_columns = sharded_target(communicator);
+    by_columns.tensors[0] = shard("rows", {300, 70}, chunk({300, 70}, 1, communicator));
+    EXPECT_THAT(error(own_parts(communicator), by_columns),
+                AllOf(HasSubstr("rows"), HasSubstr("as the teacher is")));
+    FillTarget whole = sharded_target(communicator);
+    whole.tensors[0] = {"rows", torch::empty({300, 70}, at::device(at::kMeta))};
+    EXPECT_THAT(error(own_parts(communicator), whole), HasSubstr("is whole here, but in shards"));
+    NamedTensors fewer = own_parts(communicator);
+    if (communicator.rank() == last) fewer.pop_back();
+    EXPECT_THAT(error(fewer, sharded_target(communicator)),
+                AllOf(HasSubstr("rank " + std::to_string(last)), HasSubstr("other names")));
+    NamedTensors not_cut = own_parts(communicator);
+    if (communicator.rank() == last) {
+      not_cut = teacher_tensors();
+      for (NamedTensor& entry : not_cut) entry.name = "net." + entry.name;
+    }
+    EXPECT_THAT(error(not_cut, sharded_target(communicator)),
+                AllOf(HasSubstr("rank " + std::to_string(last)), HasSubstr("not in shards")));
+    EXPECT_THAT(error_of<TeacherError>([&] {
+                  const auto merged = TeacherSource::state_dict(own_parts(communicator))
+                                          .merge_keys({{"both", {"net.rows", "net.columns"}, 0}});
+                  fill_tensors(sharded_target(communicator), merged, communicator);
+                }),
+                AllOf(HasSubstr("net.rows"), HasSubstr("is in shards, which cannot be merged")));
+  });
+}
+
+/// A tensor, the boxes that ranks hold of it, and how it is stored.
+struct RandomTensor {
+  std::vector<int64_t> sizes;
+  std::vector<Box> boxes;  ///< by rank, as many as any world here has
+  at::ScalarType stored = at::kFloat;
+  at::ScalarType dtype = at::kFloat;
+};
+
+struct RandomJob {
+  std::vector<RandomTensor> tensors;
+  TeacherRead read = TeacherRead::kAuto;
+  bool in_memory = false;
+};
+
+RandomTensor draw_tensor() {
+  RandomTensor tensor;
+  const auto dims = *rc::gen::inRange<size_t>(1, 4);
+  for (size_t i = 0; i < dims; ++i) tensor.sizes.push_back(*rc::gen::inRange<int64_t>(1, 12));
+  for (int rank = 0; rank < 4; ++rank) {
+    Box box;
+    for (const int64_t size : tensor.sizes) {
+      const auto begin = *rc::gen::inRange<int64_t>(0, size + 1);
+      box.offsets.push_back(begin);
+      box.sizes.push_back(*rc::gen::inRange<int64_t>(0, size - begin + 1));
+    }
+    tensor.boxes.push_back(box);
+  }
+  tensor.stored = *rc::gen::element(at::kFloat, at::kBFloat16, at::kDouble);
+  tensor.dtype = *rc::gen::element(at::kFloat, at::kBFloat16, at::kDouble);
+  return tensor;
+}
+
+RandomJob draw_job() {
+  RandomJob job;
+  const auto count = *rc::gen::inRange<size_t>(1, 6);
+  for (size_t i = 0; i < count; ++i) job.tensors.push_back(draw_tensor());
+  job.read = *rc::gen::element(TeacherRead::kAuto, TeacherRead::kRoot);
+  job.in_memory = *rc::gen::arbitrary<bool>();
+  return job;
+}
+
+void run_job(const RandomJob& job, Communicator& communicator) {
+  NamedTensors teacher;
+  FillTarget target;
+  for (size_t i = 0; i < job.tensors.size(); ++i) {
+    const RandomTensor& tensor = job.tensors[i];
+    const std::string name = "tensor" + std::to_string(i);
+    int64_t elements = 1;
+    for (const int64_t size : tensor.sizes) elements *= size;
+    teacher.push_back({name, torch::arange(elements, tensor.stored).view(tensor.sizes)});
+    const Box& own = tensor.boxes[static_cast<size_t>(communicator.rank())];
+    target.tensors.push_back(shard(name, tensor.sizes, own, tensor.dtype));
+  }
+  FillOptions options;
+  options.bucket_bytes = kSmallBuckets;
+  options.read = job.read;
+  const SharedFile file(communicator, teacher);
+  fill_tensors(target, job.in_memory ? only_on_root(communicator, teacher) : file.source(),
+               communicator, options);
+  expect_parts(target, teacher);
+}
+
+TEST(FillShards, AnyBoxesOfAnyTensors) {
+  expect_property(40, [] {
+    const RandomJob job = draw_job();
+    run_on_every_rank([&](Communicator& communicator) { run_job(job, communicator); });
+  });
+}
+
+}  // namespace
+}  // namespace fakescore
