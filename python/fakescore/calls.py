@@ -4,8 +4,6 @@ from __future__ import annotations
 
 import contextlib
 import json
-import logging
-import sys
 import threading
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
@@ -16,13 +14,9 @@ import torch
 from . import _native
 from .errors import ConfigError, FakescoreError
 from .group import Group
+from .progress import Shower
 
-_LOGGER = logging.getLogger("fakescore")
 _LOOK_SECONDS = 0.1
-
-#: True or None: a bar of tqdm on a terminal, lines of `logging` elsewhere. A callable gets phase,
-#: bytes done and bytes in all, on the calling thread.
-Progress = bool | Callable[[str, int, int], None] | None
 
 
 def connect(group: Group, device: torch.device, timeout: float | None) -> _native.Communicator:
@@ -111,20 +105,16 @@ def run(
     call: Callable[[], str],
     outcome: Outcome,
     rank: int,
-    show: Callable[[str, int, int], None],
+    shower: Shower,
 ) -> Any:
     """The value of a call's reply. An interrupt ends the call on all ranks and is raised here."""
     thread = _Call(call)
     thread.start()
     try:
-        while thread.is_alive():
-            thread.join(_LOOK_SECONDS)
-            try:
-                show(*communicator.progress())
-            except Exception:
-                # The other ranks are in the middle of the call, and this one is well.
-                _LOGGER.exception("the progress callback failed, and is not called again")
-                show = _show_nothing
+        with shower:
+            while thread.is_alive():
+                thread.join(_LOOK_SECONDS)
+                shower.show(*communicator.progress())
     except BaseException:
         communicator.interrupt()
         thread.join()
@@ -137,59 +127,6 @@ def run(
         if outcome.failure is not None and error.rank == rank:
             raise error from outcome.failure
         raise
-
-
-def shower(progress: Progress, is_source: bool) -> Callable[[str, int, int], None]:
-    """What shows the progress of a call."""
-    if callable(progress):
-        return progress
-    if progress is False or not is_source:
-        return _show_nothing
-    if sys.stderr.isatty():
-        try:
-            return _Bar()
-        except ImportError:
-            pass
-    return _Lines()
-
-
-def _show_nothing(phase: str, done: int, total: int) -> None:
-    pass
-
-
-class _Bar:
-    """A bar of tqdm for each phase."""
-
-    def __init__(self) -> None:
-        from tqdm import tqdm
-
-        self._make: Any = tqdm
-        self._bar: Any = None
-        self._phase = ""
-
-    def __call__(self, phase: str, done: int, total: int) -> None:
-        if phase and phase != self._phase:
-            self._phase = phase
-            self._bar = self._make(total=total, desc=phase, unit="B", unit_scale=True)
-        if self._bar is not None:
-            self._bar.update(done - self._bar.n)
-            if done == total:
-                self._bar.close()
-
-
-class _Lines:
-    """A line for each tenth of a phase."""
-
-    def __init__(self) -> None:
-        self._shown = ("", -1)
-
-    def __call__(self, phase: str, done: int, total: int) -> None:
-        if not phase or not total:
-            return
-        shown = (phase, 10 * done // total)
-        if shown != self._shown:
-            self._shown = shown
-            _LOGGER.info("%s: %d of %d bytes", phase, done, total)
 
 
 def options_json(**options: Any) -> str:

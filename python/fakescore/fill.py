@@ -18,6 +18,7 @@ from .fsdp_internals import initialise_root
 from .group import check_source, device_for, group_of
 from .meta import drop_records, meta_init
 from .pretrained import rebound
+from .progress import Progress, shower
 from .report import Report, report_of
 from .sharding import allocate_shards, apply_shard
 from .target import cast_on_meta, check_unread_weights, set_target, tape_of, teacher_for
@@ -53,7 +54,7 @@ def create_fake_score_meta(
     read: str = "auto",
     timeout: float | None = None,
     verify: bool = False,
-    progress: calls.Progress = None,
+    progress: Progress = None,
 ) -> nn.Module:
     """Builds a teacher's fake score on every rank, without a copy of it anywhere.
 
@@ -149,7 +150,7 @@ def materialize(
     read: str = "auto",
     timeout: float | None = None,
     verify: bool = False,
-    progress: calls.Progress = None,
+    progress: Progress = None,
 ) -> nn.Module:
     """The second step of `create_fake_score_meta`: fills a module that is there.
 
@@ -252,7 +253,7 @@ def _fill(
     read: str,
     timeout: float | None,
     verify: bool,
-    progress: calls.Progress,
+    progress: Progress,
 ) -> nn.Module:
     group = group_of(process_group)
     check_source(source, group)
@@ -297,7 +298,7 @@ def _fill(
         lambda: communicator.fill(target, native, options),
         outcome,
         group.rank,
-        calls.shower(progress, is_source),
+        shower(progress, is_source),
     )
     assert prepared is not None
     global _last

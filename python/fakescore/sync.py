@@ -9,6 +9,7 @@ from torch import nn
 from . import _native, calls
 from .errors import ConfigError
 from .group import check_source, group_of
+from .progress import Shower
 from .tensors import registered_tensors, set_tensors
 from .wrappers import refuse_sharded, unwrap
 
@@ -61,5 +62,5 @@ def sync_module_states(
         lambda: communicator.sync(target, options),
         outcome,
         group.rank,
-        calls.shower(False, False),
+        Shower(),
     )
