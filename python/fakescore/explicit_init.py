@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import copy
 from collections.abc import Callable, Sequence
 from typing import Any, Literal
 
@@ -119,7 +118,9 @@ def _kept(entry: ModuleTensor) -> torch.Tensor:
 
 def _initialised(owner: nn.Module, name: str, init: Init) -> nn.Module:
     """A copy of a module with values in its own tensors, on the CPU."""
-    made = copy.copy(owner)
+    # Not copy.copy: FSDP2's classes make another module of it.
+    made = object.__new__(type(owner))
+    made.__dict__ = dict(owner.__dict__)
     made._parameters = {
         key: None if value is None else nn.Parameter(_zeros(value), requires_grad=False)
         for key, value in owner._parameters.items()

@@ -14,7 +14,7 @@ from torch import nn
 from . import _native, calls
 from .errors import BuildError
 from .explicit_init import Init, is_covered, with_init
-from .fsdp_internals import initialise_root
+from .fsdp_internals import initialise_roots
 from .group import check_source, device_for, group_of
 from .meta import drop_records, meta_init
 from .pretrained import rebound
@@ -89,10 +89,10 @@ def create_fake_score_meta(
             taken off afterwards.
         strict: missing and unexpected keys are errors; else they are in the report.
         trainable: whether a parameter requires gradients: True, or a callable of its name and
-            itself (on meta). Parameters of integers never do.
+            itself, before it is filled. Parameters of integers never do.
         read: "auto", "root" or "all": who reads the teacher's files.
         timeout: seconds without a sign of another rank after which it is lost; 300 if None.
-        verify: compare a digest of every tensor across ranks at the end.
+        verify: compare a digest of every tensor that is no shard across ranks at the end.
         progress: see `Progress`.
 
     Returns:
@@ -130,7 +130,7 @@ def create_fake_score_meta(
         progress=progress,
     )
     if shard is not None:
-        initialise_root(filled)
+        initialise_roots(filled)
     return filled
 
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import contextlib
+from collections.abc import Iterator
 from typing import Any
 
 from torch import nn
@@ -9,26 +11,51 @@ from torch import nn
 from .errors import ConfigError
 
 
-def initialise_root(module: nn.Module) -> None:
-    """Runs FSDP2's lazy initialisation now, where `module` is the root of a fully_shard.
+def initialise_roots(module: nn.Module) -> None:
+    """Runs FSDP2's lazy initialisation now, of the topmost modules that fully_shard has seen.
 
     Up to 2.14 it decides by requires_grad, at the first forward, in which dtype gradients are
     reduced: a fake score whose first forward is a frozen one, as in DMD2, would reduce them in the
-    low precision, or fail (pytorch#186998). There is no public call. Where torch has no such
-    method, the first forward does it.
+    low precision, or fail (pytorch#186998). So parameters are trainable meanwhile, whatever they
+    are to be. There is no public call. Where torch has no such method, the first forward does it.
 
     Raises ConfigError for a module that FSDP2 would refuse at its first forward.
     """
-    root: Any = module
-    state: Any = root._get_fsdp_state() if hasattr(root, "_get_fsdp_state") else None
-    initialise = getattr(state, "_lazy_init", None)
-    if initialise is None:
+    with _trainable(module):
+        for root in _roots(module):
+            state: Any = root._get_fsdp_state()
+            initialise = getattr(state, "_lazy_init", None)
+            if initialise is None:
+                continue
+            try:
+                initialise()
+            except (AssertionError, RuntimeError, ValueError) as error:
+                raise ConfigError.of(
+                    "shard",
+                    f"made a module that FSDP2 cannot run: {error}",
+                    "shard parameters of one dtype in each unit, or give dtype for all of them",
+                ) from error
+
+
+def _roots(module: nn.Module) -> Iterator[Any]:
+    if hasattr(module, "_get_fsdp_state"):
+        yield module
         return
+    for child in module.children():
+        yield from _roots(child)
+
+
+@contextlib.contextmanager
+def _trainable(module: nn.Module) -> Iterator[None]:
+    frozen = [
+        parameter
+        for parameter in module.parameters()
+        if not parameter.requires_grad and parameter.is_floating_point()
+    ]
+    for parameter in frozen:
+        parameter.requires_grad_(True)
     try:
-        initialise()
-    except (AssertionError, RuntimeError, ValueError) as error:
-        raise ConfigError.of(
-            "shard",
-            f"made a module that FSDP2 cannot run: {error}",
-            "shard parameters of one dtype in each unit, or give dtype for all of them",
-        ) from error
+        yield
+    finally:
+        for parameter in frozen:
+            parameter.requires_grad_(False)

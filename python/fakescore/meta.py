@@ -13,7 +13,7 @@ from torch import nn
 from torch.nn.modules import module as module_hooks
 
 from .dispatch_tape import unseen_by_modes
-from .errors import ConfigError
+from .errors import BuildError, ConfigError
 from .function_mode import MetaFunctionMode
 from .pretrained import Pretrained, config_only
 from .recorders import Recorder, RecorderName, Tape, make_recorder
@@ -32,7 +32,8 @@ class Record:
     def __init__(self, init: meta_init, module: nn.Module) -> None:
         self.init = init
         self._module = weakref.ref(module)
-        self.tensors: dict[str, torch.Tensor] = {}
+        #: With the version that each had then; None for inference tensors, which have none.
+        self._tensors: dict[str, tuple[torch.Tensor, int | None]] = {}
         self.pretrained: Pretrained | None = None
 
     def close(self) -> list[torch.Tensor]:
@@ -46,8 +47,26 @@ class Record:
             if tensor is not None and tensor.is_meta
         }
         with unseen_by_modes():  # of an outer meta_init
-            self.tensors.update((name, tensor.data) for name, tensor in own.items())
+            for name, tensor in own.items():
+                # One version counter with the module's own, and no graph.
+                version = None if tensor.is_inference() else tensor._version
+                self._tensors[name] = (tensor.detach(), version)
         return list(own.values())
+
+    def tensor(self, name: str) -> torch.Tensor | None:
+        """What was recorded under a name. Raises BuildError if it was written to since."""
+        if name not in self._tensors:
+            return None
+        tensor, version = self._tensors[name]
+        if version is not None and tensor._version != version:
+            module = self._module()
+            raise BuildError.of(
+                f"{type(module).__name__}.{name}",
+                "was written to on meta after the meta_init had ended, so that the write was not "
+                "recorded",
+                "write to it under the meta_init, or after it is filled",
+            )
+        return tensor
 
     def __deepcopy__(self, memo: dict[int, Any]) -> Record | None:
         module = self._module()
@@ -55,7 +74,7 @@ class Record:
         if not isinstance(copied, nn.Module):
             return None
         record = Record(self.init, copied)
-        record.tensors = dict(self.tensors)
+        record._tensors = dict(self._tensors)
         record.pretrained = self.pretrained
         self.init.note(record)
         return record

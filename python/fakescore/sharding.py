@@ -35,6 +35,7 @@ def shard_of(name: str, tensor: torch.Tensor) -> Shard | None:
     if not is_sharded(tensor):
         return None
     dtensor: Any = tensor
+    _refuse_sums(name, dtensor)
     _refuse_uneven_twice(name, dtensor)
     try:
         chunks = dtensor.__create_chunk_list__()
@@ -72,6 +73,16 @@ def native_shards(shards: Sequence[Shard | None]) -> tuple[list[int], list[Any],
     )
 
 
+def _refuse_sums(name: str, dtensor: Any) -> None:
+    if any(placement.is_partial() for placement in dtensor.placements):
+        raise ConfigError.of(
+            name,
+            f"is a DTensor placed as {tuple(dtensor.placements)}, of which each rank holds a "
+            "summand and no part",
+            "redistribute it first",
+        )
+
+
 def _refuse_uneven_twice(name: str, dtensor: Any) -> None:
     # Where two dimensions of a mesh split one of the tensor unevenly, torch's own answer is wrong
     # (pytorch#168134).
@@ -105,13 +116,18 @@ def allocate_shards(module: nn.Module, device: torch.device) -> None:
 
     As `to_empty` does, which keeps the parameter objects, their ties and the padding that FSDP2
     wants, but for DTensors alone: it would replace other parameters by new objects.
+
+    Raises ConfigError for a mesh of other devices, MemoryError.
     """
 
     def allocate(tensor: torch.Tensor) -> torch.Tensor:
         if not is_sharded(tensor) or not tensor.is_meta:
             return tensor
         _check_device(tensor, device)
-        return torch.empty_like(tensor, device=device)
+        try:
+            return torch.empty_like(tensor, device=device)
+        except torch.OutOfMemoryError as error:
+            raise MemoryError(str(error)) from error
 
     with torch.no_grad():
         module._apply(allocate)  # type: ignore[no-untyped-call]

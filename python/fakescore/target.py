@@ -65,9 +65,7 @@ def set_target(
     dtype_rules: Mapping[str, torch.dtype] | None,
 ) -> tuple[list[ModuleTensor], Values]:
     """Gives the target a module's tensors; returns them, and what each is computed from."""
-    entries = registered_tensors(module)
-    if tape is not None:
-        entries += unregistered_tensors(module, lambda tensor: bool(tape.knows([tensor])[0]))
+    entries = _entries(module, tape)
     casts = dtype is not None or bool(dtype_rules)
     if casts:
         _refuse_cast_shards(entries)
@@ -81,6 +79,13 @@ def set_target(
     return entries, recorded
 
 
+def _entries(module: nn.Module, tape: Tape | None) -> list[ModuleTensor]:
+    entries = registered_tensors(module)
+    if tape is not None:
+        entries += unregistered_tensors(module, lambda tensor: bool(tape.knows([tensor])[0]))
+    return entries
+
+
 def cast_on_meta(
     module: nn.Module, dtype: torch.dtype | None, dtype_rules: Mapping[str, torch.dtype] | None
 ) -> None:
@@ -88,9 +93,8 @@ def cast_on_meta(
     if dtype is None and not dtype_rules:
         return
     tape = tape_of(module)
-    entries = registered_tensors(module)
-    if tape is not None:
-        entries += unregistered_tensors(module, lambda tensor: bool(tape.knows([tensor])[0]))
+    entries = _entries(module, tape)
+    _refuse_cast_shards(entries)
     target = _native.classes.Target()
     set_tensors(target, entries, is_given=False)
     _cast(target, dtype, dtype_rules)
@@ -168,7 +172,7 @@ def _recorded(entries: list[ModuleTensor], tape: Tape | None, casts: bool) -> Va
         elif record is None:
             recorded.append(None)
         elif entry.tensor.is_meta or entry.shard is not None:
-            recorded.append(record.tensors.get(entry.local_name))
+            recorded.append(record.tensor(entry.local_name))
         else:
             recorded.append(entry.tensor)
     return recorded
@@ -176,11 +180,12 @@ def _recorded(entries: list[ModuleTensor], tape: Tape | None, casts: bool) -> Va
 
 def _refuse_untied(entries: list[ModuleTensor], recorded: Values) -> None:
     """Raises ConfigError where what was one tensor is sharded as two."""
-    first: dict[int, ModuleTensor] = {}
+    first: dict[tuple[Any, ...], ModuleTensor] = {}
     for entry, was in zip(entries, recorded, strict=True):
         if was is None:
             continue
-        other = first.setdefault(int(was.untyped_storage()._cdata), entry)
+        place = (was.untyped_storage()._cdata, was.storage_offset(), was.shape, was.stride())
+        other = first.setdefault(place, entry)
         if other.shard is None and entry.shard is None:
             continue
         if other.part.untyped_storage()._cdata == entry.part.untyped_storage()._cdata:

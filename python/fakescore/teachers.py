@@ -9,6 +9,7 @@ from typing import Any, cast
 
 import torch
 from torch import nn
+from torch.distributed.fsdp import FSDPModule
 
 from . import _native
 from .errors import ConfigError, TeacherError
@@ -86,9 +87,8 @@ def native_teacher(
 def state_dict_of(teacher: nn.Module) -> Mapping[str, Any]:
     """A module's state dict; of one that FSDP2 has sharded, the parts, wherever it stands."""
     for part in teacher.modules():
-        reshard: Any = getattr(part, "reshard", None)
-        if callable(reshard):
-            reshard()  # after a forward, FSDP2 leaves the root's parameters gathered
+        if isinstance(part, FSDPModule):
+            part.reshard()  # after a forward the root's parameters are gathered
     state_dict: Mapping[str, Any] = unwrap(teacher).state_dict()
     return state_dict
 

@@ -41,7 +41,7 @@ def refuse_sharded(name: str, tensor: torch.Tensor) -> None:
         raise ConfigError.of(
             name,
             "is a DTensor, of which each rank has a part only",
-            "give whole tensors: full_tensor() of each, or the files that they were loaded from",
+            "make whole modules equal, before they are sharded",
         )
     refuse_zero_3(name, tensor)
 

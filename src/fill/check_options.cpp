@@ -57,8 +57,8 @@ void check_reader(const FillOptions& options, at::Device device) {
 void require_whole(const std::vector<NamedTensor>& tensors) {
   for (const NamedTensor& entry : tensors) {
     if (!entry.shard) continue;
-    throw ConfigError(entry.name, "is a shard of a larger tensor, which cannot be filled yet",
-                      "fill whole tensors, and shard them afterwards");
+    throw ConfigError(entry.name, "is a shard of a larger tensor, which this call does not take",
+                      "give whole tensors: before they are sharded");
   }
 }
 

@@ -35,9 +35,13 @@ void check_recorded(const FillTarget& target) {
 
 }  // namespace
 
+std::vector<NamedTensor> given_tensors(const FillTarget& target) {
+  return target.storage == StoragePolicy::kGiven ? target.tensors : shards_of(target.tensors);
+}
+
 DescribedTarget describe_target(FillTarget target) {
   check_recorded(target);
-  if (target.storage == StoragePolicy::kGiven) require_memory(target.tensors);
+  require_memory(given_tensors(target));
   Manifest manifest(target.tensors);
   check_shards(manifest);
   auto occupied = occupied_bytes_by_group(manifest);

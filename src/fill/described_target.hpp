@@ -26,6 +26,9 @@ inline const at::Tensor& recorded_tensor(const FillTarget& target, size_t index)
   return target.recorded.empty() ? target.tensors[index].tensor : target.recorded[index];
 }
 
+/// Those whose memory is there.
+std::vector<NamedTensor> given_tensors(const FillTarget& target);
+
 /// Throws ConfigError for a shard that is none (check_shards) and for given memory that is too
 /// short, BuildError for a tensor without storage and for a recorded tensor that does not fit its
 /// own.

@@ -166,6 +166,7 @@ DryRunReport dry_run(const TargetBuilder& build, const TeacherSource& teacher, i
     detail::check_fill_options(world_size, options);
     detail::check_reader(options, options.device.value_or(at::kCPU));
     described = detail::describe_target(build());
+    detail::require_whole(described.target.tensors);
   });
   DryRunReport report;
   run_agreed(*alone.front(), "plan", ErrorCode::kTeacher, [&] {

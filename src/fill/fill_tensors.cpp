@@ -20,6 +20,7 @@
 #include "fill/place_phase.hpp"
 #include "fill/plan_phase.hpp"
 #include "fill/replay_phase.hpp"
+#include "fill/shards.hpp"
 #include "fill/timeout_scope.hpp"
 #include "tensor/broken_device.hpp"
 #include "transfer/verify.hpp"
@@ -35,9 +36,7 @@ DescribedTarget build(const FillContext& context, const TargetBuilder& build_tar
     check_reader(context.options, context.device);
     context.communicator.bulk(context.device);  // throws where it cannot carry the target
     described = describe_target(build_target());
-    if (described.target.storage == StoragePolicy::kGiven) {
-      require_device(described.target.tensors, context.device);
-    }
+    require_device(given_tensors(described.target), context.device);
   });
   return described;
 }
@@ -54,12 +53,6 @@ std::vector<NamedTensor> filled_tensors(const DescribedTarget& described,
   std::vector<NamedTensor> filled = described.target.tensors;
   for (size_t i = 0; i < filled.size(); ++i) filled[i].tensor = storages.tensor(i);
   return filled;
-}
-
-/// Those that are the same on every rank.
-std::vector<NamedTensor> whole_tensors(std::vector<NamedTensor> tensors) {
-  std::erase_if(tensors, [](const NamedTensor& entry) { return entry.shard.has_value(); });
-  return tensors;
 }
 
 /// Puts what was filled behind the tensor objects that are there.
@@ -94,7 +87,7 @@ FillReport fill_storages(const FillContext& context, DescribedTarget& described,
   if (context.options.verify) {
     report.digest = clock.run("verify", [&] {
       return verify_across_ranks(context.communicator,
-                                 whole_tensors(filled_tensors(described, storages)),
+                                 without_shards(filled_tensors(described, storages)),
                                  context.options.root);
     });
   }

@@ -5,6 +5,7 @@
 #include "fakescore/error.hpp"
 #include "fakescore/tensor/digest.hpp"
 #include "fill/read_teacher.hpp"
+#include "fill/replay_tape.hpp"
 #include "fill/shards.hpp"
 #include "tensor/copy_once.hpp"
 #include "tensor/storage_bytes.hpp"
@@ -87,21 +88,16 @@ class FilePart : public FileBytes {
   ByteRange part_;
 };
 
-/// The source of a shard on a rank that reads: the file's bytes where they lie in one stretch, else
-/// a copy from a view of them.
-Source make_shard_source(const GroupPlan& group, const DescribedTarget& described, Teacher& teacher,
-                         const Storages& storages, at::Device device) {
+/// The bytes of a shard that lie in its file in one stretch, as they are stored; null if they do
+/// not.
+std::shared_ptr<const FileBytes> shard_in_file(const GroupPlan& group,
+                                               const DescribedTarget& described, Teacher& teacher) {
   const auto& fill = group.fills.front();
   const TensorSpec& spec = described.manifest.specs()[fill.spec];
   const auto stretch = stretch_of(*spec.shard, c10::elementSize(spec.dtype));
-  if (group.mode == FillMode::kInPlace && stretch) {
-    if (auto bytes = teacher.file_bytes(fill.teacher)) {
-      return InFile{std::make_shared<FilePart>(std::move(bytes), *stretch)};
-    }
-  }
-  return InDestination{[&group, &described, &teacher, &storages, device] {
-    assemble(group, described, teacher, storages, device);
-  }};
+  if (group.mode != FillMode::kInPlace || !stretch) return nullptr;
+  auto bytes = teacher.file_bytes(fill.teacher);
+  return bytes ? std::make_shared<FilePart>(std::move(bytes), *stretch) : nullptr;
 }
 
 /// The source of one tensor of the teacher, which travels as it is or in the dtype of what it
@@ -130,16 +126,14 @@ Source make_source(const FillContext& context, const DescribedTarget& described,
   Teacher& teacher = *planned.teacher;
   if (group.fills.empty()) return InDestination{};
   const at::Device device = context.device;
-  if (described.is_shard(group.group)) {
-    return make_shard_source(group, described, teacher, storages, device);
+  const bool is_shard = described.is_shard(group.group);
+  // On a GPU to which each rank brings its own, no pipeline takes what lies elsewhere.
+  const bool is_copied = !device.is_cpu() && planned.every_rank_reads();
+  if (is_shard && !is_copied) {
+    if (auto bytes = shard_in_file(group, described, teacher)) return InFile{std::move(bytes)};
   }
-  if (!device.is_cpu() && planned.every_rank_reads()) {
-    // Nothing travels: a copy within the GPU, or to it.
-    return InDestination{[&group, &described, &teacher, &storages, device] {
-      assemble(group, described, teacher, storages, device);
-    }};
-  }
-  if (group.mode == FillMode::kAssemble || group.mode == FillMode::kReplay) {
+  if (is_shard || is_copied || group.mode == FillMode::kAssemble ||
+      group.mode == FillMode::kReplay) {
     return InDestination{[&group, &described, &teacher, &storages, device] {
       assemble(group, described, teacher, storages, device);
     }};
@@ -158,6 +152,9 @@ Transfer make_transfer(const FillContext& context, const DescribedTarget& descri
   if (planned.teacher) {
     transfer.source = make_source(context, described, planned, group, storages);
   }
+  // A part that was copied into its place is as it is to be.
+  const bool is_in_place = std::holds_alternative<InDestination>(transfer.source);
+  if (is_in_place && described.is_shard(group.group)) transfer.layout.cast.reset();
   return transfer;
 }
 
@@ -177,8 +174,10 @@ Transfer make_cut(const FillContext& context, const DescribedTarget& described,
       Cut{*spec.shard, element_bytes, static_cast<size_t>(spec.storage_offset) * element_bytes};
   if (!context.is_root()) return transfer;
   if (group.mode == FillMode::kReplay) {
-    transfer.source = InHostMemory{[value = recorded_tensor(described.target, index), &spec] {
-      return bytes_on_the_wire(value, spec.dtype);
+    transfer.source = InHostMemory{[&described, index, &spec] {
+      const FillTarget& target = described.target;
+      const auto values = replay_tape(target.tape, {recorded_tensor(target, index)}, spec.name);
+      return bytes_on_the_wire(values.front(), spec.dtype);
     }};
   } else if (!group.fills.empty()) {
     transfer.source = make_wire_source(described, group, *teacher, context.device);

@@ -23,9 +23,14 @@ TransferResult copy(Communicator& communicator, const std::vector<Transfer>& tra
 }
 
 /// Those of a GPU are on the calling thread's stream.
-void wait_for_copies(at::Device device) {
-  const c10::impl::VirtualGuardImpl streams(device.type());
-  streams.getStream(device).synchronize();
+void wait_for_copies(const FillContext& context, TransferResult& result) {
+  try {
+    const c10::impl::VirtualGuardImpl streams(context.device.type());
+    streams.getStream(context.device).synchronize();
+  } catch (...) {
+    if (result.failure) return;
+    result.failure = describe_current_exception(context.communicator.rank(), kMovePhase);
+  }
 }
 
 /// Now and then all agree that they are still there, so that a slow rank is not taken for a lost
@@ -46,8 +51,8 @@ uint64_t read_on_every_rank(const FillContext& context, const std::vector<Transf
     for (uint64_t bytes = 0; end != transfers.end() && bytes < kBytesBetweenAgreements; ++end) {
       bytes += end->whole_bytes;
     }
-    const TransferResult result = copy(context.communicator, {begin, end}, options);
-    if (!context.device.is_cpu()) wait_for_copies(context.device);
+    TransferResult result = copy(context.communicator, {begin, end}, options);
+    if (!context.device.is_cpu()) wait_for_copies(context, result);
     agree(context.communicator, kMovePhase, result.failure);
     done += result.bytes;
     begin = end;

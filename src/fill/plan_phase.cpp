@@ -53,13 +53,32 @@ bool is_explained(const FillTarget& target, size_t index) {
   return !recorded.is_meta() || (target.tape && target.tape->knows(recorded));
 }
 
-/// What is on a tape, each rank can compute for itself.
+/// What a rank can compute of shards, and from what: the same text means the same values.
+std::string describe_record(const DescribedTarget& described) {
+  const FillTarget& target = described.target;
+  if (!target.tape || target.recorded.empty()) return "";
+  std::string text = to_string(target.tape->fingerprint());
+  for (size_t i = 0; i < target.tensors.size(); ++i) {
+    if (!target.tensors[i].shard) continue;
+    const at::Tensor& recorded = target.recorded[i];
+    text += recorded.defined() && target.tape->knows(recorded) ? '1' : '0';
+  }
+  return text;
+}
+
+/// Collective. Whether every rank can compute what the root can of shards.
+bool have_one_record(const FillContext& context, const DescribedTarget& described) {
+  std::string own;
+  run_agreed(context.communicator, kPlanPhase, ErrorCode::kBuild,
+             [&] { own = describe_record(described); });
+  return context.communicator.compare(own, kPlanPhase).is_same() && !own.empty();
+}
+
+/// Else the root computes them, and they are cut on their way.
 void replay_shards_on_each_rank(const DescribedTarget& described, FillPlan& plan) {
   const FillTarget& target = described.target;
-  if (!target.tape || target.recorded.empty()) return;
   for (GroupPlan& group : plan.groups) {
-    const size_t first = described.manifest.index_of_first(group.group);
-    const at::Tensor& recorded = target.recorded[first];
+    const at::Tensor& recorded = target.recorded[described.manifest.index_of_first(group.group)];
     if (group.mode != FillMode::kReplay || !described.is_shard(group.group)) continue;
     if (recorded.defined() && target.tape->knows(recorded)) group.mode = FillMode::kReplayOnEach;
   }
@@ -95,7 +114,6 @@ void plan_on_root(const FillContext& context, const DescribedTarget& described,
   planned.keys = std::move(matched.keys);
   planned.keys.choice = planned.teacher->choice();
   check_can_be_replayed(described, planned.plan);
-  replay_shards_on_each_rank(described, planned.plan);
   check_same_parts(described, planned.plan, *planned.teacher);
   check_tied_values(planned.plan, described.whole, *planned.teacher, context.device);
 }
@@ -128,10 +146,14 @@ PlannedFill plan_with_teacher(const FillContext& context, const DescribedTarget&
                               const TeacherSource& source) {
   PlannedFill planned;
   Communicator& communicator = context.communicator;
-  ReadAgreement agreement(communicator, context.options, context.device,
-                          has_shards(described.manifest));
+  const bool sharded = has_shards(described.manifest);
+  const bool one_record = sharded && have_one_record(context, described);
+  ReadAgreement agreement(communicator, context.options, context.device, sharded);
   run_agreed(communicator, kPlanPhase, ErrorCode::kTeacher, [&] {
-    if (context.is_root()) plan_on_root(context, described, source, planned);
+    if (context.is_root()) {
+      plan_on_root(context, described, source, planned);
+      if (one_record) replay_shards_on_each_rank(described, planned.plan);
+    }
     agreement.try_open(source, planned.teacher);
   });
   planned.decision = agreement.decide(source, planned.teacher);
@@ -140,7 +162,7 @@ PlannedFill plan_with_teacher(const FillContext& context, const DescribedTarget&
       context.is_root() ? encode_plan(planned.plan, planned.keys) : "", context.options.root,
       kPlanPhase);
   if (!context.is_root()) std::tie(planned.plan, planned.keys) = decode_plan(bytes);
-  if (has_shards(described.manifest)) {
+  if (sharded) {
     run_agreed(communicator, kPlanPhase, ErrorCode::kTeacher, [&] {
       if (planned.teacher) check_same_parts(described, planned.plan, *planned.teacher);
     });

@@ -99,7 +99,10 @@ void ReadAgreement::try_open(const TeacherSource& source, std::unique_ptr<Teache
 
 ReadDecision ReadAgreement::decide(const TeacherSource& source, std::unique_ptr<Teacher>& teacher) {
   if (has_shards_ && root_is_in_shards(source)) return each_gives_its_part(source, teacher);
-  if (root_alone_) return {TeacherRead::kRoot, reason_};
+  if (root_alone_) {
+    if (!is_root()) teacher.reset();
+    return {TeacherRead::kRoot, reason_};
+  }
   const std::string files = communicator_.broadcast_message(
       is_root() ? describe_files(*teacher) : "", options_.root, kAgreementPhase);
   RankReport first{options_.root, "has the teacher in memory"};

@@ -10,6 +10,7 @@
 #include "fakescore/comm/run_agreed.hpp"
 #include "fakescore/error.hpp"
 #include "fill/group_transfers.hpp"
+#include "fill/replay_tape.hpp"
 #include "fill/shards.hpp"
 #include "tensor/copy_once.hpp"
 #include "transfer/broadcast_transfers.hpp"
@@ -26,7 +27,6 @@ struct ReplayTargets {
   std::vector<at::Tensor> tensors;
   std::vector<size_t> indices;  ///< into the target's tensors
   std::vector<int64_t> groups;
-  size_t distinct_groups = 0;
 };
 
 ReplayTargets find_targets(const DescribedTarget& described, const FillPlan& plan, FillMode mode) {
@@ -37,7 +37,6 @@ ReplayTargets find_targets(const DescribedTarget& described, const FillPlan& pla
     if (group.mode == mode) groups.insert(group.group);
   }
   ReplayTargets targets;
-  targets.distinct_groups = groups.size();
   for (size_t i = 0; i < described.target.tensors.size(); ++i) {
     const int64_t group = described.manifest.specs()[i].alias_group;
     if (!groups.contains(group)) continue;
@@ -50,19 +49,20 @@ ReplayTargets find_targets(const DescribedTarget& described, const FillPlan& pla
   return targets;
 }
 
-std::vector<at::Tensor> run_tape(const std::shared_ptr<InitTape>& tape,
-                                 const ReplayTargets& targets, const Manifest& manifest) {
-  if (!tape) return targets.tensors;  // all of them are real
-  try {
-    return tape->replay(targets.tensors);
-  } catch (const Error& error) {
-    ErrorInfo info = error.info();
-    info.message += "; wanted for " + manifest.first_of_group(targets.groups.front()).name;
-    if (targets.distinct_groups > 1) {
-      info.message += " or one of " + std::to_string(targets.distinct_groups - 1) + " more tensors";
-    }
-    throw_error(std::move(info));
+/// For an error.
+std::string wanted_for(const ReplayTargets& targets, const Manifest& manifest) {
+  const std::unordered_set<int64_t> groups(targets.groups.begin(), targets.groups.end());
+  std::string text = manifest.first_of_group(targets.groups.front()).name;
+  if (groups.size() > 1) {
+    text += " or one of " + std::to_string(groups.size() - 1) + " more tensors";
   }
+  return text;
+}
+
+std::vector<at::Tensor> replay_targets(const DescribedTarget& described,
+                                       const ReplayTargets& targets) {
+  return replay_tape(described.target.tape, targets.tensors,
+                     wanted_for(targets, described.manifest));
 }
 
 void replay_on_root(const FillContext& context, const DescribedTarget& described,
@@ -70,7 +70,7 @@ void replay_on_root(const FillContext& context, const DescribedTarget& described
   if (described.target.storage == StoragePolicy::kGiven) return;  // it holds them already
   const ReplayTargets targets = find_targets(described, planned.plan, FillMode::kReplay);
   if (targets.tensors.empty()) return;
-  const auto values = run_tape(described.target.tape, targets, described.manifest);
+  const auto values = replay_targets(described, targets);
   for (size_t i = 0; i < values.size(); ++i) {
     const NamedTensor& target = described.target.tensors[targets.indices[i]];
     if (!targets.tensors[i].is_same(target.tensor)) {
@@ -89,7 +89,7 @@ void replay_on_root(const FillContext& context, const DescribedTarget& described
 /// Replays whole tensors, and keeps what this rank holds of them.
 void replay_and_cut(const DescribedTarget& described, const ReplayTargets& targets,
                     const Storages& storages) {
-  const auto wholes = run_tape(described.target.tape, targets, described.manifest);
+  const auto wholes = replay_targets(described, targets);
   for (size_t i = 0; i < wholes.size(); ++i) {
     const size_t index = targets.indices[i];
     copy_once(storages.tensor(index), box_of(wholes[i], described.target.tensors[index].shard));
@@ -101,7 +101,6 @@ void replay_shards(const FillContext& context, const DescribedTarget& described,
                    const PlannedFill& planned, const Storages& storages) {
   const ReplayTargets all = find_targets(described, planned.plan, FillMode::kReplayOnEach);
   run_agreed(context.communicator, kReplayPhase, ErrorCode::kBuild, [&] {
-    const auto work = context.communicator.begin_work(kReplayPhase);
     ReplayTargets next;
     size_t bytes = 0;
     for (size_t i = 0; i < all.tensors.size(); ++i) {
@@ -109,7 +108,6 @@ void replay_shards(const FillContext& context, const DescribedTarget& described,
       next.tensors.push_back(all.tensors[i]);
       next.indices.push_back(all.indices[i]);
       next.groups.push_back(all.groups[i]);
-      next.distinct_groups = next.groups.size();
       bytes += all.tensors[i].nbytes();
       if (bytes < kReplayedAtOnce) continue;
       replay_and_cut(described, std::exchange(next, {}), storages);

@@ -58,6 +58,16 @@ bool has_shards(const Manifest& manifest) {
   return std::any_of(manifest.specs().begin(), manifest.specs().end(), is_shard);
 }
 
+std::vector<NamedTensor> shards_of(std::vector<NamedTensor> tensors) {
+  std::erase_if(tensors, [](const NamedTensor& entry) { return !entry.shard; });
+  return tensors;
+}
+
+std::vector<NamedTensor> without_shards(std::vector<NamedTensor> tensors) {
+  std::erase_if(tensors, [](const NamedTensor& entry) { return entry.shard.has_value(); });
+  return tensors;
+}
+
 at::Tensor box_of(const at::Tensor& whole, const std::optional<Shard>& shard) {
   if (!shard) return whole;
   at::Tensor box = whole;

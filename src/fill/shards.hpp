@@ -17,6 +17,8 @@ namespace fakescore::detail {
 void check_shards(const Manifest& manifest);
 
 bool has_shards(const Manifest& manifest);
+std::vector<NamedTensor> shards_of(std::vector<NamedTensor> tensors);
+std::vector<NamedTensor> without_shards(std::vector<NamedTensor> tensors);
 inline bool is_shard(const TensorSpec& spec) { return spec.shard.has_value(); }
 
 /// What a rank holds of a whole tensor: a view of it.

@@ -21,6 +21,7 @@ fakescore_add_unit(fakescore_objects fill
   fill/plan_phase.cpp
   fill/read_agreement.cpp
   fill/replay_phase.cpp
+  fill/replay_tape.cpp
   fill/shards.cpp
   fill/storages.cpp
   fill/sync_tensors.cpp)

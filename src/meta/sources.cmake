@@ -5,6 +5,7 @@ else()
 endif()
 fakescore_add_unit(fakescore_objects meta
   meta/fallback.cpp
+  meta/fingerprint.cpp
   meta/guard.cpp
   meta/op_info.cpp
   meta/recorder.cpp

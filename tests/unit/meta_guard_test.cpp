@@ -391,6 +391,32 @@ TEST(InitTape, TakesTheRandomStateOfAnother) {
   EXPECT_THROW(tape->set_random_state(other->random_state()), MismatchError);
 }
 
+TEST(InitTape, HasTheFingerprintOfAllButItsRandomState) {
+  const auto of = [](double constant, uint64_t seed, int64_t extra = 0) {
+    return build_on_meta(
+               [&] {
+                 Tensor made = torch::randn({40}) * constant + torch::tensor({1.5f, 2.5f}).sum();
+                 for (int64_t i = 0; i < extra; ++i) made = made + torch::rand({40});
+                 return made;
+               },
+               RandomMode::kPerOp, seed)
+        .second;
+  };
+  const Digest first = of(0.1, 1)->fingerprint();
+  EXPECT_EQ(of(0.1, 2)->fingerprint(), first);
+  EXPECT_NE(of(0.1 + 1e-15, 1)->fingerprint(), first);
+  EXPECT_NE(of(0.1, 1, 1)->fingerprint(), first);
+  const auto with_constant = [](float value) {
+    return made([&] { return torch::zeros({2}) + torch::tensor({value, 1.0f}); }).second;
+  };
+  EXPECT_NE(with_constant(1)->fingerprint(), with_constant(2)->fingerprint());
+  EXPECT_EQ(with_constant(1)->fingerprint(), with_constant(1)->fingerprint());
+  const auto [marked, tape] = made([] { return torch::zeros({2}); });
+  const Digest unmarked = tape->fingerprint();
+  tape->mark_unknown("weight", marked, 0);
+  EXPECT_NE(tape->fingerprint(), unmarked);
+}
+
 TEST(MetaInitPause, LetsOperationsRunAsTheyAreCalled) {
   ASSERT_TRUE(MetaInitGuard::is_supported());
   const MetaInitGuard guard;

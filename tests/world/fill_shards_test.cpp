@@ -7,6 +7,7 @@
 #include <filesystem>
 
 #include "fakescore/error.hpp"
+#include "fakescore/fill/dry_run.hpp"
 #include "fakescore/fill/fill_tensors.hpp"
 #include "fakescore/fill/sync_tensors.hpp"
 #include "fakescore/teacher/save_safetensors.hpp"
@@ -217,6 +218,29 @@ TEST(FillShards, WhatTheTeacherLacksIsCutFromTheRootsValues) {
   });
 }
 
+TEST(FillShards, RanksThatRecordedOtherwiseGetTheRootsValues) {
+  run_on_every_rank([](Communicator& communicator) {
+    FillTarget target;
+    {
+      const MetaInitGuard guard({RandomMode::kPerOp, 5});
+      target.tape = guard.tape();
+      // As many draws, and a constant of each rank's own.
+      target.recorded = {torch::rand({33, 5}) + communicator.rank()};
+    }
+    if (communicator.rank() == communicator.world_size() - 1 && communicator.rank() > 1) {
+      target.tape = nullptr;
+      target.recorded.front() = at::Tensor();
+    }
+    target.tensors = {shard("drawn", {33, 5}, chunk({33, 5}, 0, communicator))};
+    FillOptions options;
+    options.strict = false;
+    fill_tensors(target, testing::unrelated_teacher(communicator), communicator, options);
+    const at::Tensor whole = gathered(communicator, target.tensors[0].tensor);
+    EXPECT_LT(whole.max().item<float>(), 1);
+    EXPECT_GT(whole.std().item<float>(), 0.1);
+  });
+}
+
 TEST(FillShards, ARecordedValueOfTheRootIsCutOnItsWay) {
   run_on_every_rank([](Communicator& communicator) {
     FillTarget target = sharded_target(communicator);
@@ -278,6 +302,19 @@ TEST(FillShards, WhatIsNoShardIsRefusedByName) {
                 AllOf(HasSubstr("again"), HasSubstr("not the same shard")));
     EXPECT_THAT(error_of<ConfigError>([&] { sync_tensors(target.tensors, communicator); }),
                 HasSubstr("shard"));
+    EXPECT_THAT(error_of<ConfigError>([&] {
+                  dry_run([&] { return sharded_target(communicator); },
+                          TeacherSource::state_dict(teacher_tensors()), 2);
+                }),
+                AllOf(HasSubstr("rows"), HasSubstr("shard")));
+    FillTarget on_meta = sharded_target(communicator);
+    on_meta.tensors[0].tensor =
+        torch::empty(on_meta.tensors[0].tensor.sizes(), at::device(at::kMeta));
+    EXPECT_THAT(error_of<ConfigError>([&] {
+                  fill_tensors(on_meta, only_on_root(communicator, teacher_tensors()),
+                               communicator);
+                }),
+                AllOf(HasSubstr("rows"), HasSubstr("is on meta")));
   });
 }
 

@@ -9,6 +9,7 @@
 #include <vector>
 
 #include "fakescore/export.hpp"
+#include "fakescore/tensor/digest.hpp"
 
 namespace fakescore {
 
@@ -67,9 +68,13 @@ class FAKESCORE_API InitTape {
   /// later decide it. A replay that would compute with it throws BuildError, with `name`.
   void mark_unknown(const std::string& name, const at::Tensor& tensor, size_t since);
 
-  /// What the random operations draw from. A tape of the same operations that is given it replays
+  /// Of all that was recorded but the random state: operations, arguments, constants, what is
+  /// marked unknown.
+  Digest fingerprint() const;
+
+  /// What the random operations draw from. A tape of the same fingerprint that is given it replays
   /// the same values, whatever was seeded when it was recorded. Throws MismatchError for the state
-  /// of a tape of others.
+  /// of a tape with other draws.
   std::string random_state() const;
   void set_random_state(const std::string& state);
 

@@ -113,8 +113,9 @@ class MergedTeacher : public Teacher {
     }
     const auto dim = static_cast<size_t>(group.dim);
     merged.stored_name = stored_name(merged);
-    if (merged.shard) {
-      refuse(group.indices.front(), "is in shards, which cannot be merged: merge whole tensors");
+    for (const size_t index : group.indices) {
+      if (!own[index].shard) continue;
+      refuse(index, "is in shards, which cannot be merged: merge whole tensors");
     }
     for (size_t i = 1; i < group.indices.size(); ++i) {
       const TeacherTensor& part = own[group.indices[i]];

@@ -4,8 +4,10 @@ import functools
 
 import pytest
 import torch
+import torch.distributed as dist
 from safetensors.torch import save_model
 from torch import nn
+from torch.distributed.device_mesh import DeviceMesh
 from torch.distributed.fsdp import fully_shard
 from torch.distributed.tensor import DTensor, Shard
 
@@ -67,3 +69,28 @@ def test_a_live_sharded_teacher_is_copied_on_each_gpu():
     for ours, its in zip(fake_score.parameters(), teacher.parameters(), strict=True):
         assert ours.to_local().is_cuda
         assert same_bits(ours.to_local(), its.to_local().double())
+
+
+@pytest.mark.parametrize("in_memory", [True, False])
+def test_a_gpu_alone_casts(rank, tmp_path, in_memory):
+    alone = dist.new_group([rank], use_local_synchronization=True)
+    mesh = DeviceMesh.from_group(alone, "cuda")
+    teacher = whole().bfloat16()
+    path = tmp_path / "teacher.safetensors"
+    save_model(teacher, str(path))
+    fake_score = create(
+        build,
+        teacher if in_memory else path,
+        shard=lambda module: fully_shard(module, mesh=mesh),
+        process_group=alone,
+    )
+    expected = dict(named(teacher))
+    for name, parameter in fake_score.named_parameters():
+        assert same_bits(parameter.to_local(), expected[name].float()), name
+
+
+def test_a_module_on_another_device_is_refused(rank):
+    module = build()
+    fully_shard(module, mesh=DeviceMesh("cpu", [rank]))
+    with pytest.raises(fakescore.ConfigError, match="is on cpu, but is to be filled on cuda"):
+        fakescore.materialize(module, whole() if rank == 0 else None, timeout=TIMEOUT)

@@ -14,7 +14,7 @@ from safetensors.torch import save_model
 from torch import nn
 from torch.distributed.device_mesh import init_device_mesh
 from torch.distributed.fsdp import MixedPrecisionPolicy, fully_shard
-from torch.distributed.tensor import DTensor, Replicate, Shard
+from torch.distributed.tensor import DTensor, Partial, Replicate, Shard
 from torch.distributed.tensor.parallel import (
     ColwiseParallel,
     RowwiseParallel,
@@ -264,6 +264,96 @@ def one_of_two(module):
     parallelize_module(module, mesh, {"embed": RowwiseParallel()})
 
 
+def test_ranks_that_recorded_otherwise_get_the_sources_values(rank, several):
+    """Generators, constants and the number of draws are each rank's own."""
+
+    class Adapter(Net):
+        def __init__(self):
+            super().__init__()
+            generator = torch.Generator().manual_seed(50 + rank)
+            for _ in range(rank):
+                torch.rand(3)
+            self.drawn = nn.Parameter(torch.empty(8, 3).normal_(generator=generator))
+            self.constant = nn.Parameter(torch.full((8,), float(rank)))
+
+    path = saved(whole())
+    net = create(Adapter, path, shard=fsdp2)
+    assert torch.equal(net.constant.full_tensor(), torch.zeros(8))
+    alone = dist.new_group([rank], use_local_synchronization=True)
+    of_this_rank = create(Adapter, path, process_group=alone).drawn.detach()
+    everyones = [None] * dist.get_world_size()
+    dist.all_gather_object(everyones, of_this_rank)
+    assert not torch.equal(everyones[0], everyones[1])
+    assert torch.equal(net.drawn.full_tensor(), everyones[0])
+
+
+def test_a_rank_without_a_record_gets_the_sources_values(rank, several):
+    path = saved(whole())
+    with fakescore.meta_init() if rank == 0 else torch.device("meta"):
+        net = WithAdapter()
+    fsdp2(net)
+    for name in ("mask", "scheduler", "extra"):
+        delattr(net, name)
+    materialize(net, path)
+    assert net.adapter.weight.full_tensor().abs().max() <= 8**-0.5
+    assert torch.equal(net.ema.full_tensor(), net.adapter.weight.full_tensor())
+
+
+def test_a_write_on_meta_before_it_is_sharded_is_an_error():
+    with fakescore.meta_init():
+        net = WithAdapter()
+    nn.init.ones_(net.adapter.weight)
+    fsdp2(net)
+    with pytest.raises(fakescore.BuildError, match=r"Linear\.weight: was written to on meta"):
+        materialize(net, saved(whole()))
+
+
+def test_a_teacher_whole_on_the_source_and_live_elsewhere(rank, several):
+    sharded = live(fsdp2)
+    teacher = saved_alone(whole()) if rank == 0 else sharded
+    assert differences(create(Net, teacher, shard=fsdp2, read="root"), whole()) == []
+
+
+def test_sums_are_refused():
+    with fakescore.meta_init():
+        net = nn.Linear(4, 4)
+    mesh = init_device_mesh("cpu", (dist.get_world_size(),))
+    partial = DTensor.from_local(torch.ones(4, 4), mesh, [Partial()])
+    net.weight = nn.Parameter(partial)
+    with pytest.raises(fakescore.ConfigError, match=r"weight: .*a summand and no part"):
+        materialize(net, saved(nn.Linear(4, 4)))
+
+
+def test_several_roots_below_a_plain_module():
+    policy = MixedPrecisionPolicy(param_dtype=torch.bfloat16, reduce_dtype=torch.float32)
+
+    class Pair(nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.first, self.second = nn.Linear(6, 5), nn.Linear(5, 3)
+
+        def forward(self, x):
+            return self.second(self.first(x).float())
+
+    def shard(pair):
+        for part in pair.children():
+            fully_shard(part, mp_policy=policy)
+
+    net = create(Pair, saved(seeded_with(Pair)), shard=shard, trainable=False)
+    assert not any(parameter.requires_grad for parameter in net.parameters())
+    x = torch.ones(2, 6)
+    net(x)
+    net.requires_grad_(True)
+    net(x).float().sum().backward()
+    assert all(parameter.grad.dtype == torch.float32 for parameter in net.parameters())
+
+
+def seeded_with(build):
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(2)
+        return build()
+
+
 @pytest.mark.parametrize("shard", [apart, one_of_two])
 def test_ties_across_units_are_an_error(shard):
     with pytest.raises(fakescore.ConfigError, match=r"embed.weight and head.weight.*in one unit"):
@@ -412,9 +502,12 @@ def test_units_of_several_dtypes_are_an_error():
 
 
 @pytest.mark.parametrize("init", ["reset_parameters", lambda part: part.reset_parameters()])
-def test_init_gives_whole_values_on_the_source(init):
+@pytest.mark.parametrize("unit_has_parameters", [False, True])
+def test_init_gives_whole_values_on_the_source(init, unit_has_parameters):
     with torch.device("meta"):
         net = nn.Sequential(nn.Linear(6, 5), nn.Linear(5, 7))
+    if unit_has_parameters:
+        fully_shard(net[1])
     fsdp2(net)
     first = nn.Sequential(nn.Linear(6, 5))
     materialize(net, saved(first), init=init)
@@ -424,13 +517,20 @@ def test_init_gives_whole_values_on_the_source(init):
     assert fakescore.last_report().missing == ("1.weight", "1.bias")
 
 
+def bytes_read():
+    counts = pathlib.Path("/proc/self/io").read_text()
+    return int(counts.split("rchar: ")[1].split()[0])
+
+
 def test_no_rank_reads_more_than_its_part(world_size):
-    """Of the file's bytes."""
     wide = nn.Linear(1024, 4096, bias=False)
     for parameter in wide.parameters():
         dist.broadcast(parameter.detach(), 0)
     path = saved(wide)
+    before = bytes_read()
     fake_score = create(lambda: nn.Linear(1024, 4096, bias=False), path, shard=fsdp2)
+    part = 4 * 1024 * 4096 // world_size
+    assert part <= bytes_read() - before < part + (1 << 20)
     assert differences(fake_score, wide) == []
     moved = next(phase for phase in fakescore.last_report().phases if phase.name == "move")
-    assert moved.bytes == 4 * 1024 * 4096 // world_size
+    assert moved.bytes == part
