@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import os
+import sys
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, cast
 
 import torch
 from torch import nn
-from torch.distributed.fsdp import FSDPModule
 
 from . import _native
 from .errors import ConfigError, TeacherError
@@ -86,8 +86,10 @@ def native_teacher(
 
 def state_dict_of(teacher: nn.Module) -> Mapping[str, Any]:
     """A module's state dict; of one that FSDP2 has sharded, the parts, wherever it stands."""
+    # Whoever has sharded something has imported it; to import it here takes most of a second.
+    fsdp: Any = sys.modules.get("torch.distributed.fsdp")
     for part in teacher.modules():
-        if isinstance(part, FSDPModule):
+        if fsdp is not None and isinstance(part, fsdp.FSDPModule):
             part.reshard()  # after a forward the root's parameters are gathered
     state_dict: Mapping[str, Any] = unwrap(teacher).state_dict()
     return state_dict
