@@ -6,6 +6,7 @@ from collections.abc import Iterator, Mapping
 
 import torch
 from torch import nn
+from torch.distributed.tensor import DTensor
 
 #: What is looked at, by the name of what is wrong with it first; empty where all is right.
 Findings = dict[str, str]
@@ -46,6 +47,12 @@ def _first_difference(got: Mapping[str, torch.Tensor], want: Mapping[str, torch.
 
 
 def _same_bits(got: torch.Tensor, want: torch.Tensor) -> bool:
+    if isinstance(got, DTensor) and got.shape == want.shape:
+        (chunk,) = got.__create_chunk_list__()
+        bounds = zip(chunk.offsets, chunk.sizes, strict=True)
+        return _same_bits(
+            got.to_local(), want[tuple(slice(begin, begin + size) for begin, size in bounds)]
+        )
     return (
         got.device == want.device
         and got.dtype == want.dtype

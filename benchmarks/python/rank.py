@@ -16,6 +16,7 @@ import usage
 from findings import Findings, findings
 from teachers import Teacher
 from torch import nn
+from torch.distributed.tensor import DTensor
 from ways import WAYS, Way
 
 _PAGE_BYTES = 4096
@@ -34,7 +35,9 @@ def warm_up(way: Way, small: tuple[Teacher, ...]) -> list[Findings]:
 def write_every_page(module: nn.Module) -> None:
     """As training does at once: who mapped the file pays for its pages then."""
     for tensor in [*module.parameters(), *module.buffers()]:
-        if not tensor.is_meta:
+        if isinstance(tensor, DTensor):
+            tensor = tensor.to_local()  # noqa: PLW2901
+        if not tensor.is_meta and tensor.numel():
             tensor.detach().view(-1).view(torch.uint8)[::_PAGE_BYTES].add_(0)
 
 

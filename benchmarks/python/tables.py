@@ -7,12 +7,11 @@ from collections.abc import Callable, Iterable, Sequence
 from typing import Any
 
 from teachers import GIGABYTE
-from ways import OURS, WAYS
+from ways import ALL_OURS, WAYS
 
 #: A job: its way, whether it was sampled, and what each rank found; or an error in place of that.
 Line = dict[str, Any]
 
-_OF_THIS = next(iter(OURS))
 _PARTS = {
     "weights": "weights",
     "buffers": "buffers",
@@ -59,6 +58,8 @@ class Measurements:
 
     def __init__(self, lines: Sequence[Line]) -> None:
         self._lines = lines
+        ways = [line["way"] for line in lines]
+        self._ours = next((way for way in ALL_OURS if way in ways), "")
 
     def costs(self) -> str:
         columns = [
@@ -104,7 +105,7 @@ class Measurements:
     def _times(self, way: str, seconds_of: Callable[[Line], float]) -> list[str]:
         """Minimum and median, in seconds and in units of ours."""
         seconds = [seconds_of(line) for line in self._timed(way)]
-        ours = [seconds_of(line) for line in self._timed(_OF_THIS)]
+        ours = [seconds_of(line) for line in self._timed(self._ours)]
         least, middle = min(seconds), statistics.median(seconds)
         ratio = "-"
         if ours:

@@ -10,6 +10,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
+import sharded_ways
 import torch
 import torch.distributed as dist
 from accelerate import init_empty_weights, load_checkpoint_in_model
@@ -89,4 +90,26 @@ PEERS = {
         deepcopy_broadcast,
     ),
 }
-WAYS = {**OURS, **PEERS}
+SHARDED_OURS = {
+    "fakescore_shards": Way("`create_fake_score_meta(shard=)`", sharded_ways.fakescore_auto),
+    "fakescore_shards_root": Way(
+        '`create_fake_score_meta(shard=, read="root")`', sharded_ways.fakescore_root
+    ),
+}
+SHARDED_PEERS = {
+    "set_state_dict_shards": Way(
+        "meta, `fully_shard`, `to_empty`, `set_model_state_dict(broadcast_from_rank0=True)`",
+        sharded_ways.set_state_dict,
+    ),
+    "dcp_reader": Way(
+        "meta, `fully_shard`, `to_empty`, `dcp.load` with `HuggingFaceStorageReader`",
+        sharded_ways.dcp_reader,
+    ),
+    "whole_then_shard": Way(
+        "`from_pretrained` on every rank, then `fully_shard`", sharded_ways.whole_then_shard
+    ),
+}
+WHOLE = {**OURS, **PEERS}
+SHARDED = {**SHARDED_OURS, **SHARDED_PEERS}
+WAYS = {**WHOLE, **SHARDED}
+ALL_OURS = {**OURS, **SHARDED_OURS}
