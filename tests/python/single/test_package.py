@@ -76,7 +76,7 @@ def test_calls_release_the_gil():
             counted += 1
             time.sleep(0.001)
 
-    thread = threading.Thread(target=count)
+    thread = threading.Thread(target=count, daemon=True)  # a failure ends the process as well
     thread.start()
     target = _native.classes.Target()
     names = [str(i) for i in range(20)]
