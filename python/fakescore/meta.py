@@ -16,7 +16,7 @@ from .dispatch_tape import unseen_by_modes
 from .errors import BuildError, ConfigError
 from .function_mode import MetaFunctionMode
 from .pretrained import Pretrained, config_only
-from .recorders import Recorder, RecorderName, Tape, make_recorder
+from .recorders import Recorder, RecorderName, Tape, make_recorder, unrecorded
 from .unread_weights import UnreadWeights
 
 _RECORD = "_fakescore_record"
@@ -46,7 +46,7 @@ class Record:
             for name, tensor in {**module._parameters, **module._buffers}.items()
             if tensor is not None and tensor.is_meta
         }
-        with unseen_by_modes():  # of an outer meta_init
+        with unrecorded(), unseen_by_modes():  # by an outer meta_init
             for name, tensor in own.items():
                 # One version counter with the module's own, and no graph.
                 version = None if tensor.is_inference() else tensor._version
