@@ -208,10 +208,13 @@ def test_the_trainer_shards_between_the_steps():
     assert differences(net, with_values.to(torch.bfloat16)) == []
 
 
-def test_a_module_of_plain_meta_tensors():
+@pytest.mark.parametrize("has_memory", [False, True])
+def test_a_module_of_plain_meta_tensors(has_memory):
     with torch.device("meta"):
         net = nn.Sequential(nn.Linear(6, 5), nn.Linear(5, 7))
     fsdp2(net)
+    if has_memory:
+        net.to_empty(device="cpu")
     with_values = nn.Sequential(nn.Linear(6, 5), nn.Linear(5, 7))
     for parameter in with_values.parameters():
         dist.broadcast(parameter.detach(), 0)
