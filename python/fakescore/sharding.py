@@ -129,6 +129,9 @@ def allocate_shards(module: nn.Module, device: torch.device) -> None:
         except torch.OutOfMemoryError as error:
             raise MemoryError(str(error)) from error
 
+    # Of a module without any, nothing is to be touched.
+    if not any(is_sharded(tensor) for tensor in (*module.parameters(), *module.buffers())):
+        return
     with torch.no_grad():
         module._apply(allocate)  # type: ignore[no-untyped-call]
 

@@ -13,7 +13,6 @@ from .errors import ConfigError
 from .meta import meta_init, record_of
 from .recorders import Tape, Values
 from .teachers import (
-    Checkpoint,
     KeyMap,
     Part,
     Teacher,
@@ -51,9 +50,7 @@ def _remembered(module: nn.Module) -> list[Part]:
     for name, part in module.named_modules():
         record = record_of(part)
         if record is not None and record.pretrained is not None:
-            where = record.pretrained
-            checkpoint = Checkpoint(where.path, variant=where.variant, subfolder=where.subfolder)
-            found.append(Part(unwrapped_name(name), checkpoint, where.fit))
+            found.append(Part.of(unwrapped_name(name), record.pretrained))
     return found
 
 

@@ -13,6 +13,7 @@ from torch import nn
 
 from . import _native
 from .errors import ConfigError, TeacherError
+from .pretrained import Pretrained
 from .sharding import native_shards, part_of, shard_of
 from .wrappers import is_sharded, refuse_zero_3, unwrap
 
@@ -111,6 +112,12 @@ class Part:
     name: str  #: in the module; empty for all of it
     checkpoint: Checkpoint
     fit: Callable[[str], str] | None  #: from a name in it to one in the part
+
+    @classmethod
+    def of(cls, name: str, where: Pretrained) -> Part:
+        """With the weights that its `from_pretrained` did not read."""
+        checkpoint = Checkpoint(where.path, variant=where.variant, subfolder=where.subfolder)
+        return cls(name, checkpoint, where.fit)
 
 
 def native_parts(parts: Sequence[Part], key_map: KeyMap | None) -> Any:

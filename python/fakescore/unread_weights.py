@@ -8,7 +8,7 @@ from torch import nn
 from .errors import BuildError, TeacherError
 from .pretrained import Pretrained
 from .recorders import Tape, TensorUse, unrecorded
-from .teachers import Checkpoint, Part, native_parts, tensor_names
+from .teachers import Part, native_parts, tensor_names
 
 
 class UnreadWeights:
@@ -54,9 +54,7 @@ class UnreadWeights:
             tape.mark_unknown(what, self._tensors[name], self._since)
 
     def _names_in_checkpoint(self) -> set[str]:
-        where = self._where
-        checkpoint = Checkpoint(where.path, variant=where.variant, subfolder=where.subfolder)
         try:
-            return set(tensor_names(native_parts([Part("", checkpoint, where.fit)], None)))
+            return set(tensor_names(native_parts([Part.of("", self._where)], None)))
         except TeacherError:
             return set(self._tensors)  # as the teacher, it fails the call

@@ -22,18 +22,10 @@ from support import (
     seeded,
     texts_of_all_ranks,
 )
+from tiny_models import CLASSES
 
 create = functools.partial(fakescore.create_fake_score_meta, timeout=TIMEOUT)
 materialize = functools.partial(fakescore.materialize, timeout=TIMEOUT)
-
-CLASSES = {
-    "wan": diffusers.WanTransformer3DModel,
-    "wan_sharded": diffusers.WanTransformer3DModel,
-    "wan_bf16": diffusers.WanTransformer3DModel,
-    "qwen_image": diffusers.QwenImageTransformer2DModel,
-    "flux": diffusers.FluxTransformer2DModel,
-    "unet2d": diffusers.UNet2DModel,
-}
 
 
 def only_on(source, rank, teacher):

@@ -5,7 +5,6 @@ import itertools
 import pathlib
 import tempfile
 
-import diffusers
 import pytest
 import torch
 import torch.distributed as dist
@@ -23,20 +22,12 @@ from torch.distributed.tensor.parallel import (
 
 import fakescore
 from support import MODELS, TIMEOUT, Net, named, same_bits
+from tiny_models import CLASSES
 
 create = functools.partial(fakescore.create_fake_score_meta, timeout=TIMEOUT, device="cpu")
 materialize = functools.partial(fakescore.materialize, timeout=TIMEOUT, device="cpu")
 
 _NUMBERS = itertools.count()
-
-CLASSES = {
-    "wan": diffusers.WanTransformer3DModel,
-    "wan_sharded": diffusers.WanTransformer3DModel,
-    "wan_bf16": diffusers.WanTransformer3DModel,
-    "qwen_image": diffusers.QwenImageTransformer2DModel,
-    "flux": diffusers.FluxTransformer2DModel,
-    "unet2d": diffusers.UNet2DModel,
-}
 
 
 def blocks_of(module):
