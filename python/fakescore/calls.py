@@ -112,8 +112,10 @@ def run(
     thread.start()
     try:
         with shower:
-            while thread.is_alive():
+            ended = False
+            while not ended:  # a call that ends at once is shown as well
                 thread.join(_LOOK_SECONDS)
+                ended = not thread.is_alive()
                 shower.show(*communicator.progress())
     except BaseException:
         communicator.interrupt()

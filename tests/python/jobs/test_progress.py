@@ -9,6 +9,7 @@ import struct
 import subprocess
 import sys
 import termios
+import threading
 
 import pytest
 
@@ -89,6 +90,21 @@ def test_a_callable_hears_where_the_call_is():
     assert phase == "replay"
     assert done == total > 0
     assert all(phase in ("move", "replay") and done <= total for phase, done, total in heard)
+
+
+def test_a_call_that_ends_at_once_is_shown(monkeypatch):
+    start = threading.Thread.start
+
+    def start_and_end(thread):
+        start(thread)
+        thread.join()
+
+    monkeypatch.setattr("fakescore.calls._Call.start", start_and_end)
+    heard = []
+    fakescore.create_fake_score_meta(Net, seeded(), progress=lambda *what: heard.append(what))
+    ((phase, done, total),) = heard
+    assert phase == "replay"
+    assert done == total > 0
 
 
 def test_a_callable_that_raises_is_logged_and_left(caplog):
