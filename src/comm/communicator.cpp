@@ -87,7 +87,7 @@ BulkPlane& Communicator::plane_of(const at::Tensor& buffer) const noexcept {
   return buffer.defined() && buffer.is_cpu() ? *host_ : main_plane();
 }
 
-std::unique_ptr<PendingBroadcast> Communicator::start_broadcast(const at::Tensor& buffer, int root,
+std::unique_ptr<PendingOperation> Communicator::start_broadcast(const at::Tensor& buffer, int root,
                                                                 const std::string& what) {
   return guard([&] {
     return tell_others(*control_,
@@ -95,12 +95,19 @@ std::unique_ptr<PendingBroadcast> Communicator::start_broadcast(const at::Tensor
   });
 }
 
-std::unique_ptr<PendingBroadcast> Communicator::start_broadcast_group(
+std::unique_ptr<PendingOperation> Communicator::start_broadcast_group(
     const std::vector<at::Tensor>& buffers, int root, const std::string& what) {
   BulkPlane& plane = buffers.empty() ? main_plane() : plane_of(buffers.front());
   return guard([&] {
     return tell_others(*control_, [&] { return plane.start_broadcast_group(buffers, root, what); });
   });
+}
+
+std::unique_ptr<PendingOperation> Communicator::start_exchange(const Exchange& exchange,
+                                                               const std::string& what) {
+  BulkPlane& plane = plane_of(exchange.outgoing);
+  return guard(
+      [&] { return tell_others(*control_, [&] { return plane.start_exchange(exchange, what); }); });
 }
 
 BulkPlane& Communicator::bulk(at::Device device) {

@@ -17,12 +17,14 @@ fakescore_add_unit(fakescore_objects comm_control
   comm/control/store_broadcast.cpp
   comm/control/store_census.cpp
   comm/control/store_door.cpp
+  comm/control/store_exchange.cpp
   comm/control/store_frame.cpp
   comm/control/store_meeting.cpp
   comm/control/store_planes.cpp
   comm/control/store_work.cpp)
 fakescore_add_unit(fakescore_objects comm_bulk
   comm/bulk/bulk_plane.cpp
+  comm/bulk/collect.cpp
   comm/bulk/controlled_plane.cpp
   comm/bulk/process_group_plane.cpp
   comm/bulk/staged_plane.cpp)

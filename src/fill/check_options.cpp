@@ -45,15 +45,6 @@ void check_fill_options(int world_size, const FillOptions& options) {
   }
 }
 
-void check_reader(const FillOptions& options, at::Device device) {
-  if (options.read != TeacherRead::kEveryRank || device.is_cpu()) return;
-  throw ConfigError(
-      "option read",
-      "every rank can read for itself only if the fake score is on CPUs; this one is on " +
-          device.str(),
-      "use TeacherRead::kRoot or kAuto (--read root or auto)");
-}
-
 void require_whole(const std::vector<NamedTensor>& tensors) {
   for (const NamedTensor& entry : tensors) {
     if (!entry.shard) continue;

@@ -24,9 +24,6 @@ void check_root_and_buckets(int world_size, int root, std::optional<size_t> buck
 /// Throws ConfigError for options that cannot work.
 void check_fill_options(int world_size, const FillOptions& options);
 
-/// Throws ConfigError where every rank is to read for tensors that are not on CPUs.
-void check_reader(const FillOptions& options, at::Device device);
-
 /// Throws ConfigError for the first tensor that is a shard.
 void require_whole(const std::vector<NamedTensor>& tensors);
 

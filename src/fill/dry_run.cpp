@@ -32,8 +32,8 @@ class DryRun {
         device_(options.device.value_or(at::kCPU)),
         options_(options) {
     report_.world_size = world_size;
-    const bool every_rank = options.read == TeacherRead::kEveryRank && device_.is_cpu();
-    if (every_rank && world_size > 1) report_.read = TeacherRead::kEveryRank;
+    if (options.read == TeacherRead::kEveryRank && world_size > 1)
+      report_.read = TeacherRead::kEveryRank;
   }
 
   DryRunReport run() {
@@ -164,7 +164,6 @@ DryRunReport dry_run(const TargetBuilder& build, const TeacherSource& teacher, i
   run_agreed(*alone.front(), "build", ErrorCode::kBuild, [&] {
     check_world_size(world_size);
     detail::check_fill_options(world_size, options);
-    detail::check_reader(options, options.device.value_or(at::kCPU));
     described = detail::describe_target(build());
     detail::require_whole(described.target.tensors);
   });

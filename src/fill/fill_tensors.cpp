@@ -33,7 +33,6 @@ DescribedTarget build(const FillContext& context, const TargetBuilder& build_tar
   DescribedTarget described;
   run_agreed(context.communicator, "build", ErrorCode::kBuild, [&] {
     check_fill_options(context.communicator.world_size(), context.options);
-    check_reader(context.options, context.device);
     context.communicator.bulk(context.device);  // throws where it cannot carry the target
     described = describe_target(build_target());
     require_device(given_tensors(described.target), context.device);

@@ -127,13 +127,10 @@ Source make_source(const FillContext& context, const DescribedTarget& described,
   if (group.fills.empty()) return InDestination{};
   const at::Device device = context.device;
   const bool is_shard = described.is_shard(group.group);
-  // On a GPU to which each rank brings its own, no pipeline takes what lies elsewhere.
-  const bool is_copied = !device.is_cpu() && planned.every_rank_reads();
-  if (is_shard && !is_copied) {
+  if (is_shard) {
     if (auto bytes = shard_in_file(group, described, teacher)) return InFile{std::move(bytes)};
   }
-  if (is_shard || is_copied || group.mode == FillMode::kAssemble ||
-      group.mode == FillMode::kReplay) {
+  if (is_shard || group.mode == FillMode::kAssemble || group.mode == FillMode::kReplay) {
     return InDestination{[&group, &described, &teacher, &storages, device] {
       assemble(group, described, teacher, storages, device);
     }};
@@ -158,24 +155,40 @@ Transfer make_transfer(const FillContext& context, const DescribedTarget& descri
   return transfer;
 }
 
-/// What all ranks get of a tensor of which each keeps its part.
-Transfer make_cut(const FillContext& context, const DescribedTarget& described,
-                  const GroupPlan& group, Teacher* teacher, const Storages& storages,
-                  TransferLayout layout) {
-  const size_t index = described.manifest.index_of_first(group.group);
-  const TensorSpec& spec = described.manifest.specs()[index];
+/// Where a whole tensor is, as if it were a part: all of it.
+Shard shard_of(const TensorSpec& spec) {
+  if (spec.shard) return *spec.shard;
+  return {spec.sizes, {std::vector<int64_t>(spec.sizes.size()), spec.sizes}};
+}
+
+/// A tensor of which each rank keeps its part, or all; without a source.
+Transfer make_cut(const DescribedTarget& described, const GroupPlan& group,
+                  const Storages& storages) {
+  const TensorSpec& spec = described.manifest.first_of_group(group.group);
+  const TensorSpec& whole = described.whole.first_of_group(group.group);
   const size_t element_bytes = c10::elementSize(spec.dtype);
   Transfer transfer;
   transfer.name = spec.name;
-  transfer.layout = std::move(layout);
+  const ByteRange all{0, static_cast<size_t>(element_count(whole)) * element_bytes};
+  transfer.layout = TransferLayout::to_all({all});
+  if (group.mode == FillMode::kCast) transfer.layout.cast = Cast{group.wire, spec.dtype};
   transfer.layout.is_cut = true;
   transfer.destination = storages.bytes(group.group);
   transfer.cut =
-      Cut{*spec.shard, element_bytes, static_cast<size_t>(spec.storage_offset) * element_bytes};
+      Cut{shard_of(spec), static_cast<size_t>(spec.storage_offset) * element_bytes, element_bytes};
+  return transfer;
+}
+
+/// What the root has whole.
+Transfer make_cut_of_root(const FillContext& context, const DescribedTarget& described,
+                          const GroupPlan& group, Teacher* teacher, const Storages& storages) {
+  Transfer transfer = make_cut(described, group, storages);
   if (!context.is_root()) return transfer;
   if (group.mode == FillMode::kReplay) {
-    transfer.source = InHostMemory{[&described, index, &spec] {
+    const size_t index = described.manifest.index_of_first(group.group);
+    transfer.source = InHostMemory{[&described, index] {
       const FillTarget& target = described.target;
+      const TensorSpec& spec = described.manifest.specs()[index];
       const auto values = replay_tape(target.tape, {recorded_tensor(target, index)}, spec.name);
       return bytes_on_the_wire(values.front(), spec.dtype);
     }};
@@ -183,6 +196,32 @@ Transfer make_cut(const FillContext& context, const DescribedTarget& described,
     transfer.source = make_wire_source(described, group, *teacher, context.device);
   }
   return transfer;
+}
+
+/// What ranks have in parts, this one its own.
+Transfer make_cut_of_parts(const FillContext& context, const DescribedTarget& described,
+                           const GroupPlan& group, Teacher& teacher, const Storages& storages) {
+  Transfer transfer = make_cut(described, group, storages);
+  const size_t index = group.fills.front().teacher;
+  transfer.cut->held = teacher.tensors()[index].shard->box;
+  const at::ScalarType dtype = transfer.layout.cast
+                                   ? transfer.layout.cast->wire
+                                   : described.manifest.first_of_group(group.group).dtype;
+  auto open = [&teacher, index, dtype, device = context.device] {
+    return bytes_on_the_wire(teacher.read(index).to(device), dtype);
+  };
+  if (context.device.is_cpu()) {
+    transfer.source = InHostMemory{std::move(open)};
+  } else {
+    transfer.source = OnDevice{std::move(open)};
+  }
+  return transfer;
+}
+
+/// Whether the ranks have a group's tensor of the teacher in parts, which are to go elsewhere.
+bool is_redistributed(const PlannedFill& planned, const GroupPlan& group) {
+  if (!planned.redistributes || group.fills.empty()) return false;
+  return planned.teacher->tensors()[group.fills.front().teacher].shard.has_value();
 }
 
 }  // namespace
@@ -199,12 +238,14 @@ std::vector<Transfer> make_transfers(const FillContext& context, const Described
     if (group.mode == FillMode::kReplayOnEach) continue;
     // What is given and not in the teacher is the root's, but of a shard, which each rank keeps.
     if (is_replayed && is_shard && described.target.storage == StoragePolicy::kGiven) continue;
-    const auto wire = transfer_layout(group, described.whole, described.whole_occupied);
     Transfer transfer =
-        is_shard && (is_replayed || !reads_own)
-            ? make_cut(context, described, group, planned.teacher.get(), storages, wire)
+        is_redistributed(planned, group)
+            ? make_cut_of_parts(context, described, group, *planned.teacher, storages)
+        : is_shard && (is_replayed || !reads_own)
+            ? make_cut_of_root(context, described, group, planned.teacher.get(), storages)
             : make_transfer(context, described, planned, group, storages);
-    transfer.whole_bytes = wire_bytes(wire);
+    transfer.whole_bytes =
+        wire_bytes(transfer_layout(group, described.whole, described.whole_occupied));
     transfers.push_back(std::move(transfer));
   }
   return transfers;

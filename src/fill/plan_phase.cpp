@@ -84,24 +84,53 @@ void replay_shards_on_each_rank(const DescribedTarget& described, FillPlan& plan
   }
 }
 
-/// What a teacher in shards has here must be what this rank holds.
-void check_same_parts(const DescribedTarget& described, const FillPlan& plan,
-                      const Teacher& teacher) {
+/// Throws TeacherError where a tensor of a teacher in shards goes to something that is no plain
+/// tensor of its own: ranks could not send each other parts of it.
+void check_can_be_redistributed(const DescribedTarget& described, const GroupPlan& group,
+                                const Teacher& teacher) {
+  const Manifest& manifest = described.manifest;
+  const TensorSpec& first = manifest.specs()[group.fills.front().spec];
+  for (const auto& fill : group.fills) {
+    const TensorSpec& spec = manifest.specs()[fill.spec];
+    const bool is_plain = same_view(spec, first) && is_contiguous(spec) && !spec.conj && !spec.neg;
+    const bool is_all =
+        group.mode != FillMode::kReplay &&
+        teacher.tensors()[fill.teacher].sizes == described.whole.specs()[fill.spec].sizes;
+    if (is_plain && is_all) continue;
+    throw TeacherError(
+        spec.name,
+        "is in shards in the teacher, but of another shape or a view of shared memory here",
+        "give the teacher's files, or a module without such views");
+  }
+}
+
+/// Whether what a teacher in shards has here is other than what this rank holds.
+bool has_other_parts(const DescribedTarget& described, const FillPlan& plan,
+                     const Teacher& teacher) {
+  bool differs = false;
   for (const GroupPlan& group : plan.groups) {
     for (const auto& fill : group.fills) {
-      const TensorSpec& spec = described.manifest.specs()[fill.spec];
       const std::optional<Shard>& part = teacher.tensors()[fill.teacher].shard;
-      if (!part || part == spec.shard) continue;
-      throw TeacherError(spec.name,
-                         spec.shard ? c10::str("is the box of sizes ", spec.shard->box.sizes,
-                                               " at ", spec.shard->box.offsets,
-                                               " here, but the teacher's part is of sizes ",
-                                               part->box.sizes, " at ", part->box.offsets)
-                                    : std::string("is whole here, but in shards in the teacher"),
-                         "shard the module over the same ranks and as the teacher is, or give the "
-                         "teacher's files");
+      if (!part) continue;
+      if (part == described.manifest.specs()[fill.spec].shard) continue;
+      check_can_be_redistributed(described, group, teacher);
+      differs = true;
     }
   }
+  return differs;
+}
+
+/// Collective. Whether any rank has.
+bool any_has_other_parts(const FillContext& context, const DescribedTarget& described,
+                         const PlannedFill& planned) {
+  std::string differs = "no";
+  run_agreed(context.communicator, kPlanPhase, ErrorCode::kTeacher, [&] {
+    if (planned.teacher && has_other_parts(described, planned.plan, *planned.teacher)) {
+      differs = "yes";
+    }
+  });
+  const Comparison found = context.communicator.compare(differs, kPlanPhase);
+  return found.of_rank_0 == "yes" || !found.is_same();
 }
 
 void plan_on_root(const FillContext& context, const DescribedTarget& described,
@@ -114,7 +143,6 @@ void plan_on_root(const FillContext& context, const DescribedTarget& described,
   planned.keys = std::move(matched.keys);
   planned.keys.choice = planned.teacher->choice();
   check_can_be_replayed(described, planned.plan);
-  check_same_parts(described, planned.plan, *planned.teacher);
   check_tied_values(planned.plan, described.whole, *planned.teacher, context.device);
 }
 
@@ -157,15 +185,15 @@ PlannedFill plan_with_teacher(const FillContext& context, const DescribedTarget&
     agreement.try_open(source, planned.teacher);
   });
   planned.decision = agreement.decide(source, planned.teacher);
-  if (communicator.world_size() == 1) return planned;
   const std::string bytes = communicator.broadcast_message(
       context.is_root() ? encode_plan(planned.plan, planned.keys) : "", context.options.root,
       kPlanPhase);
   if (!context.is_root()) std::tie(planned.plan, planned.keys) = decode_plan(bytes);
-  if (sharded) {
-    run_agreed(communicator, kPlanPhase, ErrorCode::kTeacher, [&] {
-      if (planned.teacher) check_same_parts(described, planned.plan, *planned.teacher);
-    });
+  if (planned.decision.is_in_shards) {
+    planned.redistributes = any_has_other_parts(context, described, planned);
+    if (planned.redistributes) {
+      planned.decision.reason = "the teacher's parts are redistributed";
+    }
   }
   return planned;
 }

@@ -16,6 +16,9 @@ struct PlannedFill {
   KeyReport keys;
   ReadDecision decision;
   std::unique_ptr<Teacher> teacher;  ///< of the ranks that read
+  /// Of a teacher in shards: on some rank its parts are others than those to be filled, so that
+  /// ranks send each other what they have.
+  bool redistributes = false;
 
   bool every_rank_reads() const { return decision.read == TeacherRead::kEveryRank; }
 };

@@ -80,8 +80,9 @@ ReadAgreement::ReadAgreement(Communicator& communicator, const FillOptions& opti
   if (options.read == TeacherRead::kRoot || communicator.world_size() == 1) {
     root_alone_ = true;
   } else if (options.read == TeacherRead::kAuto) {
-    // Of shards, each byte is read once a replica, wherever the ranks are.
-    root_alone_ = !device.is_cpu() || (!has_shards && !on_one_host(communicator));
+    // Of shards, each byte is read once a replica, wherever the ranks are; and each rank's link to
+    // its GPU is used.
+    root_alone_ = !has_shards && (!device.is_cpu() || !on_one_host(communicator));
     if (root_alone_) reason_ = device.is_cpu() ? "ranks are on several hosts" : "it is on GPUs";
   }
 }
@@ -98,10 +99,10 @@ void ReadAgreement::try_open(const TeacherSource& source, std::unique_ptr<Teache
 }
 
 ReadDecision ReadAgreement::decide(const TeacherSource& source, std::unique_ptr<Teacher>& teacher) {
-  if (has_shards_ && root_is_in_shards(source)) return each_gives_its_part(source, teacher);
+  if (root_is_in_shards(source)) return each_gives_its_part(source, teacher);
   if (root_alone_) {
     if (!is_root()) teacher.reset();
-    return {TeacherRead::kRoot, reason_};
+    return {TeacherRead::kRoot, reason_, false};
   }
   const std::string files = communicator_.broadcast_message(
       is_root() ? describe_files(*teacher) : "", options_.root, kAgreementPhase);
@@ -110,10 +111,10 @@ ReadDecision ReadAgreement::decide(const TeacherSource& source, std::unique_ptr<
     if (problem_.empty()) problem_ = first_difference(*teacher, files);
     first = first_report(communicator_, kAgreementPhase, problem_);
   }
-  if (first.rank < 0) return {TeacherRead::kEveryRank, ""};
+  if (first.rank < 0) return {TeacherRead::kEveryRank, "", false};
   if (!is_root()) teacher.reset();
   const std::string reason = "rank " + std::to_string(first.rank) + ' ' + first.text;
-  if (options_.read == TeacherRead::kAuto) return {TeacherRead::kRoot, reason};
+  if (options_.read == TeacherRead::kAuto) return {TeacherRead::kRoot, reason, false};
   throw_error({ErrorCode::kTeacher, first.rank, kAgreementPhase, source.description(),
                "cannot be read by every rank: " + reason,
                "put the same files where every rank sees them, or let the root read alone "
@@ -121,7 +122,6 @@ ReadDecision ReadAgreement::decide(const TeacherSource& source, std::unique_ptr<
 }
 
 bool ReadAgreement::root_is_in_shards(const TeacherSource& source) {
-  if (communicator_.world_size() == 1) return false;
   const std::string root = communicator_.broadcast_message(
       is_root() && source.in_shards() ? "in shards" : "", options_.root, kAgreementPhase);
   return !root.empty();
@@ -138,7 +138,8 @@ ReadDecision ReadAgreement::each_gives_its_part(const TeacherSource& source,
     problem_ = "has other names, whole sizes or dtypes of tensors than the root";
   }
   const RankReport first = first_report(communicator_, kAgreementPhase, problem_);
-  if (first.rank < 0) return {TeacherRead::kEveryRank, ""};
+  const bool is_alone = communicator_.world_size() == 1;
+  if (first.rank < 0) return {is_alone ? TeacherRead::kRoot : TeacherRead::kEveryRank, "", true};
   throw_error(
       {ErrorCode::kTeacher, first.rank, kAgreementPhase, source.description(),
        "is in shards on the root, but rank " + std::to_string(first.rank) + " " + first.text,

@@ -12,6 +12,7 @@ namespace fakescore::detail {
 struct ReadDecision {
   TeacherRead read = TeacherRead::kRoot;  ///< kRoot or kEveryRank
   std::string reason;                     ///< why not every rank reads; may be empty
+  bool is_in_shards = false;              ///< the teacher: every rank has its own part
 };
 
 /// How the ranks of one job come to agree on who reads the teacher.

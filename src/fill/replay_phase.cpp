@@ -6,14 +6,13 @@
 #include <utility>
 #include <vector>
 
-#include "comm/control/agreement.hpp"
 #include "fakescore/comm/run_agreed.hpp"
 #include "fakescore/error.hpp"
 #include "fill/group_transfers.hpp"
 #include "fill/replay_tape.hpp"
+#include "fill/send_transfers.hpp"
 #include "fill/shards.hpp"
 #include "tensor/copy_once.hpp"
-#include "transfer/broadcast_transfers.hpp"
 
 namespace fakescore::detail {
 namespace {
@@ -144,12 +143,9 @@ uint64_t replay(const FillContext& context, const DescribedTarget& described,
     if (context.is_root()) replay_on_root(context, described, planned, storages);
   });
   // Where every rank reads, each still gets from the root what only that has replayed.
-  const auto transfers =
-      make_transfers(context, described, planned, storages, GroupsToMove::kReplayed);
-  const auto result =
-      broadcast_transfers(context.communicator, transfers, context.transfer_options(kReplayPhase));
-  agree(context.communicator, kReplayPhase, result.failure);
-  return result.bytes;
+  return send_from_root(
+      context, make_transfers(context, described, planned, storages, GroupsToMove::kReplayed),
+      kReplayPhase);
 }
 
 }  // namespace fakescore::detail

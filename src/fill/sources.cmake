@@ -2,6 +2,7 @@ fakescore_add_unit(fakescore_objects fill
   fill/broadcast_teacher_tensors.cpp
   fill/cast_tensors.cpp
   fill/check_options.cpp
+  fill/cut_routes.cpp
   fill/described_target.cpp
   fill/device_memory.cpp
   fill/dry_run.cpp
@@ -22,6 +23,7 @@ fakescore_add_unit(fakescore_objects fill
   fill/read_agreement.cpp
   fill/replay_phase.cpp
   fill/replay_tape.cpp
+  fill/send_transfers.cpp
   fill/shards.cpp
   fill/storages.cpp
   fill/sync_tensors.cpp)

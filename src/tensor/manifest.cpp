@@ -6,15 +6,11 @@
 #include <sstream>
 #include <unordered_map>
 
-#include "error/wire.hpp"
 #include "fakescore/error.hpp"
 #include "tensor/row_major.hpp"
+#include "tensor/shard_wire.hpp"
 
 namespace fakescore {
-
-auto wire_fields(Box& box) { return std::tie(box.offsets, box.sizes); }
-
-auto wire_fields(Shard& shard) { return std::tie(shard.global_sizes, shard.box); }
 
 auto wire_fields(TensorSpec& spec) {
   return std::tie(spec.name, spec.kind, spec.dtype, spec.sizes, spec.strides, spec.storage_offset,

@@ -1,8 +1,6 @@
 #include "transfer/cut.hpp"
 
 #include <algorithm>
-#include <cstdint>
-#include <vector>
 
 #include "tensor/row_major.hpp"
 
@@ -28,6 +26,10 @@ class Runs {
 
   int64_t count() const noexcept { return count_; }
   int64_t length() const noexcept { return length_; }
+
+  /// So many runs, from one whose number it divides on, lie at equal distances.
+  int64_t even() const { return outer_ > 0 ? sizes_[outer_ - 1] : 1; }
+  int64_t distance() const { return outer_ > 0 ? strides_[outer_ - 1] : 0; }
 
   /// Where run number `run` begins among the elements of the whole tensor; ascending.
   int64_t begin(int64_t run) const {
@@ -66,19 +68,46 @@ class Runs {
 
 }  // namespace
 
-void for_each_run(const Cut& cut, ByteRange stretch, const std::function<void(const Run&)>& use) {
-  const Runs runs(cut.shard);
-  const auto first = static_cast<int64_t>(stretch.begin / cut.element_bytes);
-  const auto end = static_cast<int64_t>(stretch.end / cut.element_bytes);
-  for (int64_t run = runs.first_after(first); run < runs.count(); ++run) {
+void for_each_block(const Shard& shard, int64_t first, int64_t end,
+                    const std::function<void(const Block&)>& use) {
+  const Runs runs(shard);
+  int64_t run = runs.first_after(first);
+  while (run < runs.count()) {
     const int64_t begin = runs.begin(run);
     if (begin >= end) return;
-    const int64_t from = std::max(begin, first);
-    const int64_t to = std::min(begin + runs.length(), end);
-    const auto kept = static_cast<size_t>(run * runs.length() + from - begin);
-    use({static_cast<size_t>(from) * cut.element_bytes, cut.begin + kept * cut.element_bytes,
-         static_cast<size_t>(to - from) * cut.element_bytes});
+    if (begin < first || begin + runs.length() > end) {
+      const int64_t from = std::max(begin, first);
+      use({from, std::min(begin + runs.length(), end) - from, 0, 1});
+      ++run;
+      continue;
+    }
+    // As many as are whole before the end.
+    int64_t count = runs.even() - run % runs.even();
+    if (count > 1) count = std::min(count, (end - begin - runs.length()) / runs.distance() + 1);
+    use({begin, runs.length(), runs.distance(), count});
+    run += count;
   }
+}
+
+int64_t count_in(const Shard& shard, int64_t first, int64_t end) {
+  const Runs runs(shard);
+  const auto before = [&](int64_t element) {
+    const int64_t run = runs.first_after(element);
+    const int64_t whole = run * runs.length();
+    return run < runs.count() ? whole + std::max<int64_t>(element - runs.begin(run), 0) : whole;
+  };
+  return before(end) - before(first);
+}
+
+int64_t index_in_box(const Shard& shard, int64_t element) {
+  int64_t index = 0;
+  int64_t stride = 1;
+  for (size_t i = shard.global_sizes.size(); i-- > 0;) {
+    index += (element % shard.global_sizes[i] - shard.box.offsets[i]) * stride;
+    element /= shard.global_sizes[i];
+    stride *= shard.box.sizes[i];
+  }
+  return index;
 }
 
 }  // namespace fakescore::detail

@@ -23,20 +23,21 @@ namespace {
 
 class DevicePipeline {
  public:
-  DevicePipeline(Communicator& communicator, BulkPlane& bulk,
+  /// Of rank `rank`; without a plane it takes in what its own sources have.
+  DevicePipeline(BulkPlane* bulk, at::Device device, int rank,
                  const std::vector<Transfer>& transfers, const TransferOptions& options)
-      : communicator_(communicator),
-        bulk_(bulk),
+      : bulk_(bulk),
+        rank_(rank),
         transfers_(transfers),
         options_(options),
-        device_(bulk.device()),
+        device_(device),
         streams_(device_.type()),
         caller_(streams_.getStream(device_)),
         copy_(streams_.getStreamFromGlobalPool(device_, /*isHighPriority=*/false)),
         comm_(streams_.getStreamFromGlobalPool(device_, /*isHighPriority=*/true)),
         buckets_(plan_for_all_ranks(transfers, options.bucket_bytes)),
         flights_(plan_flights(buckets_, options.bucket_bytes)),
-        failure_(communicator.rank(), options.phase),
+        failure_(rank, options.phase),
         progress_(buckets_, options, failure_) {}
 
   /// Makes the scratch and pinned memory, before anything is in flight.
@@ -46,29 +47,19 @@ class DevicePipeline {
       scratch_[i] = at::empty({static_cast<int64_t>(largest)},
                               at::TensorOptions().dtype(at::kByte).device(device_));
     }
-    if (communicator_.rank() == options_.root) {
+    if (bulk_ == nullptr || rank_ == options_.root) {
       feed_ = std::make_unique<RootFeed>(transfers_, buckets_, options_.pinned_bytes, copy_);
     }
   }
 
   TransferResult run() {
-    // The root may wait for its disk for long.
-    const auto work = communicator_.begin_work(options_.phase);
-    try {
-      // Destinations and scratch memory may still be in use by what the caller put on its stream.
-      const c10::Event ready = record_on(caller_);
-      ready.block(copy_);
-      ready.block(comm_);
-      for (size_t i = 0; i < flights_.size() + kFlightsInFlight; ++i) {
-        if (i >= kFlightsInFlight) finish(i - kFlightsInFlight);
-        if (i < flights_.size()) start(i);
-      }
-    } catch (const Error&) {
-      throw;
-    } catch (...) {
-      // The stream of broadcasts ends in the middle, which the other ranks cannot know otherwise.
-      const auto info = describe_current_exception(communicator_.rank(), options_.phase);
-      throw CommError(communicator_.abandon(options_.phase + ": " + info.message));
+    // Destinations and scratch memory may still be in use by what the caller put on its stream.
+    const c10::Event ready = record_on(caller_);
+    ready.block(copy_);
+    ready.block(comm_);
+    for (size_t i = 0; i < flights_.size() + kFlightsInFlight; ++i) {
+      if (i >= kFlightsInFlight) finish(i - kFlightsInFlight);
+      if (i < flights_.size()) start(i);
     }
     return {progress_.bytes(), failure_.info()};
   }
@@ -82,7 +73,7 @@ class DevicePipeline {
 
  private:
   struct Flight {
-    std::unique_ptr<PendingBroadcast> broadcast;
+    std::unique_ptr<PendingOperation> broadcast;
     std::unique_ptr<c10::Event> landed;
   };
 
@@ -119,7 +110,9 @@ class DevicePipeline {
     for (size_t i = flight.first_bucket; i < end; ++i) {
       if (buckets_[i].in_place) buffers.push_back(wire(flight, i, slot));
     }
-    in_flight_[slot].broadcast = bulk_.start_broadcast_group(buffers, options_.root, name);
+    if (bulk_ != nullptr) {
+      in_flight_[slot].broadcast = bulk_->start_broadcast_group(buffers, options_.root, name);
+    }
     for (size_t i = flight.first_bucket; i < end; ++i) {
       if (!buckets_[i].in_place) {
         failure_.guard(name_of(buckets_[i]), [&] { unpack(buckets_[i], wire(flight, i, slot)); });
@@ -149,44 +142,26 @@ class DevicePipeline {
       const Transfer& transfer = transfers_[piece.transfer];
       transfer.destination.record_stream(comm_);
       const at::Tensor bytes = part(wire, piece.bucket_offset, piece.wire_bytes);
-      const auto land = [&, &cast = transfer.layout.cast](const at::Tensor& stored,
-                                                          const at::Tensor& arrived) {
-        if (cast) {
-          stored.view(cast->stored).copy_(arrived.view(cast->wire), /*non_blocking=*/true);
-        } else {
-          to.push_back(stored);
-          from.push_back(arrived);
-        }
-      };
-      if (transfer.cut) {
-        land_runs(transfer, piece, bytes, land);
+      const at::Tensor place = stored(piece);
+      if (const auto& cast = transfer.layout.cast) {
+        place.view(cast->stored).copy_(bytes.view(cast->wire), /*non_blocking=*/true);
       } else {
-        land(stored(piece), bytes);
+        to.push_back(place);
+        from.push_back(bytes);
       }
     }
     if (!to.empty()) at::_foreach_copy_(to, from, /*non_blocking=*/true);
   }
 
-  template <typename Land>
-  static void land_runs(const Transfer& transfer, const Piece& piece, const at::Tensor& bytes,
-                        const Land& land) {
-    const ByteRange stretch{piece.stored_begin, piece.stored_begin + piece.stored_bytes};
-    for_each_run(*transfer.cut, stretch, [&](const Run& run) {
-      const auto& cast = transfer.layout.cast;
-      land(part(transfer.destination, run.in_destination, run.bytes),
-           part(bytes, wire_size(run.in_whole - stretch.begin, cast), wire_size(run.bytes, cast)));
-    });
-  }
-
   void finish(size_t number) {
     Flight flight = std::move(in_flight_[number % kFlightsInFlight]);
-    flight.broadcast->wait();
+    if (flight.broadcast) flight.broadcast->wait();
     flight.landed->synchronize();
     progress_.add(flights_[number].bytes);
   }
 
-  Communicator& communicator_;
-  BulkPlane& bulk_;
+  BulkPlane* bulk_;
+  int rank_;
   const std::vector<Transfer>& transfers_;
   const TransferOptions& options_;
   at::Device device_;
@@ -200,7 +175,7 @@ class DevicePipeline {
   StreamProgress progress_;
   std::array<at::Tensor, kFlightsInFlight> scratch_;
   std::array<Flight, kFlightsInFlight> in_flight_;
-  std::unique_ptr<RootFeed> feed_;  ///< of the root
+  std::unique_ptr<RootFeed> feed_;  ///< of a rank that reads
   size_t flights_read_ = 0;
 };
 
@@ -214,14 +189,41 @@ TransferResult broadcast_to_device(Communicator& communicator,
   const c10::DeviceGuard guard(bulk.device());
   std::unique_ptr<DevicePipeline> pipeline;
   run_agreed(communicator, options.phase, ErrorCode::kMemory, [&] {
-    pipeline = std::make_unique<DevicePipeline>(communicator, bulk, transfers, options);
+    pipeline = std::make_unique<DevicePipeline>(&bulk, bulk.device(), communicator.rank(),
+                                                transfers, options);
     pipeline->allocate();
   });
+  // The root may wait for its disk for long.
+  const auto work = communicator.begin_work(options.phase);
   try {
     return pipeline->run();
   } catch (const CommError&) {
     if (!is_usable(bulk.device())) pipeline->keep_memory_for_good();
     throw;
+  } catch (const Error&) {
+    throw;
+  } catch (...) {
+    // The stream of broadcasts ends in the middle, which the other ranks cannot know otherwise.
+    const auto info = describe_current_exception(communicator.rank(), options.phase);
+    const CommError lost(communicator.abandon(options.phase + ": " + info.message));
+    if (!is_usable(bulk.device())) pipeline->keep_memory_for_good();
+    throw lost;
+  }
+}
+
+TransferResult copy_to_device(const std::vector<Transfer>& transfers, at::Device device, int rank,
+                              const TransferOptions& options) {
+  const at::NoGradGuard no_grad;
+  const c10::DeviceGuard guard(device);
+  std::unique_ptr<DevicePipeline> pipeline;
+  try {
+    pipeline = std::make_unique<DevicePipeline>(nullptr, device, rank, transfers, options);
+    pipeline->allocate();
+    return pipeline->run();
+  } catch (...) {
+    const ErrorInfo info = describe_current_exception(rank, options.phase);
+    if (pipeline && !is_usable(device)) pipeline->keep_memory_for_good();
+    return {0, info};
   }
 }
 

@@ -21,4 +21,9 @@ TransferResult broadcast_to_device(Communicator& communicator,
                                    const std::vector<Transfer>& transfers,
                                    const TransferOptions& options);
 
+/// The same without other ranks: each storage from this rank's own source. Throws nothing: whatever
+/// fails is the result's. `rank` is this one's, for errors.
+TransferResult copy_to_device(const std::vector<Transfer>& transfers, at::Device device, int rank,
+                              const TransferOptions& options);
+
 }  // namespace fakescore::detail

@@ -50,7 +50,7 @@ class HostPipeline {
 
  private:
   struct BucketInFlight {
-    std::unique_ptr<PendingBroadcast> broadcast;
+    std::unique_ptr<PendingOperation> broadcast;
     at::Tensor buffer;
   };
 
@@ -137,7 +137,7 @@ class HostPipeline {
     for (const Piece& piece : bucket.pieces) {
       const Transfer& transfer = transfers_[piece.transfer];
       const auto* file = std::get_if<InFile>(&transfer.source);
-      if (file == nullptr || (!bucket.in_place && !transfer.cut)) continue;
+      if (file == nullptr || !bucket.in_place) continue;
       file->bytes->forget(piece.wire_begin, piece.wire_bytes);
     }
   }

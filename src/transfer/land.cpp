@@ -16,15 +16,6 @@ at::Tensor elements(std::byte* data, size_t bytes, at::ScalarType dtype) {
                        at::dtype(dtype));
 }
 
-void put(std::byte* stored, size_t bytes, const std::byte* wire, const std::optional<Cast>& cast) {
-  if (!cast) {
-    std::memcpy(stored, wire, bytes);
-    return;
-  }
-  elements(stored, bytes, cast->stored)
-      .copy_(elements(const_cast<std::byte*>(wire), wire_size(bytes, cast), cast->wire));
-}
-
 }  // namespace
 
 std::byte* stored_bytes(const Transfer& transfer, const Piece& piece) {
@@ -32,22 +23,19 @@ std::byte* stored_bytes(const Transfer& transfer, const Piece& piece) {
 }
 
 void populate_if_large(const Transfer& transfer, const Piece& piece) {
-  if (piece.stored_bytes < kPopulateAtLeast || transfer.cut) return;
+  if (piece.stored_bytes < kPopulateAtLeast) return;
   populate_pages(stored_bytes(transfer, piece), piece.stored_bytes);
 }
 
 void land(const Transfer& transfer, const Piece& piece, const std::byte* wire) {
+  std::byte* const stored = stored_bytes(transfer, piece);
   const auto& cast = transfer.layout.cast;
-  if (!transfer.cut) {
-    put(stored_bytes(transfer, piece), piece.stored_bytes, wire, cast);
+  if (!cast) {
+    std::memcpy(stored, wire, piece.stored_bytes);
     return;
   }
-  auto* const destination = static_cast<std::byte*>(transfer.destination.mutable_data_ptr());
-  const ByteRange stretch{piece.stored_begin, piece.stored_begin + piece.stored_bytes};
-  for_each_run(*transfer.cut, stretch, [&](const Run& run) {
-    put(destination + run.in_destination, run.bytes,
-        wire + wire_size(run.in_whole - stretch.begin, cast), cast);
-  });
+  elements(stored, piece.stored_bytes, cast->stored)
+      .copy_(elements(const_cast<std::byte*>(wire), piece.wire_bytes, cast->wire));
 }
 
 }  // namespace fakescore::detail

@@ -21,7 +21,7 @@ struct Transfer {
   TransferLayout layout;
   at::Tensor destination;  ///< the storage as 1-D uint8
   Source source;
-  /// Where the layout is that of a whole tensor (TransferLayout::is_cut), what is kept of it here.
+  /// Where the layout is that of a whole tensor (TransferLayout::is_cut), who gets what of it.
   std::optional<Cut> cut = std::nullopt;
   /// Of a fill: on the wire, of all of the tensor, which is the same on every rank.
   size_t whole_bytes = 0;

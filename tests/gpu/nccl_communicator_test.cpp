@@ -42,7 +42,7 @@ TEST(NcclCommunicator, KeepsManyGroupsInFlight) {
   run_on_every_rank([](Communicator& communicator) {
     const std::vector<int64_t> lengths{0, 1, 1 << 20, (1 << 20) + 1, 17, 3 << 20};
     std::vector<std::vector<at::Tensor>> groups;
-    std::vector<std::unique_ptr<PendingBroadcast>> pending;
+    std::vector<std::unique_ptr<PendingOperation>> pending;
     for (int i = 0; i < 5; ++i) {
       const int root = i % communicator.world_size();
       const int fill = communicator.rank() == root ? i + 1 : 0;
@@ -70,7 +70,7 @@ TEST(NcclCommunicator, BroadcastsThatEndAreProgressForThoseThatFollow) {
     const auto timeout = communicator.timeout();
     communicator.set_timeout(std::chrono::seconds(4));
     std::vector<at::Tensor> buffers;
-    std::vector<std::unique_ptr<PendingBroadcast>> pending;
+    std::vector<std::unique_ptr<PendingOperation>> pending;
     for (int i = 0; i < 3; ++i) {
       if (is_root) std::this_thread::sleep_for(std::chrono::milliseconds(2400));
       buffers.push_back(filled(1 << 20, is_root ? i + 1 : 0));

@@ -78,7 +78,7 @@ TEST_P(NcclPeerLost, SurvivorsEndWithTheSameErrorThatNamesTheVictim) {
     EXPECT_EQ(error, line_of(outcomes[survivors.front()].output, "ERROR"));
     testing::expect_heard_in_time(outcomes[rank].output, kTimeout);
     if (phase == "bulk") {
-      EXPECT_THAT(error, HasSubstr("NCCL broadcast of "));
+      EXPECT_THAT(error, HasSubstr("NCCL transfer of "));
     }
   }
 }

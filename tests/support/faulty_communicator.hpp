@@ -10,7 +10,7 @@
 
 namespace fakescore::testing {
 
-/// Where a rank is struck: at its control messages or bulk broadcasts of a phase.
+/// Where a rank is struck: at its control messages or bulk operations of a phase.
 struct Fault {
   std::string phase;  ///< the `what` of a control message, or "bulk"
   std::function<void()> strike;
@@ -53,7 +53,7 @@ class FaultyControl : public ControlPlane {
   Fault fault_;
 };
 
-/// Passes every call on to a real bulk plane, and strikes before a broadcast if the phase is
+/// Passes every call on to a real bulk plane, and strikes before an operation if the phase is
 /// "bulk".
 class FaultyBulk : public BulkPlane {
  public:
@@ -62,16 +62,21 @@ class FaultyBulk : public BulkPlane {
         inner_(std::move(inner)),
         fault_(std::move(fault)) {}
 
-  std::unique_ptr<PendingBroadcast> start_broadcast(const at::Tensor& buffer, int root,
+  std::unique_ptr<PendingOperation> start_broadcast(const at::Tensor& buffer, int root,
                                                     const std::string& what) override {
     fault_.strike_at("bulk");
     return inner_->start_broadcast(buffer, root, what);
   }
-  std::unique_ptr<PendingBroadcast> start_broadcast_group(const std::vector<at::Tensor>& buffers,
+  std::unique_ptr<PendingOperation> start_broadcast_group(const std::vector<at::Tensor>& buffers,
                                                           int root,
                                                           const std::string& what) override {
     fault_.strike_at("bulk");
     return inner_->start_broadcast_group(buffers, root, what);
+  }
+  std::unique_ptr<PendingOperation> start_exchange(const Exchange& exchange,
+                                                   const std::string& what) override {
+    fault_.strike_at("bulk");
+    return inner_->start_exchange(exchange, what);
   }
   void break_off(const std::string& reason) noexcept override { inner_->break_off(reason); }
 

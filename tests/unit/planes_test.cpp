@@ -23,8 +23,13 @@ class OwnPlane : public BulkPlane {
  public:
   explicit OwnPlane(at::Device device = at::kCPU) : BulkPlane("own", device) {}
 
-  std::unique_ptr<PendingBroadcast> start_broadcast(const at::Tensor&, int,
+  std::unique_ptr<PendingOperation> start_broadcast(const at::Tensor&, int,
                                                     const std::string& what) override {
+    started.push_back(what);
+    return std::make_unique<Ended>();
+  }
+  std::unique_ptr<PendingOperation> start_exchange(const Exchange&,
+                                                   const std::string& what) override {
     started.push_back(what);
     return std::make_unique<Ended>();
   }
@@ -34,7 +39,7 @@ class OwnPlane : public BulkPlane {
   std::vector<std::string> reasons;
 
  private:
-  class Ended : public PendingBroadcast {
+  class Ended : public PendingOperation {
     void wait() override {}
   };
 };
@@ -54,7 +59,8 @@ TEST(Planes, BulkDataGoesOverTheOneThatWasGiven) {
   EXPECT_EQ(&communicator->bulk(at::kCPU), own.get());
   communicator->start_broadcast(some_bytes(), 0, "weights")->wait();
   communicator->start_broadcast_group({some_bytes(), some_bytes()}, 0, "group")->wait();
-  EXPECT_EQ(own->started, (std::vector<std::string>{"weights", "group", "group"}));
+  communicator->start_exchange({some_bytes(), {{1, 4}}, some_bytes(), {{1, 4}}}, "parts")->wait();
+  EXPECT_EQ(own->started, (std::vector<std::string>{"weights", "group", "group", "parts"}));
 }
 
 TEST(Planes, AGroupOfNothingStartsNothing) {
@@ -86,7 +92,7 @@ TEST(Planes, ALostPeerBreaksOffBulkData) {
 
 TEST(Planes, APlaneThatFailsWithoutAWordIsHeardOfByTheOtherRanks) {
   class FailingPlane : public OwnPlane {
-    std::unique_ptr<PendingBroadcast> start_broadcast(const at::Tensor&, int,
+    std::unique_ptr<PendingOperation> start_broadcast(const at::Tensor&, int,
                                                       const std::string&) override {
       throw CommError({ErrorCode::kPeerLost, -1, "", "cable", "was cut", ""});
     }

@@ -8,6 +8,7 @@ fakescore_add_tests(unit_test UNIT core LABELS unit SOURCES
   unit/census_test.cpp
   unit/codec_test.cpp
   unit/communicator_faults_test.cpp
+  unit/cut_routes_test.cpp
   unit/cut_test.cpp
   unit/deadline_test.cpp
   unit/digest_test.cpp

@@ -64,7 +64,7 @@ TEST(Communicator, KeepsManyBroadcastsInFlight) {
   run_on_every_rank([](Communicator& comm) {
     const std::vector<int64_t> lengths{0, 1, 1 << 20, (1 << 20) + 1, 5 << 20, 17, 3 << 20};
     std::vector<at::Tensor> buffers;
-    std::vector<std::unique_ptr<PendingBroadcast>> pending;
+    std::vector<std::unique_ptr<PendingOperation>> pending;
     for (size_t i = 0; i < lengths.size(); ++i) {
       const int root = static_cast<int>(i) % comm.world_size();
       const uint8_t fill = static_cast<uint8_t>(comm.rank() == root ? i + 1 : 0);
@@ -86,6 +86,95 @@ TEST(Communicator, ABroadcastMayBeWaitedForAfterTheRanksHaveMet) {
     EXPECT_TRUE(communicator.compare("same", "meanwhile").is_same());
     pending->wait();
     EXPECT_TRUE((buffer == 3).all().item<bool>());
+  });
+}
+
+/// Bytes that only a sender has for a receiver.
+at::Tensor parcel(int from, int to, int64_t bytes) {
+  return torch::arange(bytes, torch::kLong).add(7 * from + 31 * to).to(torch::kUInt8);
+}
+
+/// What a rank has for each other one, `bytes` long, and room for what they have for it.
+template <typename Bytes>
+Exchange make_exchange(const Communicator& comm, Bytes bytes) {
+  Exchange exchange;
+  std::vector<at::Tensor> outgoing{torch::empty({0}, torch::kUInt8)};
+  int64_t incoming = 0;
+  for (int peer = 0; peer < comm.world_size(); ++peer) {
+    if (peer == comm.rank()) continue;
+    const int64_t out = bytes(comm.rank(), peer);
+    const int64_t in = bytes(peer, comm.rank());
+    if (out >= 0) {
+      exchange.sends.push_back({peer, out});
+      outgoing.push_back(parcel(comm.rank(), peer, out));
+    }
+    if (in >= 0) exchange.receives.push_back({peer, in});
+    incoming += std::max<int64_t>(in, 0);
+  }
+  exchange.outgoing = torch::cat(outgoing);
+  exchange.incoming = torch::zeros({incoming}, torch::kUInt8);
+  return exchange;
+}
+
+void expect_received(const Communicator& comm, const Exchange& exchange) {
+  int64_t begin = 0;
+  for (const Parcel& in : exchange.receives) {
+    EXPECT_TRUE(torch::equal(exchange.incoming.narrow(0, begin, in.bytes),
+                             parcel(in.rank, comm.rank(), in.bytes)))
+        << "from " << in.rank;
+    begin += in.bytes;
+  }
+}
+
+TEST(Communicator, ExchangesParcelsOfAnyLengthBetweenAllRanks) {
+  run_on_every_rank([](Communicator& comm) {
+    const std::vector<int64_t> lengths{0, 1, 1000, (1 << 20) + 1, 3 << 20, -1, 17};
+    const auto bytes = [&](int from, int to) {
+      return lengths[static_cast<size_t>(5 * from + 3 * to) % lengths.size()];
+    };
+    for (int round = 0; round < 3; ++round) {
+      const Exchange exchange = make_exchange(comm, bytes);
+      comm.start_exchange(exchange, "parts")->wait();
+      expect_received(comm, exchange);
+    }
+    comm.all_gather("", "after");
+  });
+}
+
+TEST(Communicator, KeepsExchangesInFlightBetweenBroadcasts) {
+  run_on_every_rank([](Communicator& comm) {
+    std::vector<Exchange> exchanges;
+    std::vector<at::Tensor> buffers;
+    std::vector<std::unique_ptr<PendingOperation>> pending;
+    for (int round = 0; round < 6; ++round) {
+      const int root = round % comm.world_size();
+      // A scatter: more than a store holds of one rank.
+      exchanges.push_back(make_exchange(
+          comm, [&](int from, int) { return from == root ? int64_t{5} << 20 : int64_t{-1}; }));
+      pending.push_back(comm.start_exchange(exchanges.back(), "parts"));
+      buffers.push_back(torch::full({1 << 20}, comm.rank() == root ? round : 99, torch::kUInt8));
+      pending.push_back(comm.start_broadcast(buffers.back(), root, "tensor"));
+    }
+    for (auto& operation : pending) operation->wait();
+    for (int round = 0; round < 6; ++round) {
+      expect_received(comm, exchanges[static_cast<size_t>(round)]);
+      EXPECT_TRUE((buffers[static_cast<size_t>(round)] == round).all().item<bool>());
+    }
+    comm.all_gather("", "after");
+  });
+}
+
+TEST(Communicator, RefusesParcelsThatDoNotFitEverywhere) {
+  run_on_every_rank([](Communicator& comm) {
+    const auto bytes = [](int64_t count) { return torch::zeros({count}, torch::kUInt8); };
+    const int beyond = comm.world_size();
+    EXPECT_THROW(comm.start_exchange({bytes(4), {{comm.rank(), 4}}, bytes(0), {}}, "x"),
+                 ConfigError);
+    EXPECT_THROW(comm.start_exchange({bytes(4), {{beyond, 4}}, bytes(0), {}}, "x"), ConfigError);
+    EXPECT_THROW(comm.start_exchange({bytes(4), {}, bytes(0), {}}, "x"), ConfigError);
+    EXPECT_THROW(comm.start_exchange({bytes(0), {}, torch::zeros({0}), {}}, "x"), ConfigError);
+    EXPECT_FALSE(comm.broken());
+    EXPECT_EQ(comm.all_gather("", "still in step").size(), static_cast<size_t>(comm.world_size()));
   });
 }
 

@@ -11,6 +11,7 @@
 #include "fakescore/fill/fill_tensors.hpp"
 #include "fakescore/fill/sync_tensors.hpp"
 #include "fakescore/teacher/save_safetensors.hpp"
+#include "support/counting_communicator.hpp"
 #include "support/error_of.hpp"
 #include "support/property.hpp"
 #include "support/rank_environment.hpp"
@@ -356,7 +357,130 @@ TEST(FillShards, EachRankGivesItsPartOfATeacher) {
   });
 }
 
-TEST(FillShards, ATeacherInOtherShardsIsRefused) {
+/// Parts of a tensor that lies by columns in the target, and of one that it has whole.
+FillTarget target_in_other_shards(const Communicator& communicator) {
+  FillTarget target = sharded_target(communicator);
+  target.tensors[0] = shard("rows", {300, 70}, chunk({300, 70}, 1, communicator));
+  target.tensors[1] = {"columns", torch::empty({11, 13, 2}, at::device(at::kMeta))};
+  return target;
+}
+
+TEST(FillShards, RanksSendEachOtherPartsOfATeacherInOtherShards) {
+  run_on_every_rank([](Communicator& communicator) {
+    for (const size_t bucket_bytes : {kSmallBuckets, kDefaultBucketBytes}) {
+      const auto source = TeacherSource::state_dict(own_parts(communicator)).strip_prefix("net.");
+      const FillTarget target = target_in_other_shards(communicator);
+      FillOptions options;
+      options.bucket_bytes = bucket_bytes;
+      options.verify = true;
+      const FillReport report = fill_tensors(target, source, communicator, options);
+      expect_parts(target, teacher_tensors());
+      if (communicator.world_size() == 1) continue;
+      EXPECT_EQ(report.read, TeacherRead::kEveryRank);
+      EXPECT_THAT(report.read_reason, HasSubstr("redistributed"));
+    }
+  });
+}
+
+TEST(FillShards, AModuleInOtherShardsGetsTheDtypesOfItsOwn) {
+  run_on_every_rank([](Communicator& communicator) {
+    NamedTensors parts = own_parts(communicator);
+    parts[0].tensor = parts[0].tensor.to(at::kBFloat16);  // narrower than the module's
+    parts[1].tensor = parts[1].tensor.to(at::kDouble);    // and wider
+    FillTarget target = target_in_other_shards(communicator);
+    fill_tensors(target, TeacherSource::state_dict(parts).strip_prefix("net."), communicator);
+    NamedTensors wanted = teacher_tensors();
+    wanted[0].tensor = wanted[0].tensor.to(at::kBFloat16);
+    expect_parts(target, wanted);
+  });
+}
+
+TEST(FillShards, ATeacherWithoutSomeOfAPartIsRefusedEverywhere) {
+  run_on_every_rank([](Communicator& communicator) {
+    // The last rows are on no rank.
+    NamedTensors parts = own_parts(communicator);
+    const int64_t rows = parts[0].shard->box.sizes[0];
+    const bool is_last = communicator.rank() == communicator.world_size() - 1;
+    parts[0].shard->box.sizes[0] = is_last ? rows - 1 : rows;
+    parts[0].tensor = parts[0].tensor.narrow(0, 0, parts[0].shard->box.sizes[0]);
+    EXPECT_THAT(error_of<TeacherError>([&] {
+                  fill_tensors(target_in_other_shards(communicator),
+                               TeacherSource::state_dict(parts).strip_prefix("net."), communicator);
+                }),
+                AllOf(HasSubstr("rows"), HasSubstr("the ranks' parts of the teacher have")));
+    EXPECT_FALSE(communicator.broken());
+  });
+}
+
+TEST(FillShards, APartThatIsAViewHereIsRefused) {
+  run_on_every_rank([](Communicator& communicator) {
+    FillTarget target = sharded_target(communicator);
+    target.tensors[0] = {"rows", torch::empty({70, 300}, at::device(at::kMeta)).t()};
+    EXPECT_THAT(error_of<TeacherError>([&] {
+                  fill_tensors(
+                      target,
+                      TeacherSource::state_dict(own_parts(communicator)).strip_prefix("net."),
+                      communicator);
+                }),
+                AllOf(HasSubstr("rows"), HasSubstr("of another shape or a view")));
+  });
+}
+
+TEST(FillShards, NoRankReceivesMoreThanItKeeps) {
+  run_on_every_rank([](Communicator& real) {
+    const auto bytes = std::make_shared<testing::BulkBytes>();
+    const auto communicator = testing::make_counting(real, bytes);
+    NamedTensors teacher = teacher_tensors();
+    teacher.pop_back();
+    FillTarget target = sharded_target(real);
+    target.tensors.pop_back();
+    FillOptions options;
+    options.bucket_bytes = kSmallBuckets;
+    fill_tensors(target, only_on_root(real, teacher), *communicator, options);
+    expect_parts(target, teacher);
+    // Besides: the ways of parts, and gaps so that elements are aligned.
+    const int64_t messages = 2048 * real.world_size();
+    const int64_t buckets = 2 + 300 * 70 * 4 / static_cast<int64_t>(kSmallBuckets);
+    int64_t all = 0;
+    int64_t own = 0;
+    for (const NamedTensor& entry : teacher) all += static_cast<int64_t>(entry.tensor.nbytes());
+    for (const NamedTensor& entry : target.tensors) {
+      own += static_cast<int64_t>(entry.tensor.nbytes());
+    }
+    EXPECT_EQ(bytes->broadcast, 0);
+    if (real.rank() == 0) {
+      EXPECT_LE(bytes->sent, all - own + messages + 16 * buckets * real.world_size());
+      EXPECT_LE(bytes->received, messages);
+    } else {
+      EXPECT_LE(bytes->sent, messages);
+      EXPECT_GE(bytes->received, own);
+      EXPECT_LE(bytes->received, own + messages + 16 * buckets);
+    }
+  });
+}
+
+TEST(FillShards, ReplicasPassPartsOnSoThatTheRootSendsEachOnce) {
+  run_on_every_rank([](Communicator& real) {
+    const auto bytes = std::make_shared<testing::BulkBytes>();
+    const auto communicator = testing::make_counting(real, bytes);
+    // Two halves, each on every other rank.
+    const NamedTensors teacher{{"rows", torch::arange(40'000.).view({400, 100})}};
+    for (const at::ScalarType dtype : {at::kFloat, at::kDouble}) {
+      *bytes = {};
+      FillTarget target;
+      target.tensors = {
+          shard("rows", {400, 100}, {{200 * (real.rank() % 2), 0}, {200, 100}}, dtype)};
+      FillOptions options;
+      options.bucket_bytes = kSmallBuckets;
+      fill_tensors(target, only_on_root(real, teacher), *communicator, options);
+      expect_parts(target, teacher);
+      const int64_t element = dtype == at::kFloat ? 4 : 8;  // as it is passed on
+      EXPECT_LE(bytes->sent, 40'000 * element + 8192 * real.world_size());
+    }
+  });
+}
+
+TEST(FillShards, PartsOfNoTeacherAreRefusedByRank) {
   run_on_every_rank([](Communicator& communicator) {
     if (communicator.world_size() == 1) return;
     const int last = communicator.world_size() - 1;
@@ -364,13 +488,6 @@ TEST(FillShards, ATeacherInOtherShardsIsRefused) {
       const auto source = TeacherSource::state_dict(parts).strip_prefix("net.");
       return error_of<TeacherError>([&] { fill_tensors(target, source, communicator); });
     };
-    FillTarget by_columns = sharded_target(communicator);
-    by_columns.tensors[0] = shard("rows", {300, 70}, chunk({300, 70}, 1, communicator));
-    EXPECT_THAT(error(own_parts(communicator), by_columns),
-                AllOf(HasSubstr("rows"), HasSubstr("as the teacher is")));
-    FillTarget whole = sharded_target(communicator);
-    whole.tensors[0] = {"rows", torch::empty({300, 70}, at::device(at::kMeta))};
-    EXPECT_THAT(error(own_parts(communicator), whole), HasSubstr("is whole here, but in shards"));
     NamedTensors fewer = own_parts(communicator);
     if (communicator.rank() == last) fewer.pop_back();
     EXPECT_THAT(error(fewer, sharded_target(communicator)),
@@ -395,29 +512,59 @@ TEST(FillShards, ATeacherInOtherShardsIsRefused) {
 struct RandomTensor {
   std::vector<int64_t> sizes;
   std::vector<Box> boxes;  ///< by rank, as many as any world here has
+  std::vector<Box> held;   ///< by rank: of a teacher in shards
   at::ScalarType stored = at::kFloat;
   at::ScalarType dtype = at::kFloat;
 };
 
+enum class RandomTeacher { kFile, kRootsFile, kInMemory, kInShards };
+
 struct RandomJob {
   std::vector<RandomTensor> tensors;
-  TeacherRead read = TeacherRead::kAuto;
-  bool in_memory = false;
+  RandomTeacher teacher = RandomTeacher::kFile;
 };
+
+constexpr int kMostRanks = 4;
+
+Box draw_box(const std::vector<int64_t>& sizes) {
+  Box box;
+  for (const int64_t size : sizes) {
+    const auto begin = *rc::gen::inRange<int64_t>(0, size + 1);
+    box.offsets.push_back(begin);
+    box.sizes.push_back(*rc::gen::inRange<int64_t>(0, size - begin + 1));
+  }
+  return box;
+}
+
+/// The rank's part of a tensor that is cut along a dimension, at any places.
+std::vector<Box> draw_parts(const std::vector<int64_t>& sizes) {
+  const auto dim = *rc::gen::inRange<size_t>(0, sizes.size());
+  std::vector<int64_t> ends{0};
+  for (int rank = 0; rank < kMostRanks - 1; ++rank) {
+    ends.push_back(*rc::gen::inRange<int64_t>(0, sizes[dim] + 1));
+  }
+  std::sort(ends.begin(), ends.end());
+  ends.push_back(sizes[dim]);
+  std::vector<Box> parts;
+  for (size_t rank = 0; rank < kMostRanks; ++rank) {
+    Box part{std::vector<int64_t>(sizes.size(), 0), sizes};
+    part.offsets[dim] = ends[rank];
+    part.sizes[dim] = ends[rank + 1] - ends[rank];
+    parts.push_back(part);
+  }
+  return parts;
+}
 
 RandomTensor draw_tensor() {
   RandomTensor tensor;
   const auto dims = *rc::gen::inRange<size_t>(1, 4);
   for (size_t i = 0; i < dims; ++i) tensor.sizes.push_back(*rc::gen::inRange<int64_t>(1, 12));
-  for (int rank = 0; rank < 4; ++rank) {
-    Box box;
-    for (const int64_t size : tensor.sizes) {
-      const auto begin = *rc::gen::inRange<int64_t>(0, size + 1);
-      box.offsets.push_back(begin);
-      box.sizes.push_back(*rc::gen::inRange<int64_t>(0, size - begin + 1));
-    }
-    tensor.boxes.push_back(box);
+  const bool has_replicas = *rc::gen::arbitrary<bool>();
+  for (int rank = 0; rank < kMostRanks; ++rank) {
+    tensor.boxes.push_back(has_replicas && rank > 1 ? tensor.boxes[static_cast<size_t>(rank - 2)]
+                                                    : draw_box(tensor.sizes));
   }
+  tensor.held = draw_parts(tensor.sizes);
   tensor.stored = *rc::gen::element(at::kFloat, at::kBFloat16, at::kDouble);
   tensor.dtype = *rc::gen::element(at::kFloat, at::kBFloat16, at::kDouble);
   return tensor;
@@ -427,13 +574,25 @@ RandomJob draw_job() {
   RandomJob job;
   const auto count = *rc::gen::inRange<size_t>(1, 6);
   for (size_t i = 0; i < count; ++i) job.tensors.push_back(draw_tensor());
-  job.read = *rc::gen::element(TeacherRead::kAuto, TeacherRead::kRoot);
-  job.in_memory = *rc::gen::arbitrary<bool>();
+  job.teacher = *rc::gen::element(RandomTeacher::kFile, RandomTeacher::kRootsFile,
+                                  RandomTeacher::kInMemory, RandomTeacher::kInShards);
   return job;
+}
+
+/// Smaller worlds hold what those of the others would as well: the last rank has the rest.
+Box held_by(const RandomTensor& tensor, const Communicator& communicator) {
+  const auto rank = static_cast<size_t>(communicator.rank());
+  Box box = tensor.held[rank];
+  if (communicator.rank() < communicator.world_size() - 1) return box;
+  for (size_t i = 0; i < box.sizes.size(); ++i) {
+    box.sizes[i] = tensor.sizes[i] - box.offsets[i];
+  }
+  return box;
 }
 
 void run_job(const RandomJob& job, Communicator& communicator) {
   NamedTensors teacher;
+  NamedTensors parts;
   FillTarget target;
   for (size_t i = 0; i < job.tensors.size(); ++i) {
     const RandomTensor& tensor = job.tensors[i];
@@ -441,20 +600,27 @@ void run_job(const RandomJob& job, Communicator& communicator) {
     int64_t elements = 1;
     for (const int64_t size : tensor.sizes) elements *= size;
     teacher.push_back({name, torch::arange(elements, tensor.stored).view(tensor.sizes)});
+    const Box held = held_by(tensor, communicator);
+    parts.push_back({name, part_of(teacher.back().tensor, held).contiguous(),
+                     TensorKind::kParameter, Shard{tensor.sizes, held}});
     const Box& own = tensor.boxes[static_cast<size_t>(communicator.rank())];
     target.tensors.push_back(shard(name, tensor.sizes, own, tensor.dtype));
   }
   FillOptions options;
   options.bucket_bytes = kSmallBuckets;
-  options.read = job.read;
+  if (job.teacher == RandomTeacher::kRootsFile) options.read = TeacherRead::kRoot;
   const SharedFile file(communicator, teacher);
-  fill_tensors(target, job.in_memory ? only_on_root(communicator, teacher) : file.source(),
-               communicator, options);
+  const auto source = [&] {
+    if (job.teacher == RandomTeacher::kInShards) return TeacherSource::state_dict(parts);
+    if (job.teacher == RandomTeacher::kInMemory) return only_on_root(communicator, teacher);
+    return file.source();
+  };
+  fill_tensors(target, source(), communicator, options);
   expect_parts(target, teacher);
 }
 
 TEST(FillShards, AnyBoxesOfAnyTensors) {
-  expect_property(40, [] {
+  expect_property(60, [] {
     const RandomJob job = draw_job();
     run_on_every_rank([&](Communicator& communicator) { run_job(job, communicator); });
   });

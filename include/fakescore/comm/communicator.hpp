@@ -71,13 +71,18 @@ class FAKESCORE_API Communicator final {
 
   /// Data: begins to broadcast root's `buffer`, which is on `device()` or in host memory, as
   /// BulkPlane says.
-  std::unique_ptr<PendingBroadcast> start_broadcast(const at::Tensor& buffer, int root,
+  std::unique_ptr<PendingOperation> start_broadcast(const at::Tensor& buffer, int root,
                                                     const std::string& what);
 
   /// Data: several buffers, all on `device()` or all in host memory, as one operation if the
   /// backend can.
-  std::unique_ptr<PendingBroadcast> start_broadcast_group(const std::vector<at::Tensor>& buffers,
+  std::unique_ptr<PendingOperation> start_broadcast_group(const std::vector<at::Tensor>& buffers,
                                                           int root, const std::string& what);
+
+  /// Data: begins an exchange, of which both tensors are on `device()` or in host memory, as
+  /// BulkPlane says.
+  std::unique_ptr<PendingOperation> start_exchange(const Exchange& exchange,
+                                                   const std::string& what);
 
   /// What carries bulk data of `device`, and lives as long as this communicator: a plane that it
   /// was made of; or, for a GPU where it has none, one that stages through host memory, made at the

@@ -23,6 +23,10 @@ void ControlledPlane::require_broadcast(const at::Tensor& buffer, int root,
   require_buffer(buffer, device(), backend(), what);
 }
 
+void ControlledPlane::require_exchange(const Exchange& exchange, const std::string& what) const {
+  detail::require_exchange(exchange, *this, control_->rank(), control_->world_size(), what);
+}
+
 bool ControlledPlane::peer_abandoned() {
   try {
     return control_->peer_abandoned();
@@ -34,7 +38,7 @@ bool ControlledPlane::peer_abandoned() {
 
 void ControlledPlane::lose(const std::string& what, const std::string& reason) {
   // The census first: to let go of this plane may take longer than the others listen.
-  const std::string text = reason.empty() ? "" : name_ + " broadcast of " + what + ": " + reason;
+  const std::string text = reason.empty() ? "" : name_ + " transfer of " + what + ": " + reason;
   const ErrorInfo verdict = control_->abandon(text);
   break_off(text);
   throw CommError(verdict);

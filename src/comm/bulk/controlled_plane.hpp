@@ -26,6 +26,8 @@ class ControlledPlane : public BulkPlane {
   void require_healthy();
   void require_broadcast(const at::Tensor& buffer, int root, const std::string& what) const;
 
+  void require_exchange(const Exchange& exchange, const std::string& what) const;
+
   /// As ControlPlane has it; lets go what waits here where the control plane breaks.
   virtual bool peer_abandoned();
 
@@ -49,20 +51,20 @@ class ControlledPlane : public BulkPlane {
   std::string name_;
 };
 
-/// A broadcast that `plane.finish` brings to its end; a null one has nothing left to do.
-template <typename Plane, typename Broadcast>
-class PendingOnPlane : public PendingBroadcast {
+/// An operation that `plane.finish` brings to its end; a null one has nothing left to do.
+template <typename Plane, typename Operation>
+class PendingOnPlane : public PendingOperation {
  public:
-  PendingOnPlane(Plane& plane, std::shared_ptr<Broadcast> broadcast)
-      : plane_(plane), broadcast_(std::move(broadcast)) {}
+  PendingOnPlane(Plane& plane, std::shared_ptr<Operation> operation)
+      : plane_(plane), operation_(std::move(operation)) {}
   void wait() override {
-    if (broadcast_) plane_.finish(broadcast_);
-    broadcast_.reset();
+    if (operation_) plane_.finish(operation_);
+    operation_.reset();
   }
 
  private:
   Plane& plane_;
-  std::shared_ptr<Broadcast> broadcast_;
+  std::shared_ptr<Operation> operation_;
 };
 
 }  // namespace fakescore::detail

@@ -15,12 +15,19 @@ namespace {
 
 using detail::Deadline;
 
-/// A broadcast that the group has begun.
-struct GroupBroadcast {
+/// An operation that the group has begun.
+struct GroupOperation {
   std::string what;
   std::vector<at::Tensor> buffers;
   c10::intrusive_ptr<c10d::Work> work;
 };
+
+/// Bytes by rank, as c10d has them.
+std::vector<int64_t> splits(const std::vector<Parcel>& parcels, int world_size) {
+  std::vector<int64_t> bytes(static_cast<size_t>(world_size));
+  for (const Parcel& parcel : parcels) bytes[static_cast<size_t>(parcel.rank)] = parcel.bytes;
+  return bytes;
+}
 
 class ProcessGroupPlane : public detail::ControlledPlane {
  public:
@@ -36,58 +43,91 @@ class ProcessGroupPlane : public detail::ControlledPlane {
     static_cast<void>(std::make_unique<decltype(in_flight_)>(std::move(in_flight_)).release());
   }
 
-  std::unique_ptr<PendingBroadcast> start_broadcast(const at::Tensor& buffer, int root,
+  std::unique_ptr<PendingOperation> start_broadcast(const at::Tensor& buffer, int root,
                                                     const std::string& what) override;
+  std::unique_ptr<PendingOperation> start_exchange(const Exchange& exchange,
+                                                   const std::string& what) override;
   void break_off(const std::string& reason) noexcept override;
-  void finish(const std::shared_ptr<GroupBroadcast>& broadcast);
+  void finish(const std::shared_ptr<GroupOperation>& operation);
 
  private:
-  void begin(const std::shared_ptr<GroupBroadcast>& broadcast, int root);
+  using Begin =
+      std::function<c10::intrusive_ptr<c10d::Work>(c10d::ProcessGroup&, std::vector<at::Tensor>&)>;
+
+  std::unique_ptr<PendingOperation> start(std::vector<at::Tensor> buffers, const std::string& what,
+                                          const Begin& begin);
+  void begin_in_time(const std::shared_ptr<GroupOperation>& operation, const Begin& begin);
   void poll_in_time(const std::string& what, const std::function<bool()>& is_done);
 
   c10::intrusive_ptr<c10d::ProcessGroup> group_;
   AdoptOptions options_;
   bool aborted_ = false;
-  std::list<std::shared_ptr<GroupBroadcast>> in_flight_;
+  std::list<std::shared_ptr<GroupOperation>> in_flight_;
   detail::SideThread thread_;
 };
 
-using PendingGroupBroadcast = detail::PendingOnPlane<ProcessGroupPlane, GroupBroadcast>;
+using PendingGroupOperation = detail::PendingOnPlane<ProcessGroupPlane, GroupOperation>;
 
-std::unique_ptr<PendingBroadcast> ProcessGroupPlane::start_broadcast(const at::Tensor& buffer,
+std::unique_ptr<PendingOperation> ProcessGroupPlane::start_broadcast(const at::Tensor& buffer,
                                                                      int root,
                                                                      const std::string& what) {
   require_healthy();
   require_broadcast(buffer, root, what);
-  if (buffer.numel() == 0) return std::make_unique<PendingGroupBroadcast>(*this, nullptr);
-  auto broadcast = std::make_shared<GroupBroadcast>(GroupBroadcast{what, {buffer}, {}});
-  in_flight_.push_back(broadcast);
+  if (buffer.numel() == 0) return std::make_unique<PendingGroupOperation>(*this, nullptr);
+  c10d::BroadcastOptions options;
+  options.rootRank = root;
+  options.timeout = control().timeout();
+  return start({buffer}, what,
+               [options](c10d::ProcessGroup& group, std::vector<at::Tensor>& buffers) {
+                 return group.broadcast(buffers, options);
+               });
+}
+
+/// A group has it as a collective: who has no part in it takes part all the same.
+std::unique_ptr<PendingOperation> ProcessGroupPlane::start_exchange(const Exchange& exchange,
+                                                                    const std::string& what) {
+  require_healthy();
+  require_exchange(exchange, what);
+  const int world_size = control().world_size();
+  c10d::AllToAllOptions options;
+  options.timeout = control().timeout();
+  return start({exchange.incoming, exchange.outgoing}, what,
+               [options, receives = splits(exchange.receives, world_size),
+                sends = splits(exchange.sends, world_size)](
+                   c10d::ProcessGroup& group, std::vector<at::Tensor>& buffers) mutable {
+                 return group.alltoall_base(buffers[0], buffers[1], receives, sends, options);
+               });
+}
+
+std::unique_ptr<PendingOperation> ProcessGroupPlane::start(std::vector<at::Tensor> buffers,
+                                                           const std::string& what,
+                                                           const Begin& begin) {
+  auto operation = std::make_shared<GroupOperation>(GroupOperation{what, std::move(buffers), {}});
+  in_flight_.push_back(operation);
   try {
-    begin(broadcast, root);
-    // On a GPU: the calling thread's stream goes on once the broadcast has ended.
-    if (!buffer.is_cpu()) broadcast->work->synchronize();
+    begin_in_time(operation, begin);
+    // On a GPU: the calling thread's stream goes on once the operation has ended.
+    if (!device().is_cpu()) operation->work->synchronize();
   } catch (const CommError&) {
     throw;
   } catch (const std::exception& error) {
     lose(what, detail::describe(error));
   }
-  return std::make_unique<PendingGroupBroadcast>(*this, std::move(broadcast));
+  return std::make_unique<PendingGroupOperation>(*this, std::move(operation));
 }
 
-/// A group makes its connections with its first broadcast, and waits there for a lost peer.
-void ProcessGroupPlane::begin(const std::shared_ptr<GroupBroadcast>& broadcast, int root) {
-  c10d::BroadcastOptions options;
-  options.rootRank = root;
-  options.timeout = control().timeout();
+/// A group makes its connections with its first operation, and waits there for a lost peer.
+void ProcessGroupPlane::begin_in_time(const std::shared_ptr<GroupOperation>& operation,
+                                      const Begin& begin) {
   std::optional<c10::Stream> current;
   if (!device().is_cpu()) {
     current = c10::impl::VirtualGuardImpl(device().type()).getStream(device());
   }
-  thread_.start([group = group_, broadcast, options, current] {
+  thread_.start([group = group_, operation, begin, current] {
     const c10::OptionalStreamGuard guard(current);
-    broadcast->work = group->broadcast(broadcast->buffers, options);
+    operation->work = begin(*group, operation->buffers);
   });
-  poll_in_time(broadcast->what, [&] { return thread_.ended_within(std::chrono::milliseconds(0)); });
+  poll_in_time(operation->what, [&] { return thread_.ended_within(std::chrono::milliseconds(0)); });
 }
 
 void ProcessGroupPlane::poll_in_time(const std::string& what,
@@ -105,17 +145,17 @@ void ProcessGroupPlane::poll_in_time(const std::string& what,
       what);
 }
 
-void ProcessGroupPlane::finish(const std::shared_ptr<GroupBroadcast>& broadcast) {
+void ProcessGroupPlane::finish(const std::shared_ptr<GroupOperation>& operation) {
   require_healthy();
   try {
-    poll_in_time(broadcast->what, [&] { return broadcast->work->isCompleted(); });
-    if (const auto failure = broadcast->work->exception()) std::rethrow_exception(failure);
+    poll_in_time(operation->what, [&] { return operation->work->isCompleted(); });
+    if (const auto failure = operation->work->exception()) std::rethrow_exception(failure);
   } catch (const CommError&) {
     throw;
   } catch (const std::exception& error) {
-    lose(broadcast->what, detail::describe(error));
+    lose(operation->what, detail::describe(error));
   }
-  in_flight_.remove(broadcast);
+  in_flight_.remove(operation);
 }
 
 void ProcessGroupPlane::break_off(const std::string&) noexcept {

@@ -26,7 +26,7 @@ at::Tensor allocate_staging() {
 }
 
 /// Nothing is left to wait for: the broadcast ended where it began.
-class FinishedBroadcast : public PendingBroadcast {
+class FinishedOperation : public PendingOperation {
  public:
   void wait() override {}
 };
@@ -40,7 +40,7 @@ class StagedPlane : public ControlledPlane {
         host_(std::move(host)),
         staging_(allocate_staging()) {}
 
-  std::unique_ptr<PendingBroadcast> start_broadcast(const at::Tensor& buffer, int root,
+  std::unique_ptr<PendingOperation> start_broadcast(const at::Tensor& buffer, int root,
                                                     const std::string& what) override {
     require_healthy();
     require_broadcast(buffer, root, what);
@@ -54,7 +54,20 @@ class StagedPlane : public ControlledPlane {
       host_->start_broadcast(on_host, root, what)->wait();
       if (!is_root) on_device.copy_(on_host);
     }
-    return std::make_unique<FinishedBroadcast>();
+    return std::make_unique<FinishedOperation>();
+  }
+
+  /// Whole, for the host's plane moves parcels and not pieces of them.
+  std::unique_ptr<PendingOperation> start_exchange(const Exchange& exchange,
+                                                   const std::string& what) override {
+    require_healthy();
+    require_exchange(exchange, what);
+    Exchange on_host = exchange;
+    on_host.outgoing = exchange.outgoing.cpu();
+    on_host.incoming = at::empty(exchange.incoming.sizes(), at::kByte);
+    host_->start_exchange(on_host, what)->wait();
+    exchange.incoming.copy_(on_host.incoming);
+    return std::make_unique<FinishedOperation>();
   }
 
   /// Nothing waits here but in the host's plane.

@@ -9,7 +9,8 @@ namespace fakescore::detail {
 
 /// Lets a plane for host memory broadcast device memory: the root's buffer is copied to pinned
 /// memory, broadcast there, and copied to the device on the other ranks. Two more copies than NCCL,
-/// for jobs that insist on the host's transport.
+/// for jobs that insist on the host's transport. An exchange takes as much host memory as its
+/// buffers have.
 std::unique_ptr<BulkPlane> stage_through_host(std::shared_ptr<ControlPlane> control,
                                               std::shared_ptr<BulkPlane> host, at::Device device);
 

@@ -54,6 +54,11 @@ class HostPlanes : public BaseControl, public BulkPlane {
     require_buffer(buffer, device(), backend(), what);
   }
 
+  Step require_exchange(const Exchange& exchange, const std::string& what) const {
+    detail::require_exchange(exchange, *this, rank(), world_size(), what);
+    return {CallKind::kExchange, -1, -1, what};
+  }
+
   /// What cannot be read is of another build.
   template <typename Read>
   auto read(Read result) -> decltype(result()) {

@@ -2,6 +2,7 @@
 #include <atomic>
 #include <condition_variable>
 #include <cstring>
+#include <functional>
 #include <map>
 #include <mutex>
 
@@ -23,16 +24,18 @@ constexpr std::chrono::milliseconds kLook{100};
 struct Call {
   Step step;
   std::string message;
-  at::Tensor buffer;
+  at::Tensor buffer;          // that others read
+  std::vector<Parcel> sends;  // what of it is for whom, of an exchange
 };
 
 struct Slot {
-  explicit Slot(int world_size) : calls(static_cast<size_t>(world_size)) {}
+  explicit Slot(int world_size)
+      : calls(static_cast<size_t>(world_size)), taken(static_cast<size_t>(world_size)) {}
   std::vector<std::optional<Call>> calls;
   int first = -1;  // the rank that came first
   int arrived = 0;
   std::shared_ptr<const std::string> combined;  // once all have come
-  int copied = 0;                               // receivers that have taken the root's bytes
+  std::vector<int> taken;                       // by sender: receivers that have its bytes
   int left = 0;                                 // ranks that need the slot no longer
 };
 
@@ -68,12 +71,15 @@ class LocalPlanes : public detail::HostPlanes {
               std::chrono::milliseconds timeout)
       : HostPlanes(rank, world_size, timeout, "local"), world_(std::move(world)) {}
 
-  std::unique_ptr<PendingBroadcast> start_broadcast(const at::Tensor& buffer, int root,
+  std::unique_ptr<PendingOperation> start_broadcast(const at::Tensor& buffer, int root,
                                                     const std::string& what) override;
+  std::unique_ptr<PendingOperation> start_exchange(const Exchange& exchange,
+                                                   const std::string& what) override;
   ErrorInfo abandon(const std::string& reason) override;
   bool peer_abandoned() override;
   std::unique_ptr<OwnWork> begin_work(const std::string& what) override;
-  void finish_broadcast(uint64_t number, int root, const Step& step, at::Tensor& buffer);
+  void finish_broadcast(uint64_t number, const Step& step, const at::Tensor& buffer);
+  void finish_exchange(uint64_t number, const Step& step, const Exchange& exchange);
 
  private:
   using Lock = std::unique_lock<std::mutex>;
@@ -81,6 +87,8 @@ class LocalPlanes : public detail::HostPlanes {
   std::string meet(const Step& step, const std::string& message) override;
   uint64_t enter(Lock& lock, Call call);
   void leave(uint64_t number);
+  void await_receivers(Lock& lock, uint64_t number, const Step& step, int receivers);
+  void take(Lock& lock, uint64_t number, const Step& step, int from, std::byte* to, size_t bytes);
   [[noreturn]] void take_census(Lock& lock, const Step& step);
   bool hears_of_work();
 
@@ -103,23 +111,17 @@ class LocalPlanes : public detail::HostPlanes {
   uint64_t next_ = 0;
 };
 
-class LocalBroadcast : public PendingBroadcast {
+class LocalOperation : public PendingOperation {
  public:
-  LocalBroadcast(LocalPlanes& planes, uint64_t number, Step step, at::Tensor buffer)
-      : planes_(planes), number_(number), step_(std::move(step)), buffer_(std::move(buffer)) {}
+  explicit LocalOperation(std::function<void()> finish) : finish_(std::move(finish)) {}
 
   void wait() override {
-    if (done_) return;
-    planes_.finish_broadcast(number_, step_.root, step_, buffer_);
-    done_ = true;
+    if (finish_) finish_();
+    finish_ = nullptr;
   }
 
  private:
-  LocalPlanes& planes_;
-  uint64_t number_;
-  Step step_;
-  at::Tensor buffer_;
-  bool done_ = false;
+  std::function<void()> finish_;
 };
 
 uint64_t LocalPlanes::enter(Lock& lock, Call call) {
@@ -140,9 +142,10 @@ uint64_t LocalPlanes::enter(Lock& lock, Call call) {
   }
   slot.calls[static_cast<size_t>(rank())] = std::move(call);
   ++slot.arrived;
-  // Whoever waits, waits for all or for the root.
-  const int root = slot.calls[static_cast<size_t>(rank())]->step.root;
-  if (slot.arrived == world_size() || rank() == root) world_->changed.notify_all();
+  // Whoever waits, waits for all or for one that sends.
+  const Call& own = *slot.calls[static_cast<size_t>(rank())];
+  const bool sends = rank() == own.step.root || !own.sends.empty();
+  if (slot.arrived == world_size() || sends) world_->changed.notify_all();
   return number;
 }
 
@@ -222,7 +225,7 @@ void LocalPlanes::take_census(Lock& lock, const Step& step) {
 
 std::string LocalPlanes::meet(const Step& step, const std::string& message) {
   Lock lock(world_->mutex);
-  const uint64_t number = enter(lock, {step, message, {}});
+  const uint64_t number = enter(lock, {step, message, {}, {}});
   std::string received;
   if (step.kind == CallKind::kBroadcastMessage) {
     const size_t at_root = static_cast<size_t>(step.root);
@@ -239,37 +242,87 @@ std::string LocalPlanes::meet(const Step& step, const std::string& message) {
   return received;
 }
 
-std::unique_ptr<PendingBroadcast> LocalPlanes::start_broadcast(const at::Tensor& buffer, int root,
+std::unique_ptr<PendingOperation> LocalPlanes::start_broadcast(const at::Tensor& buffer, int root,
                                                                const std::string& what) {
   require_broadcast(buffer, root, what);
-  Step step{CallKind::kBroadcast, root, buffer.numel(), what};
+  const Step step{CallKind::kBroadcast, root, buffer.numel(), what};
   Lock lock(world_->mutex);
-  const uint64_t number = enter(lock, {step, "", buffer});
-  return std::make_unique<LocalBroadcast>(*this, number, std::move(step), buffer);
+  const uint64_t number = enter(lock, {step, "", buffer, {}});
+  return std::make_unique<LocalOperation>(
+      [this, number, step, buffer] { finish_broadcast(number, step, buffer); });
 }
 
-void LocalPlanes::finish_broadcast(uint64_t number, int root, const Step& step,
-                                   at::Tensor& buffer) {
+void LocalPlanes::finish_broadcast(uint64_t number, const Step& step, const at::Tensor& buffer) {
   require_healthy();
-  const size_t at_root = static_cast<size_t>(root);
   Lock lock(world_->mutex);
-  if (rank() == root) {
-    await(lock, number, step, [&](const Slot& s) { return s.copied == world_size() - 1; });
+  if (rank() == step.root) {
+    await_receivers(lock, number, step, world_size() - 1);
   } else {
-    Slot& slot =
-        await(lock, number, step, [&](const Slot& s) { return s.calls[at_root].has_value(); });
-    // The handle keeps the root's memory alive should the root give up while this copies.
-    const at::Tensor source = slot.calls[at_root]->buffer;
-    lock.unlock();
-    if (step.bytes > 0) {
-      std::memcpy(buffer.mutable_data_ptr(), source.const_data_ptr(),
-                  static_cast<size_t>(step.bytes));
-    }
-    lock.lock();
-    ++slot.copied;
-    world_->changed.notify_all();
+    take(lock, number, step, step.root, static_cast<std::byte*>(buffer.mutable_data_ptr()),
+         static_cast<size_t>(step.bytes));
   }
   leave(number);
+}
+
+std::unique_ptr<PendingOperation> LocalPlanes::start_exchange(const Exchange& exchange,
+                                                              const std::string& what) {
+  const Step step = require_exchange(exchange, what);
+  Lock lock(world_->mutex);
+  const uint64_t number = enter(lock, {step, "", exchange.outgoing, exchange.sends});
+  return std::make_unique<LocalOperation>(
+      [this, number, step, exchange] { finish_exchange(number, step, exchange); });
+}
+
+void LocalPlanes::finish_exchange(uint64_t number, const Step& step, const Exchange& exchange) {
+  require_healthy();
+  Lock lock(world_->mutex);
+  auto* to = static_cast<std::byte*>(exchange.incoming.mutable_data_ptr());
+  for (const Parcel& parcel : exchange.receives) {
+    take(lock, number, step, parcel.rank, to, static_cast<size_t>(parcel.bytes));
+    to += parcel.bytes;
+  }
+  await_receivers(lock, number, step, static_cast<int>(exchange.sends.size()));
+  leave(number);
+}
+
+void LocalPlanes::await_receivers(Lock& lock, uint64_t number, const Step& step, int receivers) {
+  const auto own = static_cast<size_t>(rank());
+  await(lock, number, step, [&](const Slot& slot) { return slot.taken[own] == receivers; });
+}
+
+/// What a call of rank `from` has for this rank: where it begins in its buffer.
+std::optional<size_t> begin_of_parcel(const Call& call, int rank, size_t bytes) {
+  if (call.step.kind != CallKind::kExchange) return 0;
+  size_t begin = 0;
+  for (const Parcel& parcel : call.sends) {
+    if (parcel.rank == rank && static_cast<size_t>(parcel.bytes) == bytes) return begin;
+    begin += static_cast<size_t>(parcel.bytes);
+  }
+  return std::nullopt;
+}
+
+/// Copies what `from` has for this rank, once it is there.
+void LocalPlanes::take(Lock& lock, uint64_t number, const Step& step, int from, std::byte* to,
+                       size_t bytes) {
+  const auto sender = static_cast<size_t>(from);
+  Slot& slot =
+      await(lock, number, step, [&](const Slot& other) { return other.calls[sender].has_value(); });
+  const Call& call = *slot.calls[sender];
+  const auto begin = begin_of_parcel(call, rank(), bytes);
+  if (!begin) {
+    world_->verdict = detail::different_parcels(from, rank(), bytes, step);
+    world_->changed.notify_all();
+    fail(*world_->verdict);
+  }
+  // The handle keeps the sender's memory alive should it give up while this copies.
+  const at::Tensor source = call.buffer;
+  lock.unlock();
+  if (bytes > 0) {
+    std::memcpy(to, static_cast<const std::byte*>(source.const_data_ptr()) + *begin, bytes);
+  }
+  lock.lock();
+  ++slot.taken[sender];
+  world_->changed.notify_all();
 }
 
 }  // namespace

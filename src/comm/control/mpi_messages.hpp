@@ -14,6 +14,7 @@ namespace fakescore::detail {
 
 constexpr int kCensusTag = 1;
 constexpr int kWorkTag = 2;
+constexpr int kExchangeTag = 3;
 
 /// A fixed-length summary that goes ahead of every control message.
 struct Head {

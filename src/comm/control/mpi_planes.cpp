@@ -23,9 +23,9 @@ constexpr int kPollsBetweenCensusLooks = 64;
 constexpr int kShortSpin = 64;
 constexpr int kLongSpin = 20000;
 
-class MpiBroadcast : public PendingBroadcast {
+class MpiBulk : public PendingOperation {
  public:
-  MpiBroadcast(MpiPlanes& planes, std::shared_ptr<MpiOperation> operation, Step step)
+  MpiBulk(MpiPlanes& planes, std::shared_ptr<MpiOperation> operation, Step step)
       : planes_(planes), operation_(std::move(operation)), step_(std::move(step)) {}
   void wait() override {
     if (operation_->requests.empty()) return;
@@ -38,6 +38,18 @@ class MpiBroadcast : public PendingBroadcast {
   std::shared_ptr<MpiOperation> operation_;
   Step step_;
 };
+
+/// Calls `use` for each stretch of the parcels that one call of MPI's can carry.
+template <typename Use>
+void for_each_piece(const at::Tensor& buffer, const std::vector<Parcel>& parcels, Use use) {
+  char* data = static_cast<char*>(buffer.mutable_data_ptr());
+  for (const Parcel& parcel : parcels) {
+    for (int64_t begin = 0; begin < parcel.bytes; begin += kMpiPiece) {
+      use(data + begin, static_cast<int>(std::min(kMpiPiece, parcel.bytes - begin)), parcel.rank);
+    }
+    data += parcel.bytes;
+  }
+}
 
 }  // namespace
 
@@ -112,7 +124,7 @@ void MpiPlanes::finish(const std::shared_ptr<MpiOperation>& operation, const Ste
     if (polls > spins_) std::this_thread::sleep_for(kNap);
   }
   operation->requests.clear();
-  operation->buffer.reset();
+  operation->buffers.clear();
   operations_.remove(operation);
 }
 
@@ -186,13 +198,13 @@ void MpiPlanes::take_census(const Step& step) {
   give_up(judge_census(answers, backend(), timeout()));
 }
 
-std::unique_ptr<PendingBroadcast> MpiPlanes::start_broadcast(const at::Tensor& buffer, int root,
+std::unique_ptr<PendingOperation> MpiPlanes::start_broadcast(const at::Tensor& buffer, int root,
                                                              const std::string& what) {
   require_usable(what);
   require_broadcast(buffer, root, what);
   Step step{CallKind::kBroadcast, root, buffer.numel(), what};
   const auto operation = begin_operation();
-  operation->buffer = buffer;
+  operation->buffers = {buffer};
   char* data = static_cast<char*>(buffer.mutable_data_ptr());
   for (int64_t begin = 0; begin < step.bytes; begin += kMpiPiece) {
     require_success(
@@ -201,7 +213,28 @@ std::unique_ptr<PendingBroadcast> MpiPlanes::start_broadcast(const at::Tensor& b
         what);
   }
   if (operation->requests.empty()) operations_.remove(operation);
-  return std::make_unique<MpiBroadcast>(*this, operation, std::move(step));
+  return std::make_unique<MpiBulk>(*this, operation, std::move(step));
+}
+
+std::unique_ptr<PendingOperation> MpiPlanes::start_exchange(const Exchange& exchange,
+                                                            const std::string& what) {
+  require_usable(what);
+  const Step step = require_exchange(exchange, what);
+  const auto operation = begin_operation();
+  operation->buffers = {exchange.outgoing, exchange.incoming};
+  // Calls between two ranks meet in their order: one tag is enough.
+  for_each_piece(exchange.incoming, exchange.receives, [&](char* data, int bytes, int from) {
+    require_success(MPI_Irecv(data, bytes, MPI_BYTE, from, kExchangeTag, group_->bulk,
+                              &operation->requests.emplace_back()),
+                    what);
+  });
+  for_each_piece(exchange.outgoing, exchange.sends, [&](char* data, int bytes, int to) {
+    require_success(MPI_Isend(data, bytes, MPI_BYTE, to, kExchangeTag, group_->bulk,
+                              &operation->requests.emplace_back()),
+                    what);
+  });
+  if (operation->requests.empty()) operations_.remove(operation);
+  return std::make_unique<MpiBulk>(*this, operation, step);
 }
 
 }  // namespace fakescore::detail

@@ -20,7 +20,7 @@ inline constexpr int64_t kMpiPiece = int64_t{1} << 30;
 /// Requests, and the memory that MPI uses until they end.
 struct MpiOperation {
   std::vector<MPI_Request> requests;
-  at::Tensor buffer;
+  std::vector<at::Tensor> buffers;
   std::vector<Head> heads;
   Census census;
   MeetingHead meeting;
@@ -36,8 +36,10 @@ class MpiPlanes : public HostPlanes {
             std::chrono::milliseconds timeout);
   ~MpiPlanes() override;
 
-  std::unique_ptr<PendingBroadcast> start_broadcast(const at::Tensor& buffer, int root,
+  std::unique_ptr<PendingOperation> start_broadcast(const at::Tensor& buffer, int root,
                                                     const std::string& what) override;
+  std::unique_ptr<PendingOperation> start_exchange(const Exchange& exchange,
+                                                   const std::string& what) override;
   ErrorInfo abandon(const std::string& reason) override;
   bool peer_abandoned() override;
   std::unique_ptr<OwnWork> begin_work(const std::string& what) override;

@@ -26,6 +26,9 @@ std::string describe(const Step& step) {
     case CallKind::kCompare:
       text << "compare \"" << step.what << '"';
       break;
+    case CallKind::kExchange:
+      text << "exchange \"" << step.what << '"';
+      break;
   }
   return text.str();
 }
@@ -48,6 +51,13 @@ ErrorInfo different_steps(int first_rank, const Step& first, int second_rank, co
           << " called " << describe(first) << ", rank " << second_rank << " called "
           << describe(second);
   return {ErrorCode::kPeerLost, -1, "", first.what, message.str(), kStepsRemedy};
+}
+
+ErrorInfo different_parcels(int sender, int receiver, size_t expected_bytes, const Step& step) {
+  std::ostringstream message;
+  message << "rank " << receiver << " expects " << expected_bytes << " bytes of rank " << sender
+          << " in " << describe(step) << ", which sends it another number";
+  return {ErrorCode::kPeerLost, -1, "", step.what, message.str(), kStepsRemedy};
 }
 
 }  // namespace fakescore::detail

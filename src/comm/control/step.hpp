@@ -15,7 +15,8 @@ enum class CallKind : int {
   kBroadcastMessage = 1,
   kBroadcast = 2,
   kFailure = 3,
-  kCompare = 4
+  kCompare = 4,
+  kExchange = 5
 };
 
 /// One collective call as its caller sees it; ranks that differ in it called different steps.
@@ -41,5 +42,8 @@ inline constexpr const char* kStepsRemedy =
 /// The error of two ranks that called different steps.
 ErrorInfo different_steps(int first_rank, const Step& first, int second_rank, const Step& second,
                           const std::string& backend);
+
+/// The error of an exchange in which `sender` has not for `receiver` what that expects.
+ErrorInfo different_parcels(int sender, int receiver, size_t expected_bytes, const Step& step);
 
 }  // namespace fakescore::detail

@@ -12,7 +12,7 @@ inline auto wire_fields(Step& step) {
 
 /// Whether what was read is a step: its kind may be a number that means none.
 inline bool is_known(const Step& step) {
-  return step.kind >= CallKind::kAllGather && step.kind <= CallKind::kCompare;
+  return step.kind >= CallKind::kAllGather && step.kind <= CallKind::kExchange;
 }
 
 }  // namespace fakescore::detail

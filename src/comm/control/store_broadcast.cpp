@@ -15,7 +15,7 @@ using Bytes = std::vector<uint8_t>;
 // Chunks of one window: the fewer, the less lies in the store; the more, the less is counted.
 constexpr int64_t kWindow = 4;
 
-class StoreBroadcast : public PendingBroadcast {
+class StoreBroadcast : public PendingOperation {
  public:
   StoreBroadcast(StorePlanes& planes, std::shared_ptr<ChunkedBroadcast> broadcast)
       : planes_(planes), broadcast_(std::move(broadcast)) {}
@@ -30,7 +30,7 @@ class StoreBroadcast : public PendingBroadcast {
 
 }  // namespace
 
-std::unique_ptr<PendingBroadcast> StorePlanes::start_broadcast(const at::Tensor& buffer, int root,
+std::unique_ptr<PendingOperation> StorePlanes::start_broadcast(const at::Tensor& buffer, int root,
                                                                const std::string& what) {
   require_healthy();
   require_broadcast(buffer, root, what);

@@ -11,6 +11,7 @@
 #include <vector>
 
 #include "comm/control/chunked_broadcast.hpp"
+#include "comm/control/chunked_parcel.hpp"
 #include "comm/control/host_planes.hpp"
 #include "comm/control/nap.hpp"
 #include "comm/control/periodic.hpp"
@@ -33,8 +34,10 @@ class StorePlanes : public HostPlanes {
               const std::string& key_prefix, std::chrono::milliseconds timeout, StoreServer server);
   ~StorePlanes() override;
 
-  std::unique_ptr<PendingBroadcast> start_broadcast(const at::Tensor& buffer, int root,
+  std::unique_ptr<PendingOperation> start_broadcast(const at::Tensor& buffer, int root,
                                                     const std::string& what) override;
+  std::unique_ptr<PendingOperation> start_exchange(const Exchange& exchange,
+                                                   const std::string& what) override;
   ErrorInfo abandon(const std::string& reason) override;
   bool peer_abandoned() override;
   std::unique_ptr<OwnWork> begin_work(const std::string& what) override;
@@ -75,6 +78,11 @@ class StorePlanes : public HostPlanes {
   bool send_chunk(ChunkedBroadcast& broadcast, bool may_wait, Deadline& deadline);
   bool has_room(const Step& step, bool may_wait, Deadline& deadline);
   void receive_chunk(ChunkedBroadcast& broadcast, Deadline& deadline);
+  bool send_chunk(ChunkedParcel& parcel, const Step& step);
+  bool receive_chunk(ChunkedParcel& parcel, const Step& step);
+  void await_chunk(const std::vector<ChunkedParcel>& sends,
+                   const std::vector<ChunkedParcel>& receives, const Step& step,
+                   Deadline& deadline);
   void delete_keys(std::vector<std::string> keys);
   std::vector<std::string> keys_of_chunks() const;
   void forget_chunks();
@@ -94,6 +102,8 @@ class StorePlanes : public HostPlanes {
   int64_t sent_ = 0;  // chunks of this rank
   // The keys of each, as far as they may still be there.
   std::deque<std::vector<std::string>> unread_;
+  // Chunks of parcels; the oldest may have been read.
+  std::deque<std::string> unread_parcels_;
 };
 
 std::unique_ptr<Communicator> make_store_communicator(c10::intrusive_ptr<c10d::Store> store,

@@ -28,8 +28,43 @@ NcclLink::~NcclLink() {
   }
 }
 
-std::shared_ptr<NcclLaunch> NcclLink::launch(const std::vector<at::Tensor>& buffers, int root,
-                                             const std::string& what,
+std::shared_ptr<NcclLaunch> NcclLink::broadcast(const std::vector<at::Tensor>& buffers, int root,
+                                                const std::string& what,
+                                                std::chrono::milliseconds timeout,
+                                                const Poll& peer_gave_up) {
+  Operations operations;
+  for (const at::Tensor& buffer : buffers) {
+    if (buffer.numel() == 0) continue;
+    operations.push_back([buffer, root](ncclComm_t comm, cudaStream_t stream) {
+      void* data = buffer.mutable_data_ptr();
+      return ncclBroadcast(data, data, static_cast<size_t>(buffer.numel()), ncclUint8, root, comm,
+                           stream);
+    });
+  }
+  return launch(buffers, operations, what, timeout, peer_gave_up);
+}
+
+std::shared_ptr<NcclLaunch> NcclLink::exchange(const Exchange& exchange, const std::string& what,
+                                               std::chrono::milliseconds timeout,
+                                               const Poll& peer_gave_up) {
+  Operations operations;
+  const auto add = [&](const at::Tensor& buffer, const std::vector<Parcel>& parcels, auto call) {
+    auto* data = static_cast<std::byte*>(buffer.mutable_data_ptr());
+    for (const Parcel& parcel : parcels) {
+      if (parcel.bytes == 0) continue;
+      operations.push_back([data, parcel, call](ncclComm_t comm, cudaStream_t stream) {
+        return call(data, static_cast<size_t>(parcel.bytes), ncclUint8, parcel.rank, comm, stream);
+      });
+      data += parcel.bytes;
+    }
+  };
+  add(exchange.outgoing, exchange.sends, ncclSend);
+  add(exchange.incoming, exchange.receives, ncclRecv);
+  return launch({exchange.outgoing, exchange.incoming}, operations, what, timeout, peer_gave_up);
+}
+
+std::shared_ptr<NcclLaunch> NcclLink::launch(const std::vector<at::Tensor>& buffers,
+                                             const Operations& operations, const std::string& what,
                                              std::chrono::milliseconds timeout,
                                              const Poll& peer_gave_up) {
   auto launch = std::make_shared<NcclLaunch>();
@@ -41,7 +76,7 @@ std::shared_ptr<NcclLaunch> NcclLink::launch(const std::vector<at::Tensor>& buff
   const ncclComm_t comm = watch_->begin(launch, timeout);
   if (comm == nullptr) return launch;
   // A communicator that blocks may wait here for a peer: only an abort gets it out.
-  ncclResult_t result = enqueue(comm, buffers, root, stream);
+  ncclResult_t result = enqueue(comm, operations, stream);
   watch_->end_call();
   result = poll_until_enqueued(result, what, peer_gave_up);
   if (result != ncclSuccess) {
@@ -68,15 +103,13 @@ void NcclLink::prepare(const std::vector<at::Tensor>& buffers, const c10::Stream
   }
 }
 
-ncclResult_t NcclLink::enqueue(ncclComm_t comm, const std::vector<at::Tensor>& buffers, int root,
+ncclResult_t NcclLink::enqueue(ncclComm_t comm, const Operations& operations,
                                const c10::Stream& stream) noexcept {
   const c10::cuda::CUDAStream cuda_stream(stream);
   ncclResult_t result = ncclGroupStart();
-  for (const at::Tensor& buffer : buffers) {
-    if (result != ncclSuccess || buffer.numel() == 0) continue;
-    void* data = buffer.mutable_data_ptr();
-    const auto bytes = static_cast<size_t>(buffer.numel());
-    result = ncclBroadcast(data, data, bytes, ncclUint8, root, comm, cuda_stream);
+  for (const auto& operation : operations) {
+    if (result != ncclSuccess) break;
+    result = operation(comm, cuda_stream);
     if (result == ncclInProgress) result = ncclSuccess;
   }
   const ncclResult_t ended = ncclGroupEnd();

@@ -1,9 +1,13 @@
 #pragma once
 
 #include <functional>
+#include <memory>
+#include <string>
 #include <thread>
+#include <vector>
 
 #include "comm/bulk/nccl/nccl_watch.hpp"
+#include "fakescore/comm/bulk_plane.hpp"
 
 namespace fakescore::detail {
 
@@ -24,16 +28,25 @@ class NcclLink {
 
   /// Enqueues one group of in-place broadcasts, all on the link's device. Without progress within
   /// `timeout` the watch fails, as it does where `peer_gave_up`, asked now and then, says so.
-  std::shared_ptr<NcclLaunch> launch(const std::vector<at::Tensor>& buffers, int root,
-                                     const std::string& what, std::chrono::milliseconds timeout,
-                                     const Poll& peer_gave_up);
+  std::shared_ptr<NcclLaunch> broadcast(const std::vector<at::Tensor>& buffers, int root,
+                                        const std::string& what, std::chrono::milliseconds timeout,
+                                        const Poll& peer_gave_up);
+  /// The same of a group of messages.
+  std::shared_ptr<NcclLaunch> exchange(const Exchange& exchange, const std::string& what,
+                                       std::chrono::milliseconds timeout, const Poll& peer_gave_up);
 
   NcclWatch& watch() noexcept { return *watch_; }
 
  private:
   void prepare(const std::vector<at::Tensor>& buffers, const c10::Stream& current,
                const c10::Stream& stream);
-  static ncclResult_t enqueue(ncclComm_t comm, const std::vector<at::Tensor>& buffers, int root,
+  /// Gives the operations of one group to NCCL, each of which returns its result.
+  using Operations = std::vector<std::function<ncclResult_t(ncclComm_t, cudaStream_t)>>;
+
+  std::shared_ptr<NcclLaunch> launch(const std::vector<at::Tensor>& buffers,
+                                     const Operations& operations, const std::string& what,
+                                     std::chrono::milliseconds timeout, const Poll& peer_gave_up);
+  static ncclResult_t enqueue(ncclComm_t comm, const Operations& operations,
                               const c10::Stream& stream) noexcept;
   ncclResult_t poll_until_enqueued(ncclResult_t result, const std::string& what,
                                    const Poll& peer_gave_up);

@@ -24,47 +24,62 @@ class NcclPlane : public detail::ControlledPlane {
       : ControlledPlane(control, "nccl over " + control->backend(), device, "NCCL"),
         link_(comm, device, ownership, lane) {}
 
-  std::unique_ptr<PendingBroadcast> start_broadcast(const at::Tensor& buffer, int root,
+  std::unique_ptr<PendingOperation> start_broadcast(const at::Tensor& buffer, int root,
                                                     const std::string& what) override {
     return start_broadcast_group({buffer}, root, what);
   }
-  std::unique_ptr<PendingBroadcast> start_broadcast_group(const std::vector<at::Tensor>& buffers,
+  std::unique_ptr<PendingOperation> start_broadcast_group(const std::vector<at::Tensor>& buffers,
                                                           int root,
                                                           const std::string& what) override;
+  std::unique_ptr<PendingOperation> start_exchange(const Exchange& exchange,
+                                                   const std::string& what) override;
   void break_off(const std::string& reason) noexcept override { link_.watch().give_up(reason); }
 
   /// Blocks until the launch has ended; looks after the control plane meanwhile.
   void finish(const std::shared_ptr<NcclLaunch>& launch);
 
  private:
-  std::unique_ptr<PendingBroadcast> launch(const std::vector<at::Tensor>& buffers, int root,
-                                           const std::string& what);
+  template <typename Launch>
+  std::unique_ptr<PendingOperation> launch(const std::string& what, Launch launch);
   bool peer_abandoned() override;
 
   NcclLink link_;
 };
 
-using NcclBroadcast = detail::PendingOnPlane<NcclPlane, NcclLaunch>;
+using NcclOperation = detail::PendingOnPlane<NcclPlane, NcclLaunch>;
 
-std::unique_ptr<PendingBroadcast> NcclPlane::start_broadcast_group(
+std::unique_ptr<PendingOperation> NcclPlane::start_broadcast_group(
     const std::vector<at::Tensor>& buffers, int root, const std::string& what) {
   require_healthy();
   detail::require_root(root, control().world_size(), what);
   for (const at::Tensor& buffer : buffers) {
     detail::require_buffer(buffer, device(), backend(), what);
   }
-  if (buffers.empty()) return std::make_unique<NcclBroadcast>(*this, nullptr);
-  return launch(buffers, root, what);
+  if (buffers.empty()) return std::make_unique<NcclOperation>(*this, nullptr);
+  return launch(what, [&](const NcclLink::Poll& peer_gave_up) {
+    return link_.broadcast(buffers, root, what, control().timeout(), peer_gave_up);
+  });
 }
 
-std::unique_ptr<PendingBroadcast> NcclPlane::launch(const std::vector<at::Tensor>& buffers,
-                                                    int root, const std::string& what) {
+/// Who neither sends nor receives has no part in it: messages, other than collectives, concern two.
+std::unique_ptr<PendingOperation> NcclPlane::start_exchange(const Exchange& exchange,
+                                                            const std::string& what) {
+  require_healthy();
+  require_exchange(exchange, what);
+  if (exchange.outgoing.numel() + exchange.incoming.numel() == 0) {
+    return std::make_unique<NcclOperation>(*this, nullptr);
+  }
+  return launch(what, [&](const NcclLink::Poll& peer_gave_up) {
+    return link_.exchange(exchange, what, control().timeout(), peer_gave_up);
+  });
+}
+
+template <typename Launch>
+std::unique_ptr<PendingOperation> NcclPlane::launch(const std::string& what, Launch launch) {
   try {
     const c10::cuda::CUDAGuard guard(device());
     const ControlPlane::Waiting waiting(control());
-    return std::make_unique<NcclBroadcast>(*this,
-                                           link_.launch(buffers, root, what, control().timeout(),
-                                                        [this] { return peer_abandoned(); }));
+    return std::make_unique<NcclOperation>(*this, launch([this] { return peer_abandoned(); }));
   } catch (const c10::Error& error) {
     lose(what, detail::describe(error));
   }

@@ -28,7 +28,7 @@ enum class NcclOwnership {
   kAdoptedAborted,  ///< left alone, but aborted when it fails
 };
 
-/// A group of broadcasts on its way. The watch keeps it until it has ended.
+/// A group of operations on its way. The watch keeps it until it has ended.
 struct NcclLaunch {
   std::string what;
   std::vector<at::Tensor> buffers;
@@ -38,7 +38,7 @@ struct NcclLaunch {
 
 /// Why an ncclComm_t is of no more use.
 struct NcclFailure {
-  std::string what;    ///< the broadcast that did not end
+  std::string what;    ///< the operation that did not end
   std::string reason;  ///< empty where a peer gave up
 };
 

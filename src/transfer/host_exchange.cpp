@@ -1,0 +1,225 @@
+#include "transfer/host_exchange.hpp"
+
+#include <ATen/Functions.h>
+#include <ATen/core/grad_mode.h>
+
+#include <algorithm>
+#include <array>
+#include <cstring>
+#include <memory>
+
+#include "fakescore/comm/run_agreed.hpp"
+#include "tensor/storage_bytes.hpp"
+#include "transfer/exchange_rounds.hpp"
+#include "transfer/exchange_transfers.hpp"
+#include "transfer/first_failure.hpp"
+#include "transfer/open_sources.hpp"
+#include "transfer/stream_progress.hpp"
+
+namespace fakescore::detail {
+namespace {
+
+/// The runs of a block, as elements of `dtype`.
+at::Tensor runs(std::byte* data, const Place& place, const Block& block, at::ScalarType dtype) {
+  const auto bytes = static_cast<int64_t>(c10::elementSize(dtype));
+  return at::from_blob(data + place.first, {block.count, block.length}, {place.step / bytes, 1},
+                       at::dtype(dtype));
+}
+
+void copy_runs(std::byte* to, const Place& there, const std::byte* from, const Place& here,
+               const Block& block, size_t run_bytes) {
+  for (int64_t run = 0; run < block.count; ++run) {
+    std::memcpy(to + there.first + run * there.step, from + here.first + run * here.step,
+                run_bytes);
+  }
+}
+
+/// Runs one after the other.
+Place in_a_row(size_t begin, size_t run_bytes) {
+  return {static_cast<int64_t>(begin), static_cast<int64_t>(run_bytes)};
+}
+
+class HostExchange {
+ public:
+  HostExchange(Communicator& communicator, const std::vector<Transfer>& transfers, int latest,
+               const TransferOptions& options)
+      : communicator_(communicator),
+        transfers_(transfers),
+        options_(options),
+        buckets_(plan_for_all_ranks(transfers, options.bucket_bytes)),
+        rounds_(transfers, buckets_, communicator.rank(), latest),
+        sources_(transfers, buckets_),
+        failure_(communicator.rank(), options.phase),
+        progress_(buckets_, options, failure_) {}
+
+  /// Makes the memory for what is on its way, before anything is.
+  void allocate() {
+    size_t sent = 0;
+    size_t received = 0;
+    for (size_t i = 0; i < rounds_.count(); ++i) {
+      const ExchangeRound round = rounds_.at(i);
+      sent = std::max(sent, bytes_of(round.sends));
+      received = std::max(received, bytes_of(round.receives));
+    }
+    for (InFlight& slot : in_flight_) {
+      slot.outgoing = at::empty({static_cast<int64_t>(sent)}, at::kByte);
+      slot.incoming = at::empty({static_cast<int64_t>(received)}, at::kByte);
+    }
+  }
+
+  TransferResult run() {
+    // Who sends may wait for its disk for long.
+    const auto work = communicator_.begin_work(options_.phase);
+    for (size_t i = 0; i < rounds_.count() + kSlots; ++i) {
+      if (i >= kSlots) finish(i - kSlots);
+      if (i < rounds_.count()) start(i);
+    }
+    return {progress_.bytes(), failure_.info()};
+  }
+
+ private:
+  static constexpr size_t kSlots = kRoundsInFlight;
+
+  struct InFlight {
+    at::Tensor outgoing;
+    at::Tensor incoming;
+    ExchangeRound round;
+    std::unique_ptr<PendingOperation> exchange;
+  };
+
+  const Transfer& transfer_of(const RoutedPiece& routed) const {
+    return transfers_[routed.piece->transfer];
+  }
+
+  /// The same on every rank.
+  const std::string& name_of(size_t number) const {
+    const Bucket& bucket = buckets_[std::min(number, buckets_.size() - 1)];
+    return transfers_[bucket.pieces.front().transfer].name;
+  }
+
+  void start(size_t number) {
+    InFlight& slot = in_flight_[number % kSlots];
+    slot.round = rounds_.at(number);
+    auto* const outgoing = static_cast<std::byte*>(slot.outgoing.mutable_data_ptr());
+    size_t begin = 0;
+    for (const PeerPieces& peer : slot.round.sends) {
+      for (const RoutedPiece& routed : peer.pieces) {
+        failure_.guard(transfer_of(routed).name,
+                       [&] { pack(routed, outgoing + begin + routed.offset); });
+      }
+      begin += peer.bytes;
+    }
+    slot.exchange = communicator_.start_exchange(
+        {part(slot.outgoing, 0, begin), parcels_of(slot.round.sends),
+         part(slot.incoming, 0, bytes_of(slot.round.receives)), parcels_of(slot.round.receives)},
+        name_of(number));
+    // A rank's own part is copied while the others' travel.
+    for (const RoutedPiece& routed : slot.round.kept) {
+      failure_.guard(transfer_of(routed).name, [&] { keep(routed); });
+    }
+    if (number < buckets_.size()) leave(number);
+  }
+
+  const std::byte* source(const RoutedPiece& routed) {
+    sources_.open(routed.piece->transfer);
+    return static_cast<const std::byte*>(sources_.wire(routed.piece->transfer)->const_data_ptr());
+  }
+
+  void pack(const RoutedPiece& routed, std::byte* to) {
+    const Transfer& transfer = transfer_of(routed);
+    const size_t element_bytes = element_bytes_of(*routed.route, transfer);
+    const bool is_passed_on = routed.route->rounds_later > 0;
+    const std::byte* const from =
+        is_passed_on ? static_cast<const std::byte*>(transfer.destination.const_data_ptr())
+                     : source(routed);
+    size_t begin = 0;
+    for_each_block(routed, transfer, [&](const Block& block) {
+      const size_t run_bytes = static_cast<size_t>(block.length) * element_bytes;
+      const Place place =
+          is_passed_on ? place_in_destination(block, transfer) : place_in_source(block, transfer);
+      copy_runs(to, in_a_row(begin, run_bytes), from, place, block, run_bytes);
+      begin += run_bytes * static_cast<size_t>(block.count);
+    });
+  }
+
+  void keep(const RoutedPiece& routed) {
+    const Transfer& transfer = transfer_of(routed);
+    const std::byte* const from = source(routed);
+    for_each_block(routed, transfer, [&](const Block& block) {
+      land(routed, block, from, place_in_source(block, transfer));
+    });
+  }
+
+  void unpack(const RoutedPiece& routed, const std::byte* from) {
+    const Transfer& transfer = transfer_of(routed);
+    const size_t element_bytes = element_bytes_of(*routed.route, transfer);
+    size_t begin = 0;
+    for_each_block(routed, transfer, [&](const Block& block) {
+      const size_t run_bytes = static_cast<size_t>(block.length) * element_bytes;
+      land(routed, block, from, in_a_row(begin, run_bytes));
+      begin += run_bytes * static_cast<size_t>(block.count);
+    });
+  }
+
+  void land(const RoutedPiece& routed, const Block& block, const std::byte* from,
+            const Place& here) {
+    const Transfer& transfer = transfer_of(routed);
+    auto* const to = static_cast<std::byte*>(transfer.destination.mutable_data_ptr());
+    const Place there = place_in_destination(block, transfer);
+    const auto cast = cast_of(*routed.route, transfer);
+    if (cast) {
+      runs(to, there, block, cast->stored)
+          .copy_(runs(const_cast<std::byte*>(from), here, block, cast->wire));
+    } else {
+      copy_runs(to, there, from, here, block,
+                static_cast<size_t>(block.length) * transfer.cut->element_bytes);
+    }
+  }
+
+  /// Bucket number `number` has left its sources: nothing of it is passed on from there.
+  void leave(size_t number) {
+    for (const Piece& piece : buckets_[number].pieces) {
+      const auto* file = std::get_if<InFile>(&transfers_[piece.transfer].source);
+      if (file != nullptr) file->bytes->forget(piece.wire_begin, piece.wire_bytes);
+    }
+    sources_.drop_after(number);
+  }
+
+  void finish(size_t number) {
+    InFlight& slot = in_flight_[number % kSlots];
+    slot.exchange->wait();
+    const auto* from = static_cast<const std::byte*>(slot.incoming.const_data_ptr());
+    for (const PeerPieces& peer : slot.round.receives) {
+      for (const RoutedPiece& routed : peer.pieces) {
+        failure_.guard(transfer_of(routed).name, [&] { unpack(routed, from + routed.offset); });
+      }
+      from += peer.bytes;
+    }
+    if (number < buckets_.size()) progress_.add(buckets_[number].bytes);
+  }
+
+  Communicator& communicator_;
+  const std::vector<Transfer>& transfers_;
+  const TransferOptions& options_;
+  std::vector<Bucket> buckets_;
+  ExchangeRounds rounds_;
+  OpenSources sources_;
+  FirstFailure failure_;
+  StreamProgress progress_;
+  std::array<InFlight, kSlots> in_flight_;
+};
+
+}  // namespace
+
+TransferResult exchange_on_host(Communicator& communicator, const std::vector<Transfer>& transfers,
+                                int latest, const TransferOptions& options) {
+  const at::NoGradGuard no_grad;
+  std::unique_ptr<HostExchange> exchange;
+  run_agreed(communicator, options.phase, ErrorCode::kMemory, [&] {
+    exchange = std::make_unique<HostExchange>(communicator, transfers, latest, options);
+    exchange->allocate();
+  });
+  return exchange->run();
+}
+
+}  // namespace fakescore::detail
