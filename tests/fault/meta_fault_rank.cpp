@@ -7,7 +7,9 @@
 // STRIKE is the number of a signal; "gpu": its emulated GPU breaks; "step": it calls another step
 // than the others; or "gives_up": it says that it cannot go on. FAKESCORE_TEST_DEVICE says where
 // the fake score lies: cpu unless set. FAKESCORE_TEST_ABORT_MS makes emulated NCCL take that long
-// to abort.
+// to abort. FAKESCORE_TEST_JOB=shards is a job in which each rank keeps its part of what the root
+// has, FAKESCORE_TEST_JOB=other_shards one in which ranks have other parts; the phase "bulk" is
+// then one of the exchanges in the middle.
 
 #include <unistd.h>
 
@@ -35,16 +37,57 @@ void be_struck(const std::string& strike, fakescore::Communicator& communicator)
   }
 }
 
-int run(fakescore::Communicator& communicator) {
+using fakescore::NamedTensor;
+
+constexpr int64_t kRows = 300;
+constexpr int64_t kColumns = 1000;
+/// Of a job with shards: where a rank is struck, after the messages about who has what.
+constexpr int kStruckExchange = 10;
+
+/// A rank's rows or columns of a tensor.
+NamedTensor part_of(const fakescore::Communicator& communicator, size_t dim, at::Device device) {
+  const std::vector<int64_t> sizes{kRows, kColumns};
+  fakescore::Box box{{0, 0}, sizes};
+  box.sizes[dim] = sizes[dim] / communicator.world_size();
+  box.offsets[dim] = box.sizes[dim] * communicator.rank();
+  if (communicator.rank() == communicator.world_size() - 1) {
+    box.sizes[dim] = sizes[dim] - box.offsets[dim];
+  }
+  return {"weight", torch::ones(box.sizes, torch::device(device)),
+          fakescore::TensorKind::kParameter, fakescore::Shard{sizes, box}};
+}
+
+void fill_shards(const std::string& job, fakescore::Communicator& communicator) {
+  fakescore::FillTarget target;
+  target.tensors = {part_of(communicator, 0, communicator.device())};
+  const std::vector<NamedTensor> teacher{
+      job == "other_shards" ? part_of(communicator, 1, at::kCPU)
+                            : NamedTensor{"weight", torch::ones({kRows, kColumns}),
+                                          fakescore::TensorKind::kParameter, std::nullopt}};
+  fakescore::FillOptions options;
+  options.bucket_bytes = 16384;
+  fakescore::fill_tensors(target, fakescore::TeacherSource::state_dict(teacher), communicator,
+                          options);
+}
+
+void create_whole(fakescore::Communicator& communicator) {
   const auto teacher = std::make_shared<fakescore::testing::AwkwardModule>();
   fakescore::MetaOptions options;
   options.verify = true;
   options.bucket_bytes = 65536;
+  fakescore::create_fake_score_meta(
+      [] { return std::make_shared<fakescore::testing::AwkwardModule>(); },
+      fakescore::module_source(teacher), communicator, options);
+}
+
+int run(const std::string& job, fakescore::Communicator& communicator) {
   const auto begin = std::chrono::steady_clock::now();
   try {
-    fakescore::create_fake_score_meta(
-        [] { return std::make_shared<fakescore::testing::AwkwardModule>(); },
-        fakescore::module_source(teacher), communicator, options);
+    if (job == "whole") {
+      create_whole(communicator);
+    } else {
+      fill_shards(job, communicator);
+    }
   } catch (const fakescore::CommError& error) {
     const auto seconds =
         std::chrono::duration<double>(std::chrono::steady_clock::now() - begin).count();
@@ -74,7 +117,12 @@ int main(int argc, char** argv) {
   // Ranks start at different moments: the deadline under test counts from when all are there.
   communicator->all_gather("", "ready");
   communicator->set_timeout(timeout);
-  if (communicator->rank() != victim) return run(*communicator);
-  return run(*fakescore::testing::make_faulty(*communicator,
-                                              {phase, [&] { be_struck(strike, *communicator); }}));
+  const char* given_job = std::getenv("FAKESCORE_TEST_JOB");
+  const std::string job = given_job != nullptr ? given_job : "whole";
+  if (communicator->rank() != victim) return run(job, *communicator);
+  int reached = 0;
+  const auto strike_in_time = [&] {
+    if (job == "whole" || ++reached == kStruckExchange) be_struck(strike, *communicator);
+  };
+  return run(job, *fakescore::testing::make_faulty(*communicator, {phase, strike_in_time}));
 }

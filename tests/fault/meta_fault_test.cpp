@@ -30,15 +30,15 @@ std::vector<std::string> fault_arguments(const std::string& phase, int signal, i
   return {phase, std::to_string(signal), std::to_string(victim), std::to_string(kTimeout.count())};
 }
 
-class MetaFault : public ::testing::TestWithParam<Fault> {};
-
-TEST_P(MetaFault, SurvivorsEndWithTheSameErrorThatNamesTheVictim) {
-  const auto& [phase, signal, victim] = GetParam();
+/// Strikes the victim in a phase of a job of kWorldSize ranks, and expects the others to end alike.
+void expect_survivors_to_name(int victim, const std::string& phase, int signal,
+                              const std::string& job) {
   const auto store = testing::serve_store();
   std::vector<std::vector<std::string>> environments;
   std::vector<size_t> survivors;
   for (int rank = 0; rank < kWorldSize; ++rank) {
     environments.push_back(store_environment(rank, kWorldSize, store->getPort()));
+    environments.back().emplace_back("FAKESCORE_TEST_JOB=" + job);
     if (rank != victim) survivors.push_back(static_cast<size_t>(rank));
   }
   ProcessGroup ranks(META_FAULT_RANK, fault_arguments(phase, signal, victim), environments);
@@ -56,6 +56,27 @@ TEST_P(MetaFault, SurvivorsEndWithTheSameErrorThatNamesTheVictim) {
     testing::expect_heard_in_time(outcomes[rank].output, kTimeout);
   }
 }
+
+class MetaFault : public ::testing::TestWithParam<Fault> {};
+
+TEST_P(MetaFault, SurvivorsEndWithTheSameErrorThatNamesTheVictim) {
+  const auto& [phase, signal, victim] = GetParam();
+  expect_survivors_to_name(victim, phase, signal, "whole");
+}
+
+/// The phase is the job here: a rank is lost amid its exchanges.
+class ShardsFault : public ::testing::TestWithParam<Fault> {};
+
+TEST_P(ShardsFault, SurvivorsEndWithTheSameErrorThatNamesTheVictim) {
+  const auto& [job, signal, victim] = GetParam();
+  expect_survivors_to_name(victim, "bulk", signal, job);
+}
+
+INSTANTIATE_TEST_SUITE_P(InAnExchange, ShardsFault,
+                         ::testing::Combine(::testing::Values("shards", "other_shards"),
+                                            ::testing::Values(SIGKILL, SIGSTOP),
+                                            ::testing::Values(0, 2)),
+                         name_fault);
 
 INSTANTIATE_TEST_SUITE_P(EveryPhase, MetaFault,
                          ::testing::Combine(::testing::ValuesIn(kPhases),

@@ -59,6 +59,48 @@ TEST(NcclCommunicator, KeepsManyGroupsInFlight) {
   });
 }
 
+TEST(NcclCommunicator, KeepsExchangesInFlightBetweenBroadcasts) {
+  run_on_every_rank([](Communicator& communicator) {
+    const int ranks = communicator.world_size();
+    const auto value = [&](int from, int to, int round) { return 1 + 10 * round + 3 * from + to; };
+    std::vector<Exchange> exchanges;
+    std::vector<std::unique_ptr<PendingOperation>> pending;
+    for (int round = 0; round < 6; ++round) {
+      // Between all, and from one alone.
+      const auto sends = [&](int from) { return round % 2 == 0 || from == round % ranks; };
+      Exchange exchange{filled(0, 0), {}, filled(0, 0), {}};
+      for (int peer = 0; peer < ranks; ++peer) {
+        if (peer == communicator.rank()) continue;
+        const auto bytes = [](int from) { return int64_t{1000} << (4 * from); };
+        if (sends(communicator.rank())) {
+          const int64_t length = bytes(communicator.rank());
+          exchange.sends.push_back({peer, length});
+          exchange.outgoing = torch::cat(
+              {exchange.outgoing, filled(length, value(communicator.rank(), peer, round))});
+        }
+        if (sends(peer)) {
+          exchange.receives.push_back({peer, bytes(peer)});
+          exchange.incoming = torch::cat({exchange.incoming, filled(bytes(peer), 0)});
+        }
+      }
+      exchanges.push_back(exchange);
+      pending.push_back(communicator.start_exchange(exchange, "parts"));
+      pending.push_back(communicator.start_broadcast(filled(1 << 16, round), 0, "tensor"));
+    }
+    for (const auto& operation : pending) operation->wait();
+    for (int round = 0; round < 6; ++round) {
+      const Exchange& exchange = exchanges[static_cast<size_t>(round)];
+      int64_t begin = 0;
+      for (const Parcel& in : exchange.receives) {
+        EXPECT_TRUE(all_equal(exchange.incoming.narrow(0, begin, in.bytes),
+                              value(in.rank, communicator.rank(), round)))
+            << "round " << round << " from " << in.rank;
+        begin += in.bytes;
+      }
+    }
+  });
+}
+
 /// The root is slow, and what waits for it has long been begun.
 TEST(NcclCommunicator, BroadcastsThatEndAreProgressForThoseThatFollow) {
   run_on_every_rank([](Communicator& communicator) {

@@ -25,11 +25,13 @@ constexpr int kLostPeer = 5;
 constexpr milliseconds kTimeout{3000};
 constexpr milliseconds kPatience{60'000};
 
-std::vector<std::vector<std::string>> gpu_environments(uint16_t port) {
+std::vector<std::vector<std::string>> gpu_environments(uint16_t port,
+                                                       const std::string& job = "whole") {
   std::vector<std::vector<std::string>> environments;
   for (int rank = 0; rank < kWorldSize; ++rank) {
     environments.push_back(testing::store_environment(rank, kWorldSize, port));
     environments.back().emplace_back("FAKESCORE_TEST_DEVICE=cuda");
+    environments.back().emplace_back("FAKESCORE_TEST_JOB=" + job);
   }
   return environments;
 }
@@ -55,17 +57,16 @@ void expect_same_error(ProcessGroup& ranks, const std::vector<std::string>& text
   }
 }
 
-class NcclPeerLost : public ::testing::TestWithParam<Fault> {};
-
-TEST_P(NcclPeerLost, SurvivorsEndWithTheSameErrorThatNamesTheVictim) {
-  const auto& [phase, signal, victim] = GetParam();
+/// Strikes the victim in a phase of a job, and expects the others to end alike.
+void expect_survivors_to_name(int victim, const std::string& phase, int signal,
+                              const std::string& job) {
   const auto store = testing::serve_store();
   std::vector<size_t> survivors;
   for (int rank = 0; rank < kWorldSize; ++rank) {
     if (rank != victim) survivors.push_back(static_cast<size_t>(rank));
   }
   auto ranks =
-      start_fault(phase, std::to_string(signal), victim, gpu_environments(store->getPort()));
+      start_fault(phase, std::to_string(signal), victim, gpu_environments(store->getPort(), job));
   const auto outcomes = ranks.wait(kPatience, survivors);
 
   for (const size_t rank : survivors) {
@@ -82,6 +83,27 @@ TEST_P(NcclPeerLost, SurvivorsEndWithTheSameErrorThatNamesTheVictim) {
     }
   }
 }
+
+class NcclPeerLost : public ::testing::TestWithParam<Fault> {};
+
+TEST_P(NcclPeerLost, SurvivorsEndWithTheSameErrorThatNamesTheVictim) {
+  const auto& [phase, signal, victim] = GetParam();
+  expect_survivors_to_name(victim, phase, signal, "whole");
+}
+
+/// The phase is the job here: a rank is lost amid its exchanges.
+class NcclPeerOfShardsLost : public ::testing::TestWithParam<Fault> {};
+
+TEST_P(NcclPeerOfShardsLost, SurvivorsEndWithTheSameErrorThatNamesTheVictim) {
+  const auto& [job, signal, victim] = GetParam();
+  expect_survivors_to_name(victim, "bulk", signal, job);
+}
+
+INSTANTIATE_TEST_SUITE_P(InAnExchange, NcclPeerOfShardsLost,
+                         ::testing::Combine(::testing::Values("shards", "other_shards"),
+                                            ::testing::Values(SIGKILL, SIGSTOP),
+                                            ::testing::Values(0, 2)),
+                         name_fault);
 
 INSTANTIATE_TEST_SUITE_P(Phases, NcclPeerLost,
                          ::testing::Combine(::testing::Values("plan", "bulk", "verify"),

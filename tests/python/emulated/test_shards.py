@@ -1,13 +1,15 @@
-"""Shards on GPUs, on the emulated tier: the root reads, and each rank keeps its part."""
+"""Shards on GPUs, on the emulated tier."""
 
 import functools
+import pathlib
+import tempfile
 
 import pytest
 import torch
 import torch.distributed as dist
 from safetensors.torch import save_model
 from torch import nn
-from torch.distributed.device_mesh import DeviceMesh
+from torch.distributed.device_mesh import DeviceMesh, init_device_mesh
 from torch.distributed.fsdp import fully_shard
 from torch.distributed.tensor import DTensor, Shard
 
@@ -45,7 +47,12 @@ def test_each_gpu_gets_its_part(rank, tmp_path, placement, dtype, in_memory):
         if not in_memory:
             save_model(whole(), str(teacher))
     fake_score = create(build, teacher, shard=shard, dtype=dtype)
-    expected = dict(named(whole().to(dtype or torch.float32)))
+    assert fakescore.last_report().read == "root"
+    expect_parts(fake_score, whole().to(dtype or torch.float32))
+
+
+def expect_parts(fake_score, module):
+    expected = dict(named(module))
     for name, parameter in fake_score.named_parameters():
         assert isinstance(parameter, DTensor)
         local = parameter.to_local()
@@ -56,6 +63,57 @@ def test_each_gpu_gets_its_part(rank, tmp_path, placement, dtype, in_memory):
             for begin, size in zip(chunk.offsets, chunk.sizes, strict=True)
         )
         assert same_bits(local.cpu(), expected[name][box]), name
+
+
+@pytest.fixture
+def shared_path():
+    paths = [None]
+    if dist.get_rank() == 0:
+        paths[0] = str(pathlib.Path(tempfile.mkdtemp()) / "teacher.safetensors")
+        save_model(whole(), paths[0])
+    dist.broadcast_object_list(paths)
+    return paths[0]
+
+
+@pytest.mark.parametrize("placement", [None, by_columns])
+@pytest.mark.parametrize("dtype", [None, torch.float64])
+@pytest.mark.parametrize("read", ["auto", "all", "root"])
+def test_each_gpu_reads_its_part(shared_path, placement, dtype, read):
+    fake_score = create(
+        build,
+        shared_path,
+        shard=lambda module: fully_shard(module, shard_placement_fn=placement),
+        dtype=dtype,
+        read=read,
+    )
+    assert fakescore.last_report().read == ("root" if read == "root" else "all")
+    expect_parts(fake_score, whole().to(dtype or torch.float32))
+
+
+def test_each_gpu_reads_all_if_it_is_told_to(shared_path):
+    fake_score = create(build, shared_path, read="all")
+    assert fakescore.last_report().read == "all"
+    for (name, ours), its in zip(fake_score.named_parameters(), whole().parameters(), strict=True):
+        assert ours.is_cuda
+        assert same_bits(ours.detach().cpu(), its.detach()), name
+
+
+@pytest.mark.parametrize("dtype", [None, torch.float64, torch.bfloat16])
+@pytest.mark.parametrize("on_cpu", [True, False])
+def test_a_live_teacher_in_other_shards(dtype, on_cpu):
+    teacher = whole()
+    mesh = init_device_mesh("cpu", (dist.get_world_size(),)) if on_cpu else None
+    fully_shard(teacher if on_cpu else teacher.cuda(), mesh=mesh)
+
+    def shard(module):
+        fully_shard(module, shard_placement_fn=by_columns)
+
+    fake_score = create(build, teacher, shard=shard, dtype=dtype)
+    assert "redistributed" in fakescore.last_report().read_reason
+    expect_parts(fake_score, whole().to(dtype or torch.float32))
+    module = create(build, teacher, dtype=dtype)
+    for ours, its in zip(module.parameters(), whole().parameters(), strict=True):
+        assert same_bits(ours.detach().cpu(), its.detach().to(ours.dtype))
 
 
 def test_a_live_sharded_teacher_is_copied_on_each_gpu():
