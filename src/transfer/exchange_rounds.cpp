@@ -109,6 +109,20 @@ size_t element_bytes_of(const Route& route, const Transfer& transfer) {
   return wire_size(transfer.cut->element_bytes, cast_of(route, transfer));
 }
 
+std::optional<OnlyRun> only_run(const std::vector<PeerPieces>& peers,
+                                const std::vector<Transfer>& transfers) {
+  if (peers.size() != 1 || peers.front().pieces.size() != 1) return std::nullopt;
+  const RoutedPiece& routed = peers.front().pieces.front();
+  const Transfer& transfer = transfers[routed.piece->transfer];
+  const auto elements =
+      static_cast<int64_t>(peers.front().bytes / element_bytes_of(*routed.route, transfer));
+  std::optional<OnlyRun> found;
+  for_each_block(routed, transfer, [&](const Block& block) {
+    if (block.count == 1 && block.length == elements) found = OnlyRun{routed, block};
+  });
+  return found;
+}
+
 namespace {
 
 template <typename IndexOf>

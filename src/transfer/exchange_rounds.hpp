@@ -64,6 +64,15 @@ std::optional<Cast> cast_of(const Route& route, const Transfer& transfer);
 /// Bytes of one element on a route.
 size_t element_bytes_of(const Route& route, const Transfer& transfer);
 
+/// All that goes one way in a round, if it is neighbouring bytes without a gap where it lies, which
+/// then needs no packing.
+struct OnlyRun {
+  RoutedPiece routed;
+  Block block;
+};
+std::optional<OnlyRun> only_run(const std::vector<PeerPieces>& peers,
+                                const std::vector<Transfer>& transfers);
+
 /// Where the runs of a block lie in some memory, in bytes: the first, and from one to the next.
 struct Place {
   int64_t first = 0;

@@ -14,6 +14,7 @@
 #include "transfer/exchange_transfers.hpp"
 #include "transfer/first_failure.hpp"
 #include "transfer/open_sources.hpp"
+#include "transfer/populate.hpp"
 #include "transfer/stream_progress.hpp"
 
 namespace fakescore::detail {
@@ -39,6 +40,9 @@ Place in_a_row(size_t begin, size_t run_bytes) {
   return {static_cast<int64_t>(begin), static_cast<int64_t>(run_bytes)};
 }
 
+/// A bucket is mostly for one rank, and an exchange costs all of them: of so many buckets.
+constexpr size_t kBuckets = 8;
+
 class HostExchange {
  public:
   HostExchange(Communicator& communicator, const std::vector<Transfer>& transfers, int latest,
@@ -46,7 +50,7 @@ class HostExchange {
       : communicator_(communicator),
         transfers_(transfers),
         options_(options),
-        buckets_(plan_for_all_ranks(transfers, options.bucket_bytes)),
+        buckets_(plan_for_all_ranks(transfers, kBuckets * options.bucket_bytes)),
         rounds_(transfers, buckets_, communicator.rank(), latest),
         sources_(transfers, buckets_),
         failure_(communicator.rank(), options.phase),
@@ -58,8 +62,8 @@ class HostExchange {
     size_t received = 0;
     for (size_t i = 0; i < rounds_.count(); ++i) {
       const ExchangeRound round = rounds_.at(i);
-      sent = std::max(sent, bytes_of(round.sends));
-      received = std::max(received, bytes_of(round.receives));
+      if (!only_run(round.sends, transfers_)) sent = std::max(sent, bytes_of(round.sends));
+      if (!run_to_place(round)) received = std::max(received, bytes_of(round.receives));
     }
     for (InFlight& slot : in_flight_) {
       slot.outgoing = at::empty({static_cast<int64_t>(sent)}, at::kByte);
@@ -100,24 +104,63 @@ class HostExchange {
   void start(size_t number) {
     InFlight& slot = in_flight_[number % kSlots];
     slot.round = rounds_.at(number);
-    auto* const outgoing = static_cast<std::byte*>(slot.outgoing.mutable_data_ptr());
-    size_t begin = 0;
-    for (const PeerPieces& peer : slot.round.sends) {
-      for (const RoutedPiece& routed : peer.pieces) {
-        failure_.guard(transfer_of(routed).name,
-                       [&] { pack(routed, outgoing + begin + routed.offset); });
-      }
-      begin += peer.bytes;
-    }
-    slot.exchange = communicator_.start_exchange(
-        {part(slot.outgoing, 0, begin), parcels_of(slot.round.sends),
-         part(slot.incoming, 0, bytes_of(slot.round.receives)), parcels_of(slot.round.receives)},
-        name_of(number));
+    slot.exchange = communicator_.start_exchange({outgoing(slot), parcels_of(slot.round.sends),
+                                                  incoming(slot), parcels_of(slot.round.receives)},
+                                                 name_of(number));
     // A rank's own part is copied while the others' travel.
     for (const RoutedPiece& routed : slot.round.kept) {
       failure_.guard(transfer_of(routed).name, [&] { keep(routed); });
     }
     if (number < buckets_.size()) leave(number);
+  }
+
+  /// What is sent: where it lies, or packed.
+  at::Tensor outgoing(const InFlight& slot) {
+    const size_t bytes = bytes_of(slot.round.sends);
+    if (const auto run = only_run(slot.round.sends, transfers_)) {
+      at::Tensor found;
+      failure_.guard(transfer_of(run->routed).name, [&] { found = find(*run, bytes); });
+      // Where that failed, what travels is of no use.
+      return found.defined() ? found : at::zeros({static_cast<int64_t>(bytes)}, at::kByte);
+    }
+    auto* to = static_cast<std::byte*>(slot.outgoing.mutable_data_ptr());
+    for (const PeerPieces& peer : slot.round.sends) {
+      for (const RoutedPiece& routed : peer.pieces) {
+        failure_.guard(transfer_of(routed).name, [&] { pack(routed, to + routed.offset); });
+      }
+      to += peer.bytes;
+    }
+    return part(slot.outgoing, 0, bytes);
+  }
+
+  at::Tensor find(const OnlyRun& run, size_t bytes) {
+    const Transfer& transfer = transfer_of(run.routed);
+    if (run.routed.route->rounds_later > 0) return in_destination(run, bytes);
+    sources_.open(run.routed.piece->transfer);
+    const auto begin = static_cast<size_t>(place_in_source(run.block, transfer).first);
+    return part(*sources_.wire(run.routed.piece->transfer), begin, bytes);
+  }
+
+  at::Tensor in_destination(const OnlyRun& run, size_t bytes) const {
+    const Transfer& transfer = transfer_of(run.routed);
+    const auto begin = static_cast<size_t>(place_in_destination(run.block, transfer).first);
+    return part(transfer.destination, begin, bytes);
+  }
+
+  /// What is received as it is stored, in one place.
+  std::optional<OnlyRun> run_to_place(const ExchangeRound& round) const {
+    auto run = only_run(round.receives, transfers_);
+    if (run && cast_of(*run->routed.route, transfer_of(run->routed))) run.reset();
+    return run;
+  }
+
+  at::Tensor incoming(const InFlight& slot) const {
+    const size_t bytes = bytes_of(slot.round.receives);
+    const auto run = run_to_place(slot.round);
+    if (!run) return part(slot.incoming, 0, bytes);
+    at::Tensor place = in_destination(*run, bytes);
+    populate_pages(place.mutable_data_ptr(), bytes);
+    return place;
   }
 
   const std::byte* source(const RoutedPiece& routed) {
@@ -145,9 +188,28 @@ class HostExchange {
   void keep(const RoutedPiece& routed) {
     const Transfer& transfer = transfer_of(routed);
     const std::byte* const from = source(routed);
+    const auto* file = std::get_if<InFile>(&transfer.source);
     for_each_block(routed, transfer, [&](const Block& block) {
-      land(routed, block, from, place_in_source(block, transfer));
+      const size_t run_bytes = static_cast<size_t>(block.length) * transfer.cut->element_bytes;
+      if (file != nullptr && run_bytes >= kInPlaceBytes) {
+        read_runs(*file, block, transfer);
+      } else {
+        land(routed, block, from, place_in_source(block, transfer));
+      }
     });
+  }
+
+  /// Straight from the file: that costs no faults in its mapping.
+  static void read_runs(const InFile& file, const Block& block, const Transfer& transfer) {
+    auto* const to = static_cast<std::byte*>(transfer.destination.mutable_data_ptr());
+    const size_t bytes = static_cast<size_t>(block.length) * transfer.cut->element_bytes;
+    const Place there = place_in_destination(block, transfer);
+    const Place here = place_in_source(block, transfer);
+    for (int64_t run = 0; run < block.count; ++run) {
+      std::byte* const place = to + there.first + run * there.step;
+      populate_pages(place, bytes);
+      file.bytes->read(static_cast<size_t>(here.first + run * here.step), {place, bytes});
+    }
   }
 
   void unpack(const RoutedPiece& routed, const std::byte* from) {
@@ -188,6 +250,8 @@ class HostExchange {
   void finish(size_t number) {
     InFlight& slot = in_flight_[number % kSlots];
     slot.exchange->wait();
+    if (number < buckets_.size()) progress_.add(buckets_[number].bytes);
+    if (run_to_place(slot.round)) return;
     const auto* from = static_cast<const std::byte*>(slot.incoming.const_data_ptr());
     for (const PeerPieces& peer : slot.round.receives) {
       for (const RoutedPiece& routed : peer.pieces) {
@@ -195,7 +259,6 @@ class HostExchange {
       }
       from += peer.bytes;
     }
-    if (number < buckets_.size()) progress_.add(buckets_[number].bytes);
   }
 
   Communicator& communicator_;
