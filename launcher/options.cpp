@@ -17,8 +17,10 @@ const std::map<std::string, at::ScalarType>& dtypes() {
 }
 
 const std::map<std::string, TeacherRead>& readers() {
-  static const std::map<std::string, TeacherRead> names{
-      {"auto", TeacherRead::kAuto}, {"root", TeacherRead::kRoot}, {"all", TeacherRead::kEveryRank}};
+  static const std::map<std::string, TeacherRead> names{{"auto", TeacherRead::kAuto},
+                                                        {"root", TeacherRead::kRoot},
+                                                        {"all", TeacherRead::kEveryRank},
+                                                        {"turns", TeacherRead::kInTurns}};
   return names;
 }
 
@@ -109,8 +111,9 @@ void add_job_options(CLI::App& command, JobOptions& options) {
   command
       .add_option("--read", options.read,
                   "who reads the teacher: root: rank 0, which broadcasts it; all: every rank, for "
-                  "itself; auto: all if every rank is on one host and sees the same files, else "
-                  "root")
+                  "itself; turns: the ranks share the reading and broadcast in turn; auto: root if "
+                  "a rank does not see the same files, else all on CPUs of one host, and turns on "
+                  "GPUs or several hosts")
       ->check(CLI::IsMember(readers()))
       ->capture_default_str();
   command.add_option("--json", options.json, "file in which rank 0 writes the report");

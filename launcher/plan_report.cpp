@@ -21,8 +21,11 @@ std::string reader_text(const DryRunReport& plan, const PlanOptions& options) {
   if (plan.world_size == 1) return "the one rank";
   const std::string saved = " for itself: only what is replayed travels";
   if (plan.read == TeacherRead::kEveryRank) return "every rank," + saved;
-  if (options.read != "auto" || options.device != "cpu") return "the root, which broadcasts it";
-  return "the root; if all ranks are on one host and see the files, every rank" + saved;
+  if (plan.read == TeacherRead::kInTurns) return "every rank in turn, each byte once";
+  if (options.read != "auto") return "the root, which broadcasts it";
+  if (options.device != "cpu") return "the root; if all ranks see the files, every rank in turn";
+  return "the root; if all ranks see the files, every rank in turn, or on one host every rank" +
+         saved;
 }
 
 void print_memory(const DryRunReport& plan) {
@@ -34,7 +37,7 @@ void print_memory(const DryRunReport& plan) {
     print("            all ranks  {}\n",
           format_bytes(rank * static_cast<uint64_t>(plan.world_size)));
   }
-  const bool all_read = plan.read == TeacherRead::kEveryRank;
+  const bool all_read = plan.read != TeacherRead::kRoot;
   print("            {} besides  mapped files {} (page cache), one copy of at most {}{}\n",
         all_read ? "each rank" : "rank 0", format_bytes(memory.mapped_files),
         format_bytes(memory.largest_copy),
@@ -90,7 +93,7 @@ void write_plan(const std::filesystem::path& path, const DryRunReport& plan,
                               {"class", run.class_name},
                               {"has_forward", run.has_forward},
                               {"world_size", plan.world_size},
-                              {"read", reader_name(plan.read)},
+                              {"read", to_string(plan.read)},
                               {"bytes", plan.wire_bytes},
                               {"replayed_bytes", plan.replayed_bytes},
                               {"broadcasts", plan.broadcasts},

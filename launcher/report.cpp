@@ -13,6 +13,7 @@ namespace {
 std::string reader_text(const MetaReport& report) {
   if (report.world_size == 1) return "the one rank";
   if (report.read == TeacherRead::kEveryRank) return "every rank, for itself";
+  if (report.read == TeacherRead::kInTurns) return "every rank in turn, each byte once";
   return "the root, which broadcasts it" +
          (report.read_reason.empty() ? "" : " (" + report.read_reason + ")");
 }
@@ -64,7 +65,7 @@ void write_report(const std::filesystem::path& path, const MetaReport& report,
                               {"backend", report.backend},
                               {"launcher", run.launcher},
                               {"launch_notes", run.launch_notes},
-                              {"read", reader_name(report.read)},
+                              {"read", to_string(report.read)},
                               {"read_reason", report.read_reason},
                               {"seconds", report.seconds},
                               {"bytes", report.bytes}};
@@ -73,6 +74,7 @@ void write_report(const std::filesystem::path& path, const MetaReport& report,
     json["phases"].push_back(nlohmann::ordered_json{
         {"name", phase.name}, {"seconds", phase.seconds}, {"bytes", phase.bytes}});
   }
+  json["read_bytes"] = report.read_bytes;
   json["peak_host_bytes"] = report.peak_host_bytes;
   json["peak_device_bytes"] = report.peak_device_bytes;
   if (report.digest) {

@@ -19,10 +19,6 @@ void print_choice(const TeacherChoice& choice, size_t most, const char* hint) {
   print_keys("passed over", choice.passed_over, most, hint);
 }
 
-const char* reader_name(TeacherRead read) {
-  return read == TeacherRead::kEveryRank ? "all" : "root";
-}
-
 std::string cast_text(const CastKey& key) {
   return fmt::format("{} ({} to {})", key.name, c10::toString(key.from), c10::toString(key.to));
 }

@@ -16,8 +16,6 @@ void print_subject(const char* what, const RunDescription& run);
 /// Which file was read, and what else its folder holds that could have been meant; nothing for a
 /// teacher in memory.
 void print_choice(const TeacherChoice& choice, size_t most, const char* hint);
-/// As --read has them.
-const char* reader_name(TeacherRead read);
 std::string cast_text(const CastKey& key);
 nlohmann::ordered_json cast_json(const std::vector<CastKey>& keys);
 /// What `text` says of each item.

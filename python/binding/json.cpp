@@ -13,10 +13,11 @@ namespace {
 using nlohmann::json;
 
 TeacherRead read_of(const std::string& word) {
-  if (word == "auto") return TeacherRead::kAuto;
-  if (word == "root") return TeacherRead::kRoot;
-  if (word == "all") return TeacherRead::kEveryRank;
-  throw ConfigError("option read", "is \"" + word + "\"", "give auto, root or all");
+  for (const TeacherRead read :
+       {TeacherRead::kAuto, TeacherRead::kRoot, TeacherRead::kEveryRank, TeacherRead::kInTurns}) {
+    if (word == to_string(read)) return read;
+  }
+  throw ConfigError("option read", "is \"" + word + "\"", "give auto, root, all or turns");
 }
 
 json to_json(const std::optional<Digest>& digest) {
@@ -72,7 +73,7 @@ json to_json(const FillReport& report) {
   }
   return {{"world_size", report.world_size},
           {"backend", report.backend},
-          {"read", report.read == TeacherRead::kEveryRank ? "all" : "root"},
+          {"read", to_string(report.read)},
           {"read_reason", report.read_reason},
           {"missing", report.missing},
           {"unexpected", report.unexpected},
@@ -83,6 +84,7 @@ json to_json(const FillReport& report) {
           {"phases", std::move(phases)},
           {"bytes", report.bytes},
           {"seconds", report.seconds},
+          {"read_bytes", report.read_bytes},
           {"peak_host_bytes", report.peak_host_bytes},
           {"peak_device_bytes", report.peak_device_bytes},
           {"digest", to_json(report.digest)}};

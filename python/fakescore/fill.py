@@ -20,7 +20,7 @@ from .meta import drop_records, meta_init
 from .pretrained import rebound
 from .progress import Progress, shower
 from .report import Report, report_of
-from .sharding import allocate_shards, apply_shard
+from .sharding import allocate_shards, apply_shard, move_whole_tensors
 from .target import cast_on_meta, check_unread_weights, set_target, tape_of, teacher_for
 from .teachers import KeyMap, Teacher, native_teacher, tensor_names
 from .tensors import Kind, ModuleTensor, unregistered_tensors
@@ -90,7 +90,9 @@ def create_fake_score_meta(
         strict: missing and unexpected keys are errors; else they are in the report.
         trainable: whether a parameter requires gradients: True, or a callable of its name and
             itself, before it is filled. Parameters of integers never do.
-        read: "auto", "root" or "all": who reads the teacher's files.
+        read: who reads the teacher's files: "root", the source; "all", each rank what it holds;
+            "turns", the ranks share the reading and broadcast in turn; "auto": as
+            docs/sharding.md has it.
         timeout: seconds without a sign of another rank after which it is lost; 300 if None.
         verify: compare a digest of every tensor that is no shard across ranks at the end.
         progress: see `Progress`.
@@ -234,6 +236,7 @@ class _Prepared:
 
     module: nn.Module
     teacher: Any
+    entries: list[ModuleTensor]
     trained: list[tuple[nn.Parameter, bool]]
 
 
@@ -286,7 +289,7 @@ def _fill(
         if init is not None and is_source:
             recorded = with_init(entries, recorded, init, native)
         target.set_recorded(recorded)
-        return _Prepared(module, native, _choose_trained(entries, trainable))
+        return _Prepared(module, native, entries, _choose_trained(entries, trainable))
 
     prepared: _Prepared | None = None
     with calls.agreed(communicator, target) as outcome:
@@ -304,6 +307,8 @@ def _fill(
     global _last
     _last = report_of(reply)
     _warn_of_misses(_last)
+    if chosen.type == "cpu":
+        move_whole_tensors(prepared.entries)
     _warn_of_meta(prepared.module)
     drop_records(prepared.module)
     for parameter, trains in prepared.trained:

@@ -77,7 +77,7 @@ def _add_job_options(command: argparse.ArgumentParser) -> None:
     command.add_argument("--dtype", choices=_DTYPES)
     command.add_argument("--dtype-rule", action="append", default=[], metavar="REGEX=DTYPE")
     command.add_argument("--no-strict", action="store_true", help="report keys that do not match")
-    command.add_argument("--read", choices=("auto", "root", "all"), default="auto")
+    command.add_argument("--read", choices=("auto", "root", "all", "turns"), default="auto")
 
 
 def execute(options: argparse.Namespace, show: Print) -> None:

@@ -30,8 +30,9 @@ class Report:
 
     world_size: int
     backend: str
-    read: str  #: "root" or "all": who read the teacher
+    read: str  #: who read the teacher: "root"; "all", each for itself; "turns", each byte once
     read_reason: str  #: why not every rank did; may be empty
+    read_bytes: tuple[int, ...]  #: of the teacher's tensors, what each rank read, by rank
     missing: tuple[str, ...]  #: of the module, not in the teacher
     unexpected: tuple[str, ...]  #: of the teacher, not in the module
     skipped: tuple[str, ...]  #: of the teacher, and no tensors: `_extra_state`
@@ -54,6 +55,7 @@ def report_of(reply: dict[str, Any]) -> Report:
         backend=reply["backend"],
         read=reply["read"],
         read_reason=reply["read_reason"],
+        read_bytes=tuple(reply["read_bytes"]),
         missing=tuple(reply["missing"]),
         unexpected=tuple(reply["unexpected"]),
         skipped=tuple(reply["skipped"]),

@@ -5,13 +5,16 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import torch
 from torch import nn
 
 from .errors import BuildError, ConfigError
-from .wrappers import is_sharded
+from .wrappers import is_sharded, is_sharded_tensor
+
+if TYPE_CHECKING:
+    from .tensors import ModuleTensor
 
 
 @dataclass(frozen=True)
@@ -32,6 +35,8 @@ def shard_of(name: str, tensor: torch.Tensor) -> Shard | None:
     Raises ConfigError for one that is no box of the whole: a partial sum, or a split that torch
     does not know to place.
     """
+    if is_sharded_tensor(tensor):
+        return _of_sharded_tensor(name, tensor)
     if not is_sharded(tensor):
         return None
     dtensor: Any = tensor
@@ -61,6 +66,23 @@ def shard_of(name: str, tensor: torch.Tensor) -> Shard | None:
             "use sizes that divide by the mesh's",
         )
     return shard
+
+
+def _of_sharded_tensor(name: str, tensor: torch.Tensor) -> Shard:
+    """Of a ShardedTensor, as FSDP1 has them in its state dict without a mesh."""
+    sharded: Any = tensor
+    parts = sharded.local_shards()
+    if len(parts) > 1:
+        raise ConfigError.of(
+            name,
+            f"is a ShardedTensor of which this rank holds {len(parts)} separate parts",
+            "use a sharding that gives each rank one part",
+        )
+    sizes = tuple(sharded.size())
+    if not parts:
+        return Shard(sizes, (0,) * len(sizes), (0, *sizes[1:]))
+    metadata = parts[0].metadata
+    return Shard(sizes, tuple(metadata.shard_offsets), tuple(metadata.shard_sizes))
 
 
 def native_shards(shards: Sequence[Shard | None]) -> tuple[list[int], list[Any], list[Any]]:
@@ -102,10 +124,13 @@ def _refuse_uneven_twice(name: str, dtensor: Any) -> None:
 
 
 def part_of(tensor: torch.Tensor) -> torch.Tensor:
-    """What this rank holds of a tensor, sharing its memory: of a DTensor the local one."""
+    """What this rank holds of a tensor, sharing its memory."""
+    dtensor: Any = tensor
+    if is_sharded_tensor(tensor):
+        parts = dtensor.local_shards()
+        return parts[0].tensor if parts else torch.empty((0, *tensor.shape[1:]), dtype=tensor.dtype)
     if not is_sharded(tensor):
         return tensor
-    dtensor: Any = tensor
     with torch.no_grad():
         local: torch.Tensor = dtensor.to_local()
     return local
@@ -134,16 +159,54 @@ def allocate_shards(module: nn.Module, device: torch.device) -> None:
         return
     with torch.no_grad():
         module._apply(allocate)  # type: ignore[no-untyped-call]
+    for name, parameter in module.named_parameters():
+        if not is_sharded(parameter) or not part_of(parameter).is_cpu:
+            continue
+        if device.type == _device_type(parameter) == "cuda":
+            raise ConfigError.of(
+                name,
+                "is kept in host memory, as FSDP2's CPUOffloadPolicy does",
+                "give device='cpu': what is no shard is put on the GPU then all the same",
+            )
 
 
 def _check_device(dtensor: Any, device: torch.device) -> None:
-    of_mesh = dtensor.device_mesh.device_type
-    if of_mesh != device.type:
+    of_mesh = _device_type(dtensor)
+    # FSDP2's CPUOffloadPolicy keeps the parts of a mesh of GPUs in host memory.
+    if device.type not in (of_mesh, "cpu"):
         raise ConfigError.of(
             "device",
             f"is {device}, but the module is sharded over a mesh of {of_mesh}",
             f"give device={of_mesh!r}, or make the mesh for {device.type}",
         )
+
+
+def move_whole_tensors(entries: Sequence[ModuleTensor]) -> None:
+    """Moves what is no shard to the GPU that a mesh is of whose shards are in host memory.
+
+    FSDP2 wants buffers there where it offloads parameters. Objects, and storage that they share,
+    stay as they are.
+    """
+    of_mesh = {_device_type(entry.tensor) for entry in entries if entry.shard is not None} - {"cpu"}
+    if not of_mesh:
+        return
+    device = torch.device(of_mesh.pop(), torch.cuda.current_device())
+    moved: dict[int, torch.UntypedStorage] = {}
+    for entry in entries:
+        tensor = entry.tensor
+        if entry.shard is not None or tensor.device == device:
+            continue
+        storage = tensor.untyped_storage()
+        there = moved.get(storage._cdata)
+        if there is None:
+            there = moved[storage._cdata] = storage.to(device=device)
+        whole = torch.empty(0, dtype=tensor.dtype, device=device)
+        tensor.data = whole.set_(there, tensor.storage_offset(), tensor.shape, tensor.stride())
+
+
+def _device_type(dtensor: Any) -> str:
+    of_mesh: str = dtensor.device_mesh.device_type
+    return of_mesh
 
 
 def apply_shard(shard: Callable[[nn.Module], Any], module: nn.Module) -> nn.Module:

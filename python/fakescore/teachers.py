@@ -15,7 +15,7 @@ from . import _native
 from .errors import ConfigError, TeacherError
 from .pretrained import Pretrained
 from .sharding import native_shards, part_of, shard_of
-from .wrappers import is_sharded, refuse_zero_3, unwrap
+from .wrappers import is_sharded, is_sharded_tensor, refuse_zero_3, unwrap
 
 
 @dataclass(frozen=True)
@@ -86,12 +86,20 @@ def native_teacher(
 
 
 def state_dict_of(teacher: nn.Module) -> Mapping[str, Any]:
-    """A module's state dict; of one that FSDP2 has sharded, the parts, wherever it stands."""
+    """A module's state dict; of one that FSDP has sharded, the parts, wherever it stands.
+
+    Collective for FSDP1, which gathers one unit after the other to cut it by its own tensors.
+    """
     # Whoever has sharded something has imported it; to import it here takes most of a second.
     fsdp: Any = sys.modules.get("torch.distributed.fsdp")
-    for part in teacher.modules():
-        if fsdp is not None and isinstance(part, fsdp.FSDPModule):
-            part.reshard()  # after a forward the root's parameters are gathered
+    if fsdp is not None:
+        for part in teacher.modules():
+            if isinstance(part, fsdp.FullyShardedDataParallel):
+                from torch.distributed.checkpoint.state_dict import get_model_state_dict
+
+                return get_model_state_dict(teacher)
+            if isinstance(part, fsdp.FSDPModule):
+                part.reshard()  # after a forward the root's parameters are gathered
     state_dict: Mapping[str, Any] = unwrap(teacher).state_dict()
     return state_dict
 
@@ -99,7 +107,7 @@ def state_dict_of(teacher: nn.Module) -> Mapping[str, Any]:
 def has_parts(state_dict: Mapping[str, Any]) -> bool:
     """Whether each rank has a part of it, with values."""
     return any(
-        is_sharded(value) and not value.is_meta
+        (is_sharded(value) or is_sharded_tensor(value)) and not value.is_meta
         for value in state_dict.values()
         if isinstance(value, torch.Tensor)
     )

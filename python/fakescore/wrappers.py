@@ -35,6 +35,11 @@ def is_sharded(tensor: torch.Tensor) -> bool:
     return hasattr(tensor, "full_tensor")
 
 
+def is_sharded_tensor(tensor: torch.Tensor) -> bool:
+    """Whether it is a ShardedTensor, the older way of torch to say what each rank has."""
+    return hasattr(tensor, "local_shards")
+
+
 def refuse_sharded(name: str, tensor: torch.Tensor) -> None:
     """Raises ConfigError for a tensor of which this rank has a part only."""
     if is_sharded(tensor):

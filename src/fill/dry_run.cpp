@@ -32,8 +32,7 @@ class DryRun {
         device_(options.device.value_or(at::kCPU)),
         options_(options) {
     report_.world_size = world_size;
-    if (options.read == TeacherRead::kEveryRank && world_size > 1)
-      report_.read = TeacherRead::kEveryRank;
+    if (options.read != TeacherRead::kAuto && world_size > 1) report_.read = options.read;
   }
 
   DryRunReport run() {

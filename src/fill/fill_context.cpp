@@ -5,7 +5,7 @@
 namespace fakescore::detail {
 
 TransferOptions FillContext::transfer_options(const std::string& phase) const {
-  return {options.root, bucket_bytes_for(device, options.bucket_bytes), options.pinned_bytes, phase,
+  return {bucket_bytes_for(device, options.bucket_bytes), options.pinned_bytes, phase,
           options.progress};
 }
 

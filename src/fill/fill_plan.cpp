@@ -9,7 +9,7 @@ bool same_view(const TensorSpec& a, const TensorSpec& b) {
 
 TransferLayout transfer_layout(const GroupPlan& group, const Manifest& manifest,
                                const std::vector<std::vector<ByteRange>>& occupied) {
-  auto layout = TransferLayout::to_all(occupied[static_cast<size_t>(group.group)]);
+  TransferLayout layout{occupied[static_cast<size_t>(group.group)]};
   if (group.mode == FillMode::kCast) {
     layout.cast = Cast{group.wire, manifest.first_of_group(group.group).dtype};
   }

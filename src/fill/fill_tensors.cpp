@@ -79,7 +79,12 @@ FillReport fill_storages(const FillContext& context, DescribedTarget& described,
                          PlannedFill planned, Storages& storages, PhaseClock clock) {
   FillReport report;
   clock.run("place", [&] { place(context, described, storages); });
-  clock.run_move("move", [&] { return move(context, described, planned, storages); });
+  uint64_t read = 0;
+  clock.run_move("move", [&] {
+    const MovedBytes moved = move(context, described, planned, storages);
+    read = moved.read;
+    return moved.all;
+  });
   clock.run_move("replay", [&] { return replay(context, described, planned, storages); });
   planned.teacher.reset();
   described.target.tape.reset();
@@ -97,7 +102,7 @@ FillReport fill_storages(const FillContext& context, DescribedTarget& described,
   report.read = planned.decision.read;
   report.read_reason = std::move(planned.decision.reason);
   report.phases = std::move(clock).phases();
-  gather_report(context.communicator, context.device, report);
+  gather_report(context.communicator, context.device, read, report);
   return report;
 }
 

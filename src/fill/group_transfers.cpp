@@ -5,6 +5,7 @@
 #include "fakescore/error.hpp"
 #include "fakescore/tensor/digest.hpp"
 #include "fill/read_teacher.hpp"
+#include "fill/readers.hpp"
 #include "fill/replay_tape.hpp"
 #include "fill/shards.hpp"
 #include "tensor/copy_once.hpp"
@@ -140,13 +141,14 @@ Source make_source(const FillContext& context, const DescribedTarget& described,
 
 /// What this rank holds of a group.
 Transfer make_transfer(const FillContext& context, const DescribedTarget& described,
-                       const PlannedFill& planned, const GroupPlan& group,
-                       const Storages& storages) {
+                       const PlannedFill& planned, const GroupPlan& group, const Storages& storages,
+                       int root) {
   Transfer transfer;
   transfer.name = described.manifest.first_of_group(group.group).name;
   transfer.layout = transfer_layout(group, described.manifest, described.occupied);
+  transfer.layout.root = root;
   transfer.destination = storages.bytes(group.group);
-  if (planned.teacher) {
+  if (planned.teacher && (planned.every_rank_reads() || context.communicator.rank() == root)) {
     transfer.source = make_source(context, described, planned, group, storages);
   }
   // A part that was copied into its place is as it is to be.
@@ -162,17 +164,18 @@ Shard shard_of(const TensorSpec& spec) {
 }
 
 /// A tensor of which each rank keeps its part, or all; without a source.
-Transfer make_cut(const DescribedTarget& described, const GroupPlan& group,
-                  const Storages& storages) {
+Transfer make_cut(const FillContext& context, const DescribedTarget& described,
+                  const GroupPlan& group, const Storages& storages) {
   const TensorSpec& spec = described.manifest.first_of_group(group.group);
   const TensorSpec& whole = described.whole.first_of_group(group.group);
   const size_t element_bytes = c10::elementSize(spec.dtype);
   Transfer transfer;
   transfer.name = spec.name;
   const ByteRange all{0, static_cast<size_t>(element_count(whole)) * element_bytes};
-  transfer.layout = TransferLayout::to_all({all});
+  transfer.layout.ranges = {all};
   if (group.mode == FillMode::kCast) transfer.layout.cast = Cast{group.wire, spec.dtype};
   transfer.layout.is_cut = true;
+  transfer.layout.root = context.options.root;
   transfer.destination = storages.bytes(group.group);
   transfer.cut =
       Cut{shard_of(spec), static_cast<size_t>(spec.storage_offset) * element_bytes, element_bytes};
@@ -182,7 +185,7 @@ Transfer make_cut(const DescribedTarget& described, const GroupPlan& group,
 /// What the root has whole.
 Transfer make_cut_of_root(const FillContext& context, const DescribedTarget& described,
                           const GroupPlan& group, Teacher* teacher, const Storages& storages) {
-  Transfer transfer = make_cut(described, group, storages);
+  Transfer transfer = make_cut(context, described, group, storages);
   if (!context.is_root()) return transfer;
   if (group.mode == FillMode::kReplay) {
     const size_t index = described.manifest.index_of_first(group.group);
@@ -201,7 +204,7 @@ Transfer make_cut_of_root(const FillContext& context, const DescribedTarget& des
 /// What ranks have in parts, this one its own.
 Transfer make_cut_of_parts(const FillContext& context, const DescribedTarget& described,
                            const GroupPlan& group, Teacher& teacher, const Storages& storages) {
-  Transfer transfer = make_cut(described, group, storages);
+  Transfer transfer = make_cut(context, described, group, storages);
   const size_t index = group.fills.front().teacher;
   transfer.cut->held = teacher.tensors()[index].shard->box;
   const at::ScalarType dtype = transfer.layout.cast
@@ -224,14 +227,33 @@ bool is_redistributed(const PlannedFill& planned, const GroupPlan& group) {
   return planned.teacher->tensors()[group.fills.front().teacher].shard.has_value();
 }
 
+uint64_t whole_bytes_of(const DescribedTarget& described, const GroupPlan& group) {
+  return wire_bytes(transfer_layout(group, described.whole, described.whole_occupied));
+}
+
+/// By group, the rank that has a tensor of the teacher for the others.
+std::vector<int> readers_of(const FillContext& context, const DescribedTarget& described,
+                            const PlannedFill& planned) {
+  const std::vector<GroupPlan>& groups = planned.plan.groups;
+  if (planned.decision.read != TeacherRead::kInTurns) {
+    return std::vector<int>(groups.size(), context.options.root);
+  }
+  std::vector<uint64_t> bytes;
+  bytes.reserve(groups.size());
+  for (const GroupPlan& group : groups) bytes.push_back(whole_bytes_of(described, group));
+  return share_reading(bytes, context.communicator.world_size());
+}
+
 }  // namespace
 
 std::vector<Transfer> make_transfers(const FillContext& context, const DescribedTarget& described,
                                      const PlannedFill& planned, const Storages& storages,
                                      GroupsToMove groups) {
   const bool reads_own = planned.every_rank_reads() || context.communicator.world_size() == 1;
+  const std::vector<int> readers = readers_of(context, described, planned);
   std::vector<Transfer> transfers;
-  for (const GroupPlan& group : planned.plan.groups) {
+  for (size_t i = 0; i < planned.plan.groups.size(); ++i) {
+    const GroupPlan& group = planned.plan.groups[i];
     const bool is_replayed = group.mode == FillMode::kReplay;
     const bool is_shard = described.is_shard(group.group);
     if (is_replayed != (groups == GroupsToMove::kReplayed)) continue;
@@ -243,9 +265,9 @@ std::vector<Transfer> make_transfers(const FillContext& context, const Described
             ? make_cut_of_parts(context, described, group, *planned.teacher, storages)
         : is_shard && (is_replayed || !reads_own)
             ? make_cut_of_root(context, described, group, planned.teacher.get(), storages)
-            : make_transfer(context, described, planned, group, storages);
-    transfer.whole_bytes =
-        wire_bytes(transfer_layout(group, described.whole, described.whole_occupied));
+            : make_transfer(context, described, planned, group, storages,
+                            is_replayed ? context.options.root : readers[i]);
+    transfer.whole_bytes = whole_bytes_of(described, group);
     transfers.push_back(std::move(transfer));
   }
   return transfers;

@@ -40,20 +40,32 @@ void read_on_every_rank(const FillContext& context, const std::vector<Transfer>&
   }
 }
 
+/// What comes from this rank's sources.
+uint64_t read_bytes(const std::vector<Transfer>& transfers) {
+  uint64_t bytes = 0;
+  for (const Transfer& transfer : transfers) {
+    if (std::holds_alternative<Received>(transfer.source)) continue;
+    if (transfer.cut && transfer.cut->held) continue;  // parts that are there already
+    bytes += wire_bytes(transfer.layout);
+  }
+  return bytes;
+}
+
 }  // namespace
 
-uint64_t move(const FillContext& context, const DescribedTarget& described,
-              const PlannedFill& planned, const Storages& storages) {
+MovedBytes move(const FillContext& context, const DescribedTarget& described,
+                const PlannedFill& planned, const Storages& storages) {
   auto transfers =
       make_transfers(context, described, planned, storages, GroupsToMove::kOfTheTeacher);
+  const uint64_t read = read_bytes(transfers);
   if (!planned.every_rank_reads() && !planned.redistributes) {
-    return send_from_root(context, std::move(transfers), kMovePhase);
+    return {send_from_root(context, std::move(transfers), kMovePhase), read};
   }
   SplitProgress progress(context, kMovePhase, transfers);
   std::vector<Transfer> cuts = take_cuts(transfers);
   read_on_every_rank(context, transfers, progress);
   exchange_cuts(context, std::move(cuts), progress);
-  return progress.done();
+  return {progress.done(), read};
 }
 
 }  // namespace fakescore::detail

@@ -9,9 +9,14 @@
 
 namespace fakescore::detail {
 
+struct MovedBytes {
+  uint64_t all = 0;   ///< of the teacher, to this rank and others
+  uint64_t read = 0;  ///< by this rank
+};
+
 /// Collective. Brings the teacher's bytes into every rank's storages, all but those that are
-/// replayed: from the root, or by each rank for itself. Returns how many.
-uint64_t move(const FillContext& context, const DescribedTarget& described,
-              const PlannedFill& planned, const Storages& storages);
+/// replayed: from the root, from ranks in turn, or by each rank for itself.
+MovedBytes move(const FillContext& context, const DescribedTarget& described,
+                const PlannedFill& planned, const Storages& storages);
 
 }  // namespace fakescore::detail

@@ -20,6 +20,8 @@ namespace fakescore::detail {
 namespace {
 
 constexpr const char* kAgreementPhase = "plan";
+/// The root's word instead of its files: what describes files begins otherwise.
+constexpr const char* kInShards = "in shards";
 
 /// Of names, dtypes and sizes, in order: key maps, which are code, may differ between ranks.
 Digest digest_of_names(const Teacher& teacher) {
@@ -76,15 +78,17 @@ bool on_one_host(Communicator& communicator) {
 
 ReadAgreement::ReadAgreement(Communicator& communicator, const FillOptions& options,
                              at::Device device, bool has_shards)
-    : communicator_(communicator), options_(options), has_shards_(has_shards) {
+    : communicator_(communicator), options_(options) {
   if (options.read == TeacherRead::kRoot || communicator.world_size() == 1) {
     root_alone_ = true;
   } else if (options.read == TeacherRead::kAuto) {
-    // Of shards, each byte is read once a replica, wherever the ranks are; and each rank's link to
-    // its GPU is used.
-    root_alone_ = !has_shards && (!device.is_cpu() || !on_one_host(communicator));
-    if (root_alone_) reason_ = device.is_cpu() ? "ranks are on several hosts" : "it is on GPUs";
+    const bool has_one_page_cache = device.is_cpu() && on_one_host(communicator);
+    if (!has_one_page_cache) wanted_ = TeacherRead::kInTurns;
+  } else {
+    wanted_ = options.read;
   }
+  // Each reads its own, and so all of it once a replica.
+  if (has_shards) wanted_ = TeacherRead::kEveryRank;
 }
 
 void ReadAgreement::try_open(const TeacherSource& source, std::unique_ptr<Teacher>& teacher) {
@@ -99,19 +103,24 @@ void ReadAgreement::try_open(const TeacherSource& source, std::unique_ptr<Teache
 }
 
 ReadDecision ReadAgreement::decide(const TeacherSource& source, std::unique_ptr<Teacher>& teacher) {
-  if (root_is_in_shards(source)) return each_gives_its_part(source, teacher);
+  std::string files;
+  if (is_root() && source.in_shards()) {
+    files = kInShards;
+  } else if (is_root() && !root_alone_) {
+    files = describe_files(*teacher);
+  }
+  files = communicator_.broadcast_message(files, options_.root, kAgreementPhase);
+  if (files == kInShards) return each_gives_its_part(source, teacher);
   if (root_alone_) {
     if (!is_root()) teacher.reset();
-    return {TeacherRead::kRoot, reason_, false};
+    return {TeacherRead::kRoot, "", false};
   }
-  const std::string files = communicator_.broadcast_message(
-      is_root() ? describe_files(*teacher) : "", options_.root, kAgreementPhase);
   RankReport first{options_.root, "has the teacher in memory"};
   if (!files.empty()) {
     if (problem_.empty()) problem_ = first_difference(*teacher, files);
     first = first_report(communicator_, kAgreementPhase, problem_);
   }
-  if (first.rank < 0) return {TeacherRead::kEveryRank, "", false};
+  if (first.rank < 0) return {wanted_, "", false};
   if (!is_root()) teacher.reset();
   const std::string reason = "rank " + std::to_string(first.rank) + ' ' + first.text;
   if (options_.read == TeacherRead::kAuto) return {TeacherRead::kRoot, reason, false};
@@ -119,12 +128,6 @@ ReadDecision ReadAgreement::decide(const TeacherSource& source, std::unique_ptr<
                "cannot be read by every rank: " + reason,
                "put the same files where every rank sees them, or let the root read alone "
                "(--read root)"});
-}
-
-bool ReadAgreement::root_is_in_shards(const TeacherSource& source) {
-  const std::string root = communicator_.broadcast_message(
-      is_root() && source.in_shards() ? "in shards" : "", options_.root, kAgreementPhase);
-  return !root.empty();
 }
 
 ReadDecision ReadAgreement::each_gives_its_part(const TeacherSource& source,

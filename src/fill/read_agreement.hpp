@@ -10,7 +10,7 @@
 namespace fakescore::detail {
 
 struct ReadDecision {
-  TeacherRead read = TeacherRead::kRoot;  ///< kRoot or kEveryRank
+  TeacherRead read = TeacherRead::kRoot;  ///< kRoot, kEveryRank or kInTurns
   std::string reason;                     ///< why not every rank reads; may be empty
   bool is_in_shards = false;              ///< the teacher: every rank has its own part
 };
@@ -28,23 +28,21 @@ class ReadAgreement {
 
   /// Collective. Compares what the ranks have opened with the root's, and comes to one decision;
   /// `teacher` stays open where this rank reads. Throws, on every rank, TeacherError naming the
-  /// rank and what differs where options.read is kEveryRank and a rank does not see the root's
-  /// files, and where the root's teacher is in shards and a rank has not its own part of it.
+  /// rank and what differs where options.read asks for more than the root and a rank does not see
+  /// the root's files, and where the root's teacher is in shards and a rank has not its own part of
+  /// it.
   ReadDecision decide(const TeacherSource& source, std::unique_ptr<Teacher>& teacher);
 
  private:
-  /// Collective.
-  bool root_is_in_shards(const TeacherSource& source);
   ReadDecision each_gives_its_part(const TeacherSource& source,
                                    const std::unique_ptr<Teacher>& teacher);
   bool is_root() const { return communicator_.rank() == options_.root; }
 
   Communicator& communicator_;
   const FillOptions& options_;
-  bool has_shards_;
   bool root_alone_ = false;
-  std::string reason_;   ///< of root_alone_
-  std::string problem_;  ///< of this rank
+  TeacherRead wanted_ = TeacherRead::kEveryRank;  ///< where all ranks see the root's files
+  std::string problem_;                           ///< of this rank
 };
 
 }  // namespace fakescore::detail

@@ -21,12 +21,14 @@ fakescore_add_unit(fakescore_objects fill
   fill/place_phase.cpp
   fill/plan_phase.cpp
   fill/read_agreement.cpp
+  fill/readers.cpp
   fill/replay_phase.cpp
   fill/replay_tape.cpp
   fill/send_transfers.cpp
   fill/shards.cpp
   fill/storages.cpp
-  fill/sync_tensors.cpp)
+  fill/sync_tensors.cpp
+  fill/teacher_read.cpp)
 if(FAKESCORE_TORCH_HAS_DEVICE_ALLOCATOR)
   set_source_files_properties(fill/device_memory.cpp PROPERTIES
     COMPILE_DEFINITIONS FAKESCORE_TORCH_HAS_DEVICE_ALLOCATOR)

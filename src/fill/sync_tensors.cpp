@@ -48,14 +48,14 @@ using Transfers = std::vector<detail::Transfer>;
 
 /// What lies in host memory, and what on the GPU.
 std::pair<Transfers, Transfers> make_transfers(const std::vector<NamedTensor>& tensors,
-                                               const Manifest& manifest, bool is_root) {
+                                               const Manifest& manifest, int root, bool is_root) {
   const auto ranges = detail::occupied_bytes_by_group(manifest);
   Transfers transfers;
   for (int64_t group = 0; group < manifest.alias_groups(); ++group) {
     const NamedTensor& first = tensors[manifest.index_of_first(group)];
-    transfers.push_back({first.name,
-                         detail::TransferLayout::to_all(ranges[static_cast<size_t>(group)]),
-                         detail::storage_bytes(first.tensor),
+    detail::TransferLayout layout{ranges[static_cast<size_t>(group)]};
+    layout.root = root;
+    transfers.push_back({first.name, std::move(layout), detail::storage_bytes(first.tensor),
                          is_root ? detail::Source(detail::InDestination{}) : detail::Received{}});
   }
   const auto gpu_begin =
@@ -90,9 +90,9 @@ SyncReport sync_tensors(const TensorLister& list, Communicator& communicator,
   detail::agree_on_value(communicator, "agree", "devices of the module's tensors",
                          describe_devices(tensors));
 
-  auto [on_host, on_gpu] = make_transfers(tensors, manifest, communicator.rank() == options.root);
-  detail::TransferOptions transfer{options.root,
-                                   detail::bucket_bytes_for(at::kCPU, options.bucket_bytes),
+  auto [on_host, on_gpu] =
+      make_transfers(tensors, manifest, options.root, communicator.rank() == options.root);
+  detail::TransferOptions transfer{detail::bucket_bytes_for(at::kCPU, options.bucket_bytes),
                                    kDefaultPinnedBytes, "move", options.progress};
   auto result = detail::broadcast_transfers(communicator, on_host, transfer);
   if (!on_gpu.empty()) {

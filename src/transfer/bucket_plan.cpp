@@ -19,13 +19,15 @@ class BucketPlanner {
 
   void add(size_t transfer, const TransferLayout& layout) {
     size_t wire_begin = 0;
-    for (const auto& [stored, ranks] : layout.landings) {
+    if (packed_.root != layout.root) flush();
+    root_ = layout.root;
+    for (const ByteRange& stored : layout.ranges) {
       if (layout.cast || layout.is_cut) {
-        add_in_steps(transfer, stored, ranks, layout.cast.value_or(kNoCast), wire_begin);
+        add_in_steps(transfer, stored, layout.cast.value_or(kNoCast), wire_begin);
       } else if (stored.size() >= std::min(kInPlaceBytes, bucket_bytes_)) {
-        add_in_place(transfer, stored, ranks, wire_begin);
+        add_in_place(transfer, stored, wire_begin);
       } else {
-        pack({transfer, stored.begin, stored.size(), wire_begin, stored.size(), 0}, ranks, 1);
+        pack({transfer, stored.begin, stored.size(), wire_begin, stored.size(), 0}, 1);
       }
       wire_begin += wire_size(stored.size(), layout.cast);
     }
@@ -37,22 +39,20 @@ class BucketPlanner {
   }
 
  private:
-  void add_in_place(size_t transfer, const ByteRange& stored, const RankSet& ranks,
-                    size_t wire_begin) {
+  void add_in_place(size_t transfer, const ByteRange& stored, size_t wire_begin) {
     // What is packed leaves first, so that buckets keep the order in which the root reads.
     flush();
     for (size_t offset = 0; offset < stored.size(); offset += bucket_bytes_) {
       const size_t bytes = std::min(bucket_bytes_, stored.size() - offset);
       buckets_.push_back({{{transfer, stored.begin + offset, bytes, wire_begin + offset, bytes, 0}},
-                          ranks,
+                          root_,
                           bytes,
                           true});
     }
   }
 
   /// Of whole elements: buckets are multiples of kCastAlignment, which any element divides.
-  void add_in_steps(size_t transfer, const ByteRange& stored, const RankSet& ranks,
-                    const Cast& cast, size_t wire_begin) {
+  void add_in_steps(size_t transfer, const ByteRange& stored, const Cast& cast, size_t wire_begin) {
     const size_t wire_element = c10::elementSize(cast.wire);
     const size_t stored_element = c10::elementSize(cast.stored);
     const size_t elements = stored.size() / stored_element;
@@ -61,14 +61,14 @@ class BucketPlanner {
       const size_t count = std::min(step, elements - first);
       pack({transfer, stored.begin + first * stored_element, count * stored_element,
             wire_begin + first * wire_element, count * wire_element, 0},
-           ranks, kCastAlignment);
+           kCastAlignment);
     }
   }
 
-  void pack(Piece piece, const RankSet& ranks, size_t alignment) {
+  void pack(Piece piece, size_t alignment) {
     const bool fits = align_up(packed_.bytes, alignment) + piece.wire_bytes <= bucket_bytes_;
-    if (!fits || !(packed_.ranks == ranks)) flush();
-    packed_.ranks = ranks;
+    if (!fits) flush();
+    packed_.root = root_;
     piece.bucket_offset = align_up(packed_.bytes, alignment);
     packed_.bytes = piece.bucket_offset + piece.wire_bytes;
     packed_.pieces.push_back(piece);
@@ -80,20 +80,12 @@ class BucketPlanner {
   }
 
   size_t bucket_bytes_;
+  int root_ = 0;
   Bucket packed_;
   std::vector<Bucket> buckets_;
 };
 
 }  // namespace
-
-TransferLayout TransferLayout::to_all(const std::vector<ByteRange>& ranges,
-                                      std::optional<Cast> cast) {
-  TransferLayout layout;
-  layout.cast = cast;
-  layout.landings.reserve(ranges.size());
-  for (const ByteRange& range : ranges) layout.landings.push_back({range});
-  return layout;
-}
 
 size_t wire_size(size_t stored, const std::optional<Cast>& cast) {
   if (!cast) return stored;
@@ -102,7 +94,7 @@ size_t wire_size(size_t stored, const std::optional<Cast>& cast) {
 
 size_t wire_bytes(const TransferLayout& layout) {
   size_t bytes = 0;
-  for (const Landing& landing : layout.landings) bytes += landing.stored.size();
+  for (const ByteRange& range : layout.ranges) bytes += range.size();
   return wire_size(bytes, layout.cast);
 }
 

@@ -24,7 +24,7 @@ void copy_into_place(const at::Tensor& wire, const Transfer& transfer, const Pie
 
 TransferResult copy_all(const std::vector<Transfer>& transfers, int rank,
                         const TransferOptions& options) {
-  const std::vector<Bucket> buckets = plan_for_all_ranks(transfers, options.bucket_bytes);
+  const std::vector<Bucket> buckets = plan_buckets_of(transfers, options.bucket_bytes);
   OpenSources sources(transfers, buckets);
   FirstFailure failure(rank, options.phase);
   StreamProgress progress(buckets, options, failure);

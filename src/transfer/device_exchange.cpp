@@ -45,7 +45,7 @@ class DeviceExchange {
         caller_(streams_.getStream(device_)),
         copy_(streams_.getStreamFromGlobalPool(device_, /*isHighPriority=*/false)),
         comm_(streams_.getStreamFromGlobalPool(device_, /*isHighPriority=*/true)),
-        buckets_(plan_for_all_ranks(transfers, options.bucket_bytes)),
+        buckets_(plan_buckets_of(transfers, options.bucket_bytes)),
         rounds_(transfers, buckets_, communicator.rank(), latest),
         sources_(transfers, buckets_),
         failure_(communicator.rank(), options.phase),
@@ -60,7 +60,8 @@ class DeviceExchange {
       sent = std::max(sent, bytes_of(round.sends));
       received = std::max(received, bytes_of(round.receives));
     }
-    const bool is_root = communicator_.rank() == options_.root && !transfers_.front().cut->held;
+    const Transfer& first = transfers_.front();
+    const bool is_root = communicator_.rank() == first.layout.root && !first.cut->held;
     if (is_root) {
       feed_ = std::make_unique<RootFeed>(transfers_, buckets_, options_.pinned_bytes, copy_);
     }

@@ -35,7 +35,7 @@ class DevicePipeline {
         caller_(streams_.getStream(device_)),
         copy_(streams_.getStreamFromGlobalPool(device_, /*isHighPriority=*/false)),
         comm_(streams_.getStreamFromGlobalPool(device_, /*isHighPriority=*/true)),
-        buckets_(plan_for_all_ranks(transfers, options.bucket_bytes)),
+        buckets_(plan_buckets_of(transfers, options.bucket_bytes)),
         flights_(plan_flights(buckets_, options.bucket_bytes)),
         failure_(rank, options.phase),
         progress_(buckets_, options, failure_) {}
@@ -47,7 +47,8 @@ class DevicePipeline {
       scratch_[i] = at::empty({static_cast<int64_t>(largest)},
                               at::TensorOptions().dtype(at::kByte).device(device_));
     }
-    if (bulk_ == nullptr || rank_ == options_.root) {
+    if (std::any_of(flights_.begin(), flights_.end(),
+                    [this](const FlightPlan& flight) { return is_read(flight); })) {
       feed_ = std::make_unique<RootFeed>(transfers_, buckets_, options_.pinned_bytes, copy_);
     }
   }
@@ -77,6 +78,9 @@ class DevicePipeline {
     std::unique_ptr<c10::Event> landed;
   };
 
+  /// By this rank.
+  bool is_read(const FlightPlan& flight) const { return bulk_ == nullptr || rank_ == flight.root; }
+
   const std::string& name_of(const Bucket& bucket) const {
     return transfers_[bucket.pieces.front().transfer].name;
   }
@@ -97,7 +101,7 @@ class DevicePipeline {
     const size_t slot = number % kFlightsInFlight;
     const size_t end = flight.first_bucket + flight.buckets;
     const std::string& name = name_of(buckets_[flight.first_bucket]);
-    if (feed_) {
+    if (is_read(flight)) {
       read_ahead(number);
       for (size_t i = flight.first_bucket; i < end; ++i) {
         failure_.guard(name_of(buckets_[i]), [&] { feed_->load(i, wire(flight, i, slot)); });
@@ -111,7 +115,7 @@ class DevicePipeline {
       if (buckets_[i].in_place) buffers.push_back(wire(flight, i, slot));
     }
     if (bulk_ != nullptr) {
-      in_flight_[slot].broadcast = bulk_->start_broadcast_group(buffers, options_.root, name);
+      in_flight_[slot].broadcast = bulk_->start_broadcast_group(buffers, flight.root, name);
     }
     for (size_t i = flight.first_bucket; i < end; ++i) {
       if (!buckets_[i].in_place) {
@@ -122,11 +126,14 @@ class DevicePipeline {
     in_flight_[slot].landed = std::make_unique<c10::Event>(record_on(comm_));
   }
 
-  /// Gives the reader threads what the next flights need.
+  /// Gives the reader threads what this rank's next flights need.
   void read_ahead(size_t number) {
-    const size_t last = std::min(number + kFlightsInFlight, flights_.size());
-    for (; flights_read_ < last; ++flights_read_) {
-      const FlightPlan& flight = flights_[flights_read_];
+    for (size_t ahead = 0; ahead < kFlightsInFlight && number < flights_.size(); ++number) {
+      const FlightPlan& flight = flights_[number];
+      if (!is_read(flight)) continue;
+      ++ahead;
+      if (number < next_to_read_) continue;
+      next_to_read_ = number + 1;
       for (size_t i = 0; i < flight.buckets; ++i) {
         const size_t bucket = flight.first_bucket + i;
         failure_.guard(name_of(buckets_[bucket]), [&] { feed_->read_ahead(bucket); });
@@ -176,7 +183,7 @@ class DevicePipeline {
   std::array<at::Tensor, kFlightsInFlight> scratch_;
   std::array<Flight, kFlightsInFlight> in_flight_;
   std::unique_ptr<RootFeed> feed_;  ///< of a rank that reads
-  size_t flights_read_ = 0;
+  size_t next_to_read_ = 0;
 };
 
 }  // namespace

@@ -15,8 +15,8 @@ inline constexpr int kRoundsInFlight = 4;
 /// in flight: each rank sends what it has of a bucket to those that keep a part of it, and no rank
 /// receives more than its own parts. All destinations lie on one device. Beside the tensors a rank
 /// holds what it sends and receives of a few buckets (in host memory of 8 times
-/// options.bucket_bytes, and nothing of what lies in one stretch on both sides), and options.root,
-/// whose sources are of whole tensors, a few buckets more if they go to a GPU.
+/// options.bucket_bytes, and nothing of what lies in one stretch on both sides), and the
+/// root of whole tensors a few buckets more if they go to a GPU.
 ///
 /// Collective, with the same layouts everywhere. `latest` is the longest delay of any rank's route.
 /// Streams are as of broadcast_transfers. Throws CommError for a lost peer.

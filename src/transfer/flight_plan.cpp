@@ -7,8 +7,9 @@ namespace fakescore::detail {
 std::vector<FlightPlan> plan_flights(const std::vector<Bucket>& buckets, size_t flight_bytes) {
   std::vector<FlightPlan> flights;
   for (size_t i = 0; i < buckets.size(); ++i) {
-    if (flights.empty() || flights.back().bytes + buckets[i].bytes > flight_bytes) {
-      flights.push_back({i, 0, 0, 0, {}});
+    if (flights.empty() || flights.back().root != buckets[i].root ||
+        flights.back().bytes + buckets[i].bytes > flight_bytes) {
+      flights.push_back({i, 0, buckets[i].root, 0, 0, {}});
     }
     FlightPlan& flight = flights.back();
     ++flight.buckets;

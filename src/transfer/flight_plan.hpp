@@ -11,13 +11,14 @@ namespace fakescore::detail {
 struct FlightPlan {
   size_t first_bucket = 0;
   size_t buckets = 0;
+  int root = 0;
   size_t bytes = 0;         ///< on the wire
   size_t packed_bytes = 0;  ///< of scratch memory: all packed buckets in a row
   /// Where each bucket begins in the scratch memory; 0 for those in place.
   std::vector<size_t> scratch_offset;
 };
 
-/// Joins consecutive buckets into flights of at most `flight_bytes`, or of one bucket.
+/// Joins consecutive buckets of one root into flights of at most `flight_bytes`, or of one bucket.
 std::vector<FlightPlan> plan_flights(const std::vector<Bucket>& buckets, size_t flight_bytes);
 
 /// Bytes of the scratch memory that any of them fits.

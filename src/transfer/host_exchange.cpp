@@ -50,7 +50,7 @@ class HostExchange {
       : communicator_(communicator),
         transfers_(transfers),
         options_(options),
-        buckets_(plan_for_all_ranks(transfers, kBuckets * options.bucket_bytes)),
+        buckets_(plan_buckets_of(transfers, kBuckets * options.bucket_bytes)),
         rounds_(transfers, buckets_, communicator.rank(), latest),
         sources_(transfers, buckets_),
         failure_(communicator.rank(), options.phase),

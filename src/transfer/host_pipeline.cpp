@@ -24,8 +24,7 @@ class HostPipeline {
       : communicator_(communicator),
         transfers_(transfers),
         options_(options),
-        is_root_(communicator.rank() == options.root),
-        buckets_(plan_for_all_ranks(transfers, options.bucket_bytes)),
+        buckets_(plan_buckets_of(transfers, options.bucket_bytes)),
         sources_(transfers, buckets_),
         failure_(communicator.rank(), options.phase),
         progress_(buckets_, options, failure_) {}
@@ -57,9 +56,10 @@ class HostPipeline {
   void start(size_t index) {
     const Bucket& bucket = buckets_[index];
     const std::string& name = transfers_[bucket.pieces.front().transfer].name;
-    for (const Piece& piece : bucket.pieces) make_ready(piece);
+    const bool is_root = is_root_of(bucket);
+    for (const Piece& piece : bucket.pieces) make_ready(piece, is_root);
     send(index, name);
-    if (is_root_) {
+    if (is_root) {
       // The root's own copy is made while the bucket travels.
       for (const Piece& piece : bucket.pieces) {
         failure_.guard(name, [&] { fill_own(piece); });
@@ -68,24 +68,27 @@ class HostPipeline {
     }
   }
 
-  void make_ready(const Piece& piece) {
+  bool is_root_of(const Bucket& bucket) const { return communicator_.rank() == bucket.root; }
+
+  void make_ready(const Piece& piece, bool is_root) {
     const Transfer& transfer = transfers_[piece.transfer];
-    if (is_root_) {
+    if (is_root) {
       failure_.guard(transfer.name, [&] { sources_.open(piece.transfer); });
     }
-    const bool is_written = !is_root_ || sources_.wire(piece.transfer) != nullptr;
+    const bool is_written = !is_root || sources_.wire(piece.transfer) != nullptr;
     if (is_written) populate_if_large(transfer, piece);
   }
 
   void send(size_t index, const std::string& name) {
     const Bucket& bucket = buckets_[index];
-    const at::Tensor buffer =
-        bucket.in_place ? in_place_buffer(bucket.pieces.front()) : packed_buffer(index, bucket);
-    if (is_root_ && !bucket.in_place) {
+    const bool is_root = is_root_of(bucket);
+    const at::Tensor buffer = bucket.in_place ? in_place_buffer(bucket.pieces.front(), is_root)
+                                              : packed_buffer(index, bucket);
+    if (is_root && !bucket.in_place) {
       failure_.guard(name, [&] { pack(bucket, buffer); });
     }
     in_flight_[index % kBucketsInFlight] = {
-        communicator_.start_broadcast(buffer, options_.root, name), buffer};
+        communicator_.start_broadcast(buffer, bucket.root, name), buffer};
   }
 
   /// The root's wire bytes: the source's, or those that the storage holds already.
@@ -95,8 +98,8 @@ class HostPipeline {
     return static_cast<const std::byte*>(bytes->const_data_ptr()) + piece.wire_begin;
   }
 
-  at::Tensor in_place_buffer(const Piece& piece) const {
-    const at::Tensor* bytes = is_root_ ? sources_.wire(piece.transfer) : nullptr;
+  at::Tensor in_place_buffer(const Piece& piece, bool is_root) const {
+    const at::Tensor* bytes = is_root ? sources_.wire(piece.transfer) : nullptr;
     if (bytes != nullptr) {
       return part(*bytes, piece.wire_begin, piece.wire_bytes);
     }
@@ -123,7 +126,7 @@ class HostPipeline {
     const Bucket& bucket = buckets_[index];
     const BucketInFlight arrived = std::move(in_flight_[index % kBucketsInFlight]);
     arrived.broadcast->wait();
-    if (is_root_) {
+    if (is_root_of(bucket)) {
       forget_mapping(bucket);
     } else if (!bucket.in_place) {
       unpack(bucket, arrived.buffer);
@@ -153,7 +156,6 @@ class HostPipeline {
   Communicator& communicator_;
   const std::vector<Transfer>& transfers_;
   const TransferOptions& options_;
-  bool is_root_;
   std::vector<Bucket> buckets_;
   OpenSources sources_;
   FirstFailure failure_;

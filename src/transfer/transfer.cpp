@@ -1,7 +1,5 @@
 #include "transfer/transfer.hpp"
 
-#include "fakescore/error.hpp"
-
 namespace fakescore::detail {
 
 const FileBytes* file_of(const Transfer& transfer, const Bucket& bucket) {
@@ -9,18 +7,11 @@ const FileBytes* file_of(const Transfer& transfer, const Bucket& bucket) {
   return bucket.in_place && source != nullptr ? source->bytes.get() : nullptr;
 }
 
-std::vector<Bucket> plan_for_all_ranks(const std::vector<Transfer>& transfers,
-                                       size_t bucket_bytes) {
+std::vector<Bucket> plan_buckets_of(const std::vector<Transfer>& transfers, size_t bucket_bytes) {
   std::vector<TransferLayout> layouts;
   layouts.reserve(transfers.size());
   for (const Transfer& transfer : transfers) layouts.push_back(transfer.layout);
-  std::vector<Bucket> buckets = plan_buckets(layouts, bucket_bytes);
-  for (const Bucket& bucket : buckets) {
-    if (bucket.ranks.is_all()) continue;
-    throw InternalError(transfers[bucket.pieces.front().transfer].name,
-                        "lands on some ranks only, which no pipeline moves", "report it");
-  }
-  return buckets;
+  return plan_buckets(layouts, bucket_bytes);
 }
 
 }  // namespace fakescore::detail

@@ -28,7 +28,6 @@ struct Transfer {
 };
 
 struct TransferOptions {
-  int root = 0;
   size_t bucket_bytes = 0;
   size_t pinned_bytes = 0;
   std::string phase;
@@ -46,8 +45,6 @@ struct TransferResult {
 /// is none.
 const FileBytes* file_of(const Transfer& transfer, const Bucket& bucket);
 
-/// The buckets of transfers that land on every rank. Throws InternalError for others, which no
-/// pipeline moves yet.
-std::vector<Bucket> plan_for_all_ranks(const std::vector<Transfer>& transfers, size_t bucket_bytes);
+std::vector<Bucket> plan_buckets_of(const std::vector<Transfer>& transfers, size_t bucket_bytes);
 
 }  // namespace fakescore::detail

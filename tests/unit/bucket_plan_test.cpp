@@ -3,12 +3,12 @@
 #include <gtest/gtest.h>
 #include <torch/torch.h>
 
+#include <algorithm>
 #include <random>
-#include <tuple>
 
-#include "fakescore/error.hpp"
+#include "fill/readers.hpp"
 #include "tensor/byte_ranges.hpp"
-#include "transfer/transfer.hpp"
+#include "transfer/flight_plan.hpp"
 
 namespace fakescore::detail {
 namespace {
@@ -50,7 +50,7 @@ TEST(ByteRanges, MergeAndCover) {
 void check(const std::vector<TransferLayout>& transfers, size_t bucket_bytes) {
   std::vector<std::vector<char>> seen;
   for (const auto& transfer : transfers) {
-    seen.emplace_back(transfer.landings.empty() ? 0 : transfer.landings.back().stored.end, 0);
+    seen.emplace_back(transfer.ranges.empty() ? 0 : transfer.ranges.back().end, 0);
   }
   for (const Bucket& bucket : plan_buckets(transfers, bucket_bytes)) {
     EXPECT_LE(bucket.bytes, bucket_bytes);
@@ -72,9 +72,9 @@ void check(const std::vector<TransferLayout>& transfers, size_t bucket_bytes) {
   }
   for (size_t t = 0; t < transfers.size(); ++t) {
     std::vector<char> expected(seen[t].size(), 0);
-    for (const Landing& landing : transfers[t].landings) {
-      std::fill(expected.begin() + static_cast<int64_t>(landing.stored.begin),
-                expected.begin() + static_cast<int64_t>(landing.stored.end), 1);
+    for (const ByteRange& range : transfers[t].ranges) {
+      std::fill(expected.begin() + static_cast<int64_t>(range.begin),
+                expected.begin() + static_cast<int64_t>(range.end), 1);
     }
     EXPECT_EQ(seen[t], expected);
   }
@@ -90,7 +90,7 @@ TEST(BucketPlan, MovesEveryByteOnceForRandomLayouts) {
       for (size_t r = random() % 4; r > 0; --r) {
         const size_t begin = at + random() % 100;
         at = begin + 1 + random() % (random() % 5 == 0 ? 500'000 : 3'000);
-        layout.landings.push_back({{begin, at}});
+        layout.ranges.push_back({begin, at});
       }
       transfers.push_back(layout);
     }
@@ -100,8 +100,8 @@ TEST(BucketPlan, MovesEveryByteOnceForRandomLayouts) {
 
 TEST(BucketPlan, LargeTensorsLandInPlaceAndSmallOnesArePacked) {
   std::vector<TransferLayout> transfers(101);
-  for (auto& transfer : transfers) transfer = TransferLayout::to_all({{0, 4096}});
-  transfers[50] = TransferLayout::to_all({{0, size_t{5} << 20}});
+  for (auto& transfer : transfers) transfer = TransferLayout{{{0, 4096}}};
+  transfers[50] = TransferLayout{{{0, size_t{5} << 20}}};
   const auto buckets = plan_buckets(transfers, size_t{1} << 20);
   ASSERT_EQ(buckets.size(), 7U);
   EXPECT_EQ(buckets[0].pieces.size(), 50U);
@@ -112,7 +112,7 @@ TEST(BucketPlan, LargeTensorsLandInPlaceAndSmallOnesArePacked) {
 }
 
 TEST(BucketPlan, CastsTravelInTheWireDtype) {
-  const auto layout = TransferLayout::to_all({{0, 40'000}}, Cast{at::kBFloat16, at::kFloat});
+  const auto layout = TransferLayout{{{0, 40'000}}, Cast{at::kBFloat16, at::kFloat}};
   const auto buckets = plan_buckets({layout}, 4096);
   size_t wire = 0;
   size_t stored = 0;
@@ -132,109 +132,63 @@ TEST(BucketPlan, CastsTravelInTheWireDtype) {
 
 TEST(BucketPlan, CastsAreAlignedAndAViewsStretchesArePackedTightly) {
   const auto view = torch::real(torch::zeros({10'000}, torch::kComplexFloat));
-  const auto strided = TransferLayout::to_all(occupied_bytes(spec_of(view)));
-  const auto odd = TransferLayout::to_all({{0, 3}});
-  const auto cast = TransferLayout::to_all({{0, 400}}, Cast{at::kBFloat16, at::kFloat});
+  const auto strided = TransferLayout{occupied_bytes(spec_of(view))};
+  const auto odd = TransferLayout{{{0, 3}}};
+  const auto cast = TransferLayout{{{0, 400}}, Cast{at::kBFloat16, at::kFloat}};
   check({odd, cast, odd, cast}, 4096);
   size_t wire = 0;
   for (const Bucket& bucket : plan_buckets({strided}, 4096)) wire += bucket.bytes;
   EXPECT_EQ(wire, 40'000U);
 }
 
-/// A tensor of which every rank holds a part: on the wire the parts follow one another, and each
-/// is stored from the beginning of its rank's own storage.
-TransferLayout shards(int ranks, size_t bytes_of_each) {
-  TransferLayout layout;
-  for (int rank = 0; rank < ranks; ++rank) {
-    layout.landings.push_back({{0, bytes_of_each}, RankSet::of({rank})});
-  }
-  return layout;
-}
-
-TEST(BucketPlan, SaysOnWhichRanksAPieceLands) {
-  for (const size_t bytes : {size_t{1000}, size_t{1} << 20}) {
-    const auto whole = TransferLayout::to_all({{0, 3 * bytes}});
-    const auto buckets = plan_buckets({whole, shards(3, bytes), whole}, size_t{1} << 20);
-    size_t wire = 0;
-    for (const Bucket& bucket : buckets) {
-      for (const Piece& piece : bucket.pieces) {
-        EXPECT_EQ(bucket.ranks.is_all(), piece.transfer != 1);
-        if (piece.transfer != 1) continue;
-        EXPECT_EQ(piece.wire_begin, wire);
-        const int rank = static_cast<int>(wire / bytes);
-        EXPECT_EQ(piece.stored_begin, wire % bytes);
-        for (int other = 0; other < 3; ++other) {
-          EXPECT_EQ(bucket.ranks.contains(other), other == rank);
-        }
-        wire += piece.wire_bytes;
-      }
+TEST(BucketPlan, NeverMixesRoots) {
+  std::vector<TransferLayout> transfers;
+  for (const size_t bytes : {size_t{1000}, size_t{1} << 18, size_t{3000}, size_t{7}}) {
+    for (const int root : {2, 0, 0, 1}) {
+      transfers.push_back({{{0, bytes}}});
+      transfers.back().root = root;
     }
-    EXPECT_EQ(wire, 3 * bytes);
   }
-}
-
-/// Replicas within two groups of ranks, which are named in some order, and what all ranks get.
-std::vector<TransferLayout> replicated(bool in_another_order) {
-  const RankSet even = RankSet::of(in_another_order ? std::vector{2, 0} : std::vector{0, 2});
-  const RankSet odd = RankSet::of(in_another_order ? std::vector{3, 1} : std::vector{1, 3});
-  std::vector<TransferLayout> layouts;
-  for (const size_t bytes : {size_t{5000}, size_t{1} << 18}) {
-    layouts.push_back({{{{0, bytes}, even}, {{0, bytes}, odd}}});
-    layouts.push_back(TransferLayout::to_all({{8, 3000}}));
+  check(transfers, 65536);
+  const auto buckets = plan_buckets(transfers, 65536);
+  for (const Bucket& bucket : buckets) {
+    for (const Piece& piece : bucket.pieces) EXPECT_EQ(transfers[piece.transfer].root, bucket.root);
   }
-  return layouts;
-}
-
-TEST(BucketPlan, IsTheSameOnEveryRankThatPlansForItself) {
-  const auto once = plan_buckets(replicated(false), 65536);
-  const auto again = plan_buckets(replicated(true), 65536);
-  ASSERT_EQ(once.size(), again.size());
-  for (size_t i = 0; i < once.size(); ++i) {
-    EXPECT_EQ(once[i].bytes, again[i].bytes);
-    EXPECT_EQ(once[i].in_place, again[i].in_place);
-    EXPECT_EQ(once[i].ranks, again[i].ranks);
-    ASSERT_EQ(once[i].pieces.size(), again[i].pieces.size());
-    for (size_t j = 0; j < once[i].pieces.size(); ++j) {
-      const Piece& a = once[i].pieces[j];
-      const Piece& b = again[i].pieces[j];
-      EXPECT_EQ(std::tie(a.transfer, a.stored_begin, a.stored_bytes, a.wire_begin, a.wire_bytes,
-                         a.bucket_offset),
-                std::tie(b.transfer, b.stored_begin, b.stored_bytes, b.wire_begin, b.wire_bytes,
-                         b.bucket_offset));
+  for (const FlightPlan& flight : plan_flights(buckets, 1 << 20)) {
+    for (size_t i = 0; i < flight.buckets; ++i) {
+      EXPECT_EQ(buckets[flight.first_bucket + i].root, flight.root);
     }
   }
 }
 
-TEST(BucketPlan, CastsOfShardsFollowOneAnotherOnTheWire) {
-  TransferLayout layout = shards(2, 40'000);
-  layout.cast = Cast{at::kBFloat16, at::kFloat};
-  size_t wire = 0;
-  for (const Bucket& bucket : plan_buckets({layout}, 4096)) {
-    for (const Piece& piece : bucket.pieces) {
-      EXPECT_EQ(piece.wire_begin, wire);
-      EXPECT_EQ(piece.stored_begin, 2 * wire % 40'000);
-      wire += piece.wire_bytes;
+TEST(ShareReading, GivesEachRankStretchesOfNeighboursAndAFairPart) {
+  std::mt19937 random(7);
+  for (int round = 0; round < 200; ++round) {
+    const int ranks = 1 + static_cast<int>(random() % 9);
+    std::vector<uint64_t> bytes(random() % 300);
+    uint64_t total = 0;
+    uint64_t largest = 0;
+    for (uint64_t& size : bytes) {
+      size = random() % 5 == 0 ? random() % (size_t{200} << 20) : random() % 100'000;
+      total += size;
+      largest = std::max(largest, size);
+    }
+    const std::vector<int> readers = share_reading(bytes, ranks);
+    ASSERT_EQ(readers.size(), bytes.size());
+    std::vector<uint64_t> read(static_cast<size_t>(ranks));
+    size_t changes = 0;
+    for (size_t i = 0; i < readers.size(); ++i) {
+      ASSERT_LT(readers[i], ranks);
+      read[static_cast<size_t>(readers[i])] += bytes[i];
+      if (i > 0 && readers[i] != readers[i - 1]) ++changes;
+    }
+    const uint64_t part = total / static_cast<uint64_t>(ranks);
+    for (const uint64_t of_rank : read) EXPECT_LE(of_rank, 2 * part + largest + 1);
+    const uint64_t stretch = std::min(part / 4, uint64_t{64} << 20);
+    if (stretch > 0) {
+      EXPECT_LE(changes, total / stretch + 1);
     }
   }
-  EXPECT_EQ(wire, 40'000U);
-}
-
-TEST(BucketPlan, WhatLandsOnSomeRanksIsMovedByNoPipelineYet) {
-  std::vector<Transfer> transfers(1);
-  transfers[0].name = "weight";
-  transfers[0].layout = shards(2, 100);
-  EXPECT_THROW(plan_for_all_ranks(transfers, 4096), InternalError);
-  transfers[0].layout = TransferLayout::to_all({{0, 100}});
-  EXPECT_EQ(plan_for_all_ranks(transfers, 4096).size(), 1U);
-}
-
-TEST(RankSet, HoldsAllRanksOrSome) {
-  EXPECT_TRUE(RankSet::all().contains(7));
-  const RankSet some = RankSet::of({5, 1});
-  EXPECT_TRUE(some.contains(1));
-  EXPECT_FALSE(some.contains(2));
-  EXPECT_EQ(some, RankSet::of({1, 5}));
-  EXPECT_FALSE(some == RankSet::all());
 }
 
 TEST(BucketPlan, OfNothingIsNothing) {

@@ -33,7 +33,7 @@ struct JobPlan {
   DtypeRules rules;  ///< that may match nothing
   std::optional<size_t> bucket_bytes;
   size_t root = 0;
-  bool all_read = false;  ///< where the checkpoint is in files
+  TeacherRead read = TeacherRead::kAuto;  ///< where the checkpoint is in files
   bool strict = false;
   bool verify = false;
   uint64_t seed = 0;
@@ -44,7 +44,7 @@ std::ostream& operator<<(std::ostream& out, const JobPlan& plan) {
   if (plan.dtype) out << ", dtype " << *plan.dtype;
   if (plan.bucket_bytes) out << ", buckets of " << *plan.bucket_bytes;
   for (const auto& [pattern, dtype] : plan.rules) out << ", " << pattern << '=' << dtype;
-  if (plan.all_read) out << ", read by all";
+  out << ", read=" << to_string(plan.read);
   return out << (plan.strict ? ", strict" : "") << (plan.verify ? ", verify" : "");
 }
 
@@ -66,7 +66,9 @@ rc::Gen<JobPlan> job_plan() {
                                           at::kHalf, at::kFloat, at::kDouble})),
       set(&JobPlan::rules, dtype_rules()),
       set(&JobPlan::bucket_bytes, one_of<Bytes>({std::nullopt, 4096, 5000, 65536})),
-      set(&JobPlan::root, below(4)), set(&JobPlan::all_read, one_of<bool>({false, true})),
+      set(&JobPlan::root, below(4)),
+      set(&JobPlan::read, one_of<TeacherRead>({TeacherRead::kAuto, TeacherRead::kEveryRank,
+                                               TeacherRead::kInTurns})),
       set(&JobPlan::strict, one_of<bool>({false, false, true})),
       set(&JobPlan::verify, one_of<bool>({false, true})),
       set(&JobPlan::seed, rc::gen::cast<uint64_t>(below(1000))));
@@ -108,7 +110,7 @@ bool rules_can_work(const JobPlan& plan) {
 /// What all ranks are to find.
 struct Case {
   TeacherSource source;
-  bool all_read;
+  TeacherRead read;
   bool rules_can_work;
   bool has_tensors;
   ExpectedFakeScore want;
@@ -118,7 +120,7 @@ MetaOptions options_for(const JobPlan& plan, const Case& job, const Communicator
   MetaOptions options;
   options.dtype = plan.dtype;
   for (const auto& [text, dtype] : plan.rules) options.dtype_rules.push_back({text, dtype});
-  options.read = job.all_read ? TeacherRead::kEveryRank : TeacherRead::kAuto;
+  options.read = job.read;
   options.root = static_cast<int>(plan.root) % communicator.world_size();
   options.bucket_bytes = plan.bucket_bytes;
   options.strict = plan.strict;
@@ -133,8 +135,8 @@ std::set<std::string> as_set(const std::vector<std::string>& names) {
 
 std::string difference(const MetaResult& got, const Case& job, bool cast) {
   const ExpectedFakeScore& want = job.want;
-  const bool all_read = job.all_read && got.report.world_size > 1;
-  if ((got.report.read == TeacherRead::kEveryRank) != all_read) return "who reads";
+  const bool all_read = job.read != TeacherRead::kAuto && got.report.world_size > 1;
+  if (got.report.read != (all_read ? job.read : TeacherRead::kRoot)) return "who reads";
   if (as_set(got.report.missing) != want.missing) {
     return "missing " + ::testing::PrintToString(got.report.missing) + " for " +
            ::testing::PrintToString(want.missing);
@@ -151,7 +153,7 @@ std::string run_job(const JobPlan& plan, const Case& job, Communicator& communic
   const bool other_keys = !(job.want.missing.empty() && job.want.unexpected.empty());
   const bool refused = !job.has_tensors || (plan.strict && other_keys);
   const MetaOptions options = options_for(plan, job, communicator);
-  const bool reads = job.all_read || communicator.rank() == options.root;
+  const bool reads = job.read != TeacherRead::kAuto || communicator.rank() == options.root;
   try {
     const MetaResult got = create_fake_score_meta(
         [&] { return build_planned(plan.module); },
@@ -186,7 +188,8 @@ std::string what_is_wrong(const JobPlan& plan) {
   const auto dtypes = [&](const std::string& name, at::ScalarType built) {
     return dtype_of(plan, name, built);
   };
-  const Case job{source, plan.all_read && in_files, rules_can_work(plan), !checkpoint.empty(),
+  const Case job{source, in_files ? plan.read : TeacherRead::kAuto, rules_can_work(plan),
+                 !checkpoint.empty(),
                  expect_fake_score(plan.module, checkpoint, dtypes, plan.seed)};
   std::mutex mutex;
   std::string outcome;

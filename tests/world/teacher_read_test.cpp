@@ -42,6 +42,21 @@ MetaOptions reading(TeacherRead read) {
   return options;
 }
 
+/// Ranks that took turns have read together what the root has alone, and each some of it.
+void expect_read_once(const MetaReport& turns, const MetaReport& root) {
+  EXPECT_EQ(turns.read, turns.world_size > 1 ? TeacherRead::kInTurns : TeacherRead::kRoot);
+  ASSERT_EQ(turns.read_bytes.size(), static_cast<size_t>(turns.world_size));
+  uint64_t all = 0;
+  for (const uint64_t bytes : turns.read_bytes) {
+    EXPECT_GT(bytes, 0U);
+    all += bytes;
+  }
+  EXPECT_EQ(all, root.read_bytes[0]);
+  for (size_t rank = 1; rank < root.read_bytes.size(); ++rank) {
+    EXPECT_EQ(root.read_bytes[rank], 0U);
+  }
+}
+
 TEST(TeacherRead, EveryRankReadsWhatAllSeeOnOneHost) {
   for (const char* name : {"wan", "wan_sharded", "wan_bf16"}) {
     run_on_every_rank([&](Communicator& communicator) {
@@ -52,12 +67,17 @@ TEST(TeacherRead, EveryRankReadsWhatAllSeeOnOneHost) {
         const MetaReport each = load(communicator, source, options).report;
         options.read = TeacherRead::kRoot;
         const MetaReport root = load(communicator, source, options).report;
+        options.read = TeacherRead::kInTurns;
+        const MetaReport turns = load(communicator, source, options).report;
         EXPECT_EQ(each.read,
                   communicator.world_size() > 1 ? TeacherRead::kEveryRank : TeacherRead::kRoot);
         EXPECT_EQ(each.read_reason, "");
         EXPECT_EQ(root.read, TeacherRead::kRoot);
         EXPECT_EQ(each.digest, root.digest);
         EXPECT_EQ(each.bytes, root.bytes);
+        EXPECT_EQ(turns.digest, root.digest);
+        EXPECT_EQ(turns.bytes, root.bytes);
+        expect_read_once(turns, root);
       }
     });
   }
@@ -170,16 +190,19 @@ TEST(TeacherRead, ATeacherInMemoryIsTheRootsAlone) {
 TEST(TeacherRead, ARankThatFailsWhileItReadsStopsAll) {
   run_on_every_rank([](Communicator& communicator) {
     const int bad = communicator.world_size() - 1;
-    MetaOptions options = reading(TeacherRead::kEveryRank);
-    options.progress = [&](const Progress& progress) {
-      if (communicator.rank() == bad && progress.done_bytes > 0)
-        throw std::runtime_error("no more");
-    };
-    EXPECT_THAT(error_of<InternalError>(
-                    [&] { load(communicator, TeacherSource::path(kReadModels / "wan"), options); }),
-                AllOf(HasSubstr("no more"), HasSubstr("rank " + std::to_string(bad) + " in move")));
-    options.progress = {};
-    EXPECT_NO_THROW(load(communicator, TeacherSource::path(kReadModels / "wan"), options));
+    for (const TeacherRead read : {TeacherRead::kEveryRank, TeacherRead::kInTurns}) {
+      MetaOptions options = reading(read);
+      options.progress = [&](const Progress& progress) {
+        if (communicator.rank() == bad && progress.done_bytes > 0)
+          throw std::runtime_error("no more");
+      };
+      EXPECT_THAT(
+          error_of<InternalError>(
+              [&] { load(communicator, TeacherSource::path(kReadModels / "wan"), options); }),
+          AllOf(HasSubstr("no more"), HasSubstr("rank " + std::to_string(bad) + " in move")));
+      options.progress = {};
+      EXPECT_NO_THROW(load(communicator, TeacherSource::path(kReadModels / "wan"), options));
+    }
   });
 }
 

@@ -45,8 +45,8 @@ struct PlannedMemory {
 /// What a job would do.
 struct DryRunReport {
   int world_size = 1;
-  /// Who reads in the job that is described: kRoot or kEveryRank. TeacherRead::kAuto is described
-  /// as kRoot, its worst case. If every rank reads, only replayed tensors travel.
+  /// Who reads in the job that is described: kRoot, kEveryRank or kInTurns. TeacherRead::kAuto is
+  /// described as kRoot, its worst case. If every rank reads, only replayed tensors travel.
   TeacherRead read = TeacherRead::kRoot;
   TeacherChoice choice;                ///< of the teacher's files
   std::vector<std::string> in_place;   ///< filled with the teacher's own bytes

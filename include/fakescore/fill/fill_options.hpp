@@ -6,6 +6,7 @@
 #include <cstddef>
 #include <optional>
 
+#include "fakescore/export.hpp"
 #include "fakescore/transfer/buffer_sizes.hpp"
 #include "fakescore/transfer/progress.hpp"
 
@@ -13,13 +14,21 @@ namespace fakescore {
 
 /// Who reads the teacher's bytes.
 enum class TeacherRead : int {
-  /// Every rank, if the tensors are on CPUs, all ranks are on one host, and all of them see the
-  /// same files: one page cache then serves all. Otherwise the root.
+  /// The root, if some rank does not see the root's files. Otherwise kEveryRank for shards, and for
+  /// tensors on CPUs of one host: one page cache then serves all; and kInTurns for tensors on GPUs
+  /// or on several hosts.
   kAuto = 0,
   kRoot = 1,  ///< The root reads and broadcasts; no other rank opens the teacher.
-  /// Every rank reads for itself, on any number of hosts; an error if one cannot. CPUs only.
+  /// Every rank reads what it holds, on any number of hosts; an error if one cannot.
   kEveryRank = 2,
+  /// The ranks share the reading, and broadcast in turn: each byte is read once, and every rank's
+  /// way to its files and to its GPU is used. Of shards each rank reads its own, as with
+  /// kEveryRank. An error if one cannot.
+  kInTurns = 3,
 };
+
+/// "auto", "root", "all" or "turns": as programs call it.
+FAKESCORE_API const char* to_string(TeacherRead read);
 
 /// Must be the same on every rank, except `progress`.
 struct FillOptions {

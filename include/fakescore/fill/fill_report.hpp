@@ -40,11 +40,14 @@ struct PhaseReport {
 struct FillReport : KeyReport {
   int world_size = 1;
   std::string backend;
-  TeacherRead read = TeacherRead::kRoot;  ///< kRoot or kEveryRank
+  TeacherRead read = TeacherRead::kRoot;  ///< kRoot, kEveryRank or kInTurns
   std::string read_reason;                ///< why not every rank reads; may be empty
   std::vector<PhaseReport> phases;
-  uint64_t bytes = 0;                     ///< of all phases
-  double seconds = 0;                     ///< of the slowest rank
+  uint64_t bytes = 0;  ///< of all phases
+  double seconds = 0;  ///< of the slowest rank
+  /// Of the teacher's tensors, as they travel or lie in its files, what each rank has read, by
+  /// rank.
+  std::vector<uint64_t> read_bytes;
   std::vector<uint64_t> peak_host_bytes;  ///< peak resident set of the process, by rank
   /// Peak of LibTorch's allocator on the rank's GPU since the process began, by rank; empty for
   /// tensors on the CPU.

@@ -59,17 +59,19 @@ using TargetBuilder = std::function<FillTarget()>;
 /// Fills tensors with a teacher's values on every rank of a job.
 ///
 /// The ranks compare what `build` makes, and allocate storage where that is asked for. Then the
-/// root reads the teacher and broadcasts it, or every rank reads it (options.read). What the
-/// teacher does not hold (missing keys, non-persistent buffers, unregistered tensors) is replayed
-/// on the root from the tape and broadcast too. All ranks then hold the same bits. A tensor travels
-/// in the narrower of the teacher's dtype and its own. requires_grad stays as it was.
+/// root reads the teacher and broadcasts it, or the ranks do so in turn, or every rank reads it
+/// (options.read). What the teacher does not hold (missing keys, non-persistent buffers,
+/// unregistered tensors) is replayed on the root from the tape and broadcast too. All ranks then
+/// hold the same bits. A tensor travels in the narrower of the teacher's dtype and its own.
+/// requires_grad stays as it was.
 ///
-/// Shards: each rank reads what it holds, and replays whole what the teacher lacks, to cut it; the
-/// random state is the root's. They are left out of options.verify.
+/// Shards: each rank reads what it holds, or gets it from the root, or from the ranks that have it
+/// of a teacher in shards, and replays whole what the teacher lacks, to cut it; the random state is
+/// the root's. They are left out of options.verify.
 ///
 /// Memory: a rank holds the tensors and a few buckets, and where shards are replayed the largest
-/// whole one, or 64 MiB of them. A reading rank also maps the teacher's
-/// files, and pins options.pinned_bytes if the tensors are on a GPU.
+/// whole one, or 64 MiB of them. A reading rank also maps the teacher's files, and pins
+/// options.pinned_bytes if the tensors are on a GPU.
 ///
 /// GPU: work begins after the work already on the calling thread's current stream, runs on streams
 /// of its own, and has ended when the call returns: the result may be used on any stream. The tape

@@ -10,7 +10,7 @@ import torch.distributed as dist
 from safetensors.torch import save_model
 from torch import nn
 from torch.distributed.device_mesh import DeviceMesh, init_device_mesh
-from torch.distributed.fsdp import fully_shard
+from torch.distributed.fsdp import CPUOffloadPolicy, fully_shard
 from torch.distributed.tensor import DTensor, Shard
 
 import fakescore
@@ -145,6 +145,47 @@ def test_a_gpu_alone_casts(rank, tmp_path, in_memory):
     expected = dict(named(teacher))
     for name, parameter in fake_score.named_parameters():
         assert same_bits(parameter.to_local(), expected[name].float()), name
+
+
+class WithBuffers(nn.Module):
+    def __init__(self):
+        super().__init__()
+        self.net = build()
+        self.register_buffer("both", torch.arange(12.0))
+        self.register_buffer("second", self.both[6:], persistent=False)
+        self.angles = torch.arange(4.0).cos()  # nobody registers it
+
+
+def test_offloaded_parameters_are_in_host_memory_and_buffers_are_not(shared_path):
+    device = torch.device("cuda", torch.cuda.current_device())
+    fake_score = create(
+        WithBuffers,
+        shared_path,
+        map_keys={"^": "net."},
+        shard=lambda module: fully_shard(module, offload_policy=CPUOffloadPolicy()),
+        device="cpu",
+    )
+    expected = dict(named(whole()))
+    for name, parameter in fake_score.net.named_parameters():
+        local = parameter.to_local()
+        assert local.device.type == "cpu"
+        assert local.numel() == 0 or local.is_pinned()
+        (chunk,) = parameter.__create_chunk_list__()
+        rows = slice(chunk.offsets[0], chunk.offsets[0] + chunk.sizes[0])
+        assert same_bits(local, expected[name][rows]), name
+    assert {fake_score.both.device, fake_score.second.device, fake_score.angles.device} == {device}
+    assert same_bits(fake_score.both.cpu(), torch.arange(12.0))
+    assert same_bits(fake_score.angles.cpu(), torch.arange(4.0).cos())
+    assert fake_score.second.data_ptr() == fake_score.both[6:].data_ptr()
+
+
+def test_offloaded_parameters_on_a_gpu_are_refused(shared_path):
+    with pytest.raises(fakescore.ConfigError, match=r"CPUOffloadPolicy.*device=.cpu."):
+        create(
+            build,
+            shared_path,
+            shard=lambda module: fully_shard(module, offload_policy=CPUOffloadPolicy()),
+        )
 
 
 def test_a_module_on_another_device_is_refused(rank):

@@ -12,7 +12,13 @@ import torch.distributed.checkpoint as dcp
 from safetensors.torch import save_model
 from torch import nn
 from torch.distributed.device_mesh import init_device_mesh
-from torch.distributed.fsdp import MixedPrecisionPolicy, fully_shard
+from torch.distributed.fsdp import (
+    CPUOffloadPolicy,
+    FullyShardedDataParallel,
+    MixedPrecisionPolicy,
+    fully_shard,
+)
+from torch.distributed.fsdp.wrap import ModuleWrapPolicy
 from torch.distributed.tensor import DTensor, Partial, Replicate, Shard
 from torch.distributed.tensor.parallel import (
     ColwiseParallel,
@@ -471,6 +477,34 @@ def test_a_live_teacher_in_uneven_shards_goes_to_whole_modules(several, width):
     expected = whole(width).to(torch.bfloat16).float()
     expected.freqs = whole(width).freqs  # not persistent: no state dict has it
     assert differences(fake_score, expected) == []
+
+
+@pytest.mark.parametrize("has_mesh", [True, False])
+@pytest.mark.parametrize("use_orig_params", [True, False])
+@pytest.mark.parametrize("shard", [fsdp2, fsdp2_by_columns, None])
+@pytest.mark.filterwarnings("ignore::FutureWarning")
+def test_a_live_teacher_of_fsdp1(several, has_mesh, use_orig_params, shard):
+    mesh = init_device_mesh("cpu", (dist.get_world_size(),)) if has_mesh else None
+    teacher = FullyShardedDataParallel(
+        whole().requires_grad_(False),
+        auto_wrap_policy=ModuleWrapPolicy({type(whole().blocks[0])}),
+        use_orig_params=use_orig_params,
+        device_id=torch.device("cpu"),
+        device_mesh=mesh,
+    )
+    before = teacher(torch.arange(6).reshape(2, 3))
+    assert differences(create(Net, teacher, shard=shard), whole()) == []
+    assert fakescore.last_report().read == "all"
+    assert torch.equal(teacher(torch.arange(6).reshape(2, 3)), before)
+
+
+def test_parts_that_are_offloaded(several):
+    """On CPUs there is nothing to offload from: the emulated tier has the rest."""
+    policy = CPUOffloadPolicy(pin_memory=False)
+    teacher = live(functools.partial(fsdp2, offload_policy=policy))
+    fake_score = create(Net, teacher, shard=functools.partial(fsdp2, offload_policy=policy))
+    assert differences(fake_score, whole()) == []
+    step_as_whole(fake_score, whole())
 
 
 def test_the_students_start_from_a_live_teachers_state_dict(several):
