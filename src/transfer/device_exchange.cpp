@@ -18,6 +18,7 @@
 #include "transfer/open_sources.hpp"
 #include "transfer/record_on.hpp"
 #include "transfer/root_feed.hpp"
+#include "transfer/run_or_abandon.hpp"
 #include "transfer/stream_progress.hpp"
 
 namespace fakescore::detail {
@@ -46,9 +47,9 @@ class DeviceExchange {
         copy_(streams_.getStreamFromGlobalPool(device_, /*isHighPriority=*/false)),
         comm_(streams_.getStreamFromGlobalPool(device_, /*isHighPriority=*/true)),
         buckets_(plan_buckets_of(transfers, options.bucket_bytes)),
-        rounds_(transfers, buckets_, communicator.rank(), latest),
+        rounds_(transfers, buckets_, rank, latest),
         sources_(transfers, buckets_),
-        failure_(communicator.rank(), options.phase),
+        failure_(rank, options.phase),
         progress_(buckets_, options, failure_) {}
 
   /// Makes the scratch and pinned memory, before anything is on its way.
@@ -61,7 +62,7 @@ class DeviceExchange {
       received = std::max(received, bytes_of(round.receives));
     }
     const Transfer& first = transfers_.front();
-    const bool is_root = communicator_.rank() == first.layout.root && !first.cut->held;
+    const bool is_root = rank_ == first.layout.root && !first.cut->held;
     if (is_root) {
       feed_ = std::make_unique<RootFeed>(transfers_, buckets_, options_.pinned_bytes, copy_);
     }
@@ -73,23 +74,13 @@ class DeviceExchange {
   }
 
   TransferResult run() {
-    // Who sends may wait for its disk for long.
-    const auto work = communicator_.begin_work(options_.phase);
-    try {
-      // Destinations and scratch memory may still be in use by what the caller put on its stream.
-      const c10::Event ready = record_on(caller_);
-      ready.block(copy_);
-      ready.block(comm_);
-      for (size_t i = 0; i < rounds_.count() + kSlots; ++i) {
-        if (i >= kSlots) finish(i - kSlots);
-        if (i < rounds_.count()) start(i);
-      }
-    } catch (const Error&) {
-      throw;
-    } catch (...) {
-      // The exchanges end in the middle, which the other ranks cannot know otherwise.
-      const auto info = describe_current_exception(communicator_.rank(), options_.phase);
-      throw CommError(communicator_.abandon(options_.phase + ": " + info.message));
+    // Destinations and scratch memory may still be in use by what the caller put on its stream.
+    const c10::Event ready = record_on(caller_);
+    ready.block(copy_);
+    ready.block(comm_);
+    for (size_t i = 0; i < rounds_.count() + kSlots; ++i) {
+      if (i >= kSlots) finish(i - kSlots);
+      if (i < rounds_.count()) start(i);
     }
     return {progress_.bytes(), failure_.info()};
   }
@@ -258,8 +249,8 @@ class DeviceExchange {
     if (number < buckets_.size()) progress_.add(buckets_[number].bytes);
   }
 
-  Communicator& communicator_;
   BulkPlane& bulk_;
+  int rank_;
   const std::vector<Transfer>& transfers_;
   const TransferOptions& options_;
   at::Device device_;
@@ -287,11 +278,13 @@ TransferResult exchange_on_device(Communicator& communicator,
   const c10::DeviceGuard guard(bulk.device());
   std::unique_ptr<DeviceExchange> exchange;
   run_agreed(communicator, options.phase, ErrorCode::kMemory, [&] {
-    exchange = std::make_unique<DeviceExchange>(communicator, bulk, transfers, latest, options);
+    exchange = std::make_unique<DeviceExchange>(bulk, communicator.rank(), transfers, latest, options);
     exchange->allocate();
   });
+  // Who sends may wait for its disk for long.
+  const auto work = communicator.begin_work(options.phase);
   try {
-    return exchange->run();
+    return run_or_abandon(communicator, options.phase, [&] { return exchange->run(); });
   } catch (const CommError&) {
     if (!is_usable(bulk.device())) exchange->keep_memory_for_good();
     throw;

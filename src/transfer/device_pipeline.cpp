@@ -16,6 +16,7 @@
 #include "transfer/flight_plan.hpp"
 #include "transfer/record_on.hpp"
 #include "transfer/root_feed.hpp"
+#include "transfer/run_or_abandon.hpp"
 #include "transfer/stream_progress.hpp"
 
 namespace fakescore::detail {
@@ -203,18 +204,10 @@ TransferResult broadcast_to_device(Communicator& communicator,
   // The root may wait for its disk for long.
   const auto work = communicator.begin_work(options.phase);
   try {
-    return pipeline->run();
+    return run_or_abandon(communicator, options.phase, [&] { return pipeline->run(); });
   } catch (const CommError&) {
     if (!is_usable(bulk.device())) pipeline->keep_memory_for_good();
     throw;
-  } catch (const Error&) {
-    throw;
-  } catch (...) {
-    // The stream of broadcasts ends in the middle, which the other ranks cannot know otherwise.
-    const auto info = describe_current_exception(communicator.rank(), options.phase);
-    const CommError lost(communicator.abandon(options.phase + ": " + info.message));
-    if (!is_usable(bulk.device())) pipeline->keep_memory_for_good();
-    throw lost;
   }
 }
 

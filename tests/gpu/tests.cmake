@@ -10,6 +10,7 @@ fakescore_add_gpu_tests(gpu_test UNIT gpu LIBRARIES fakescore::fakescore SOURCES
   gpu/callers_stream_test.cpp
   gpu/digest_gpu_test.cpp
   gpu/fake_score_gpu_test.cpp
+  gpu/fill_shards_gpu_test.cpp
   gpu/memory_bound_test.cpp
   gpu/nccl_communicator_test.cpp
   gpu/sync_gpu_test.cpp)

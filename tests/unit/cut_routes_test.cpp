@@ -103,7 +103,9 @@ struct Numbered {
     for (const int64_t size : sizes) count *= size;
     whole = torch::arange(count).view(sizes);
   }
-  at::Tensor of(const Box& box) const { return box_of(whole, Shard{whole.sizes().vec(), box}).flatten(); }
+  at::Tensor of(const Box& box) const {
+    return box_of(whole, Shard{whole.sizes().vec(), box}).flatten();
+  }
   at::Tensor whole;
 };
 

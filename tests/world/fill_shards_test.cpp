@@ -1,90 +1,39 @@
 // Tensors of which each rank holds a part.
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
-#include <rapidcheck.h>
 #include <torch/torch.h>
-
-#include <filesystem>
 
 #include "fakescore/error.hpp"
 #include "fakescore/fill/dry_run.hpp"
 #include "fakescore/fill/fill_tensors.hpp"
 #include "fakescore/fill/sync_tensors.hpp"
-#include "fakescore/teacher/save_safetensors.hpp"
 #include "support/counting_communicator.hpp"
 #include "support/error_of.hpp"
 #include "support/property.hpp"
 #include "support/rank_environment.hpp"
 #include "support/root_teacher.hpp"
-#include "support/temp_folder.hpp"
+#include "support/shard_jobs.hpp"
 #include "support/tensor_checks.hpp"
 
 namespace fakescore {
 namespace {
 
-namespace fs = std::filesystem;
 using ::testing::AllOf;
 using testing::bit_equal;
+using testing::chunk;
 using ::testing::ElementsAre;
 using testing::error_of;
+using testing::expect_parts;
 using testing::expect_property;
 using ::testing::HasSubstr;
 using testing::NamedTensors;
 using testing::only_on_root;
+using testing::part_of;
 using testing::run_on_every_rank;
-using testing::TempFolder;
+using testing::shard;
+using testing::SharedFile;
 
 constexpr size_t kSmallBuckets = 4096;
-
-at::Tensor part_of(const at::Tensor& whole, const Box& box) {
-  at::Tensor part = whole;
-  for (size_t i = 0; i < box.sizes.size(); ++i) {
-    part = part.narrow(static_cast<int64_t>(i), box.offsets[i], box.sizes[i]);
-  }
-  return part;
-}
-
-/// What one rank holds of a tensor's dimension `dim`, as torch.chunk cuts it.
-Box chunk(const std::vector<int64_t>& sizes, size_t dim, const Communicator& communicator) {
-  Box box{std::vector<int64_t>(sizes.size(), 0), sizes};
-  const int64_t step = (sizes[dim] + communicator.world_size() - 1) / communicator.world_size();
-  box.offsets[dim] = std::min(step * communicator.rank(), sizes[dim]);
-  box.sizes[dim] = std::min(step, sizes[dim] - box.offsets[dim]);
-  return box;
-}
-
-/// Memory for a part, with room before and after it, as padding is.
-NamedTensor shard(const std::string& name, const std::vector<int64_t>& sizes, const Box& box,
-                  at::ScalarType dtype = at::kFloat) {
-  int64_t count = 1;
-  for (const int64_t size : box.sizes) count *= size;
-  const at::Tensor padded = torch::full({count + 7}, -1, dtype);
-  return {name, padded.narrow(0, 3, count).view(box.sizes), TensorKind::kParameter,
-          Shard{sizes, box}};
-}
-
-/// A file that all ranks see.
-class SharedFile {
- public:
-  SharedFile(Communicator& communicator, const NamedTensors& tensors)
-      : communicator_(communicator) {
-    if (communicator.rank() == 0) folder_.emplace();
-    path_ = communicator.broadcast_message(
-        folder_ ? (*folder_ / "teacher.safetensors").string() : "", 0, "a test's folder");
-    if (folder_) save_safetensors(path_, tensors);
-    communicator.compare("", "a test's file");
-  }
-  ~SharedFile() { communicator_.compare("", "the end of a test's file"); }
-  SharedFile(const SharedFile&) = delete;
-  SharedFile& operator=(const SharedFile&) = delete;
-
-  TeacherSource source() const { return TeacherSource::path(path_); }
-
- private:
-  Communicator& communicator_;
-  std::optional<TempFolder> folder_;
-  fs::path path_;
-};
 
 NamedTensors teacher_tensors() {
   return {{"rows", torch::arange(300. * 70).view({300, 70})},
@@ -100,21 +49,6 @@ FillTarget sharded_target(const Communicator& communicator) {
                     shard("few", {2}, chunk({2}, 0, communicator), at::kBFloat16),
                     {"whole", torch::empty({40}, at::device(at::kMeta))}};
   return target;
-}
-
-void expect_parts(const FillTarget& target, const NamedTensors& whole) {
-  for (size_t i = 0; i < whole.size(); ++i) {
-    const NamedTensor& entry = target.tensors[i];
-    const at::Tensor wanted =
-        entry.shard ? part_of(whole[i].tensor, entry.shard->box) : whole[i].tensor;
-    const at::Tensor rows = torch::empty(wanted.sizes(), entry.tensor.scalar_type()).copy_(wanted);
-    EXPECT_TRUE(bit_equal(entry.tensor, rows)) << entry.name;
-    if (!entry.shard) continue;
-    // What lies around a part is not touched.
-    const at::Tensor all = entry.tensor.as_strided({entry.tensor.numel() + 7}, {1}, 0);
-    EXPECT_TRUE(all.narrow(0, 0, 3).eq(-1).all().item<bool>()) << entry.name;
-    EXPECT_TRUE(all.narrow(0, entry.tensor.numel() + 3, 4).eq(-1).all().item<bool>()) << entry.name;
-  }
 }
 
 TEST(FillShards, EachRankReadsItsPartOfAFile) {
@@ -508,121 +442,10 @@ TEST(FillShards, PartsOfNoTeacherAreRefusedByRank) {
   });
 }
 
-/// A tensor, the boxes that ranks hold of it, and how it is stored.
-struct RandomTensor {
-  std::vector<int64_t> sizes;
-  std::vector<Box> boxes;  ///< by rank, as many as any world here has
-  std::vector<Box> held;   ///< by rank: of a teacher in shards
-  at::ScalarType stored = at::kFloat;
-  at::ScalarType dtype = at::kFloat;
-};
-
-enum class RandomTeacher { kFile, kRootsFile, kInMemory, kInShards };
-
-struct RandomJob {
-  std::vector<RandomTensor> tensors;
-  RandomTeacher teacher = RandomTeacher::kFile;
-};
-
-constexpr int kMostRanks = 4;
-
-Box draw_box(const std::vector<int64_t>& sizes) {
-  Box box;
-  for (const int64_t size : sizes) {
-    const auto begin = *rc::gen::inRange<int64_t>(0, size + 1);
-    box.offsets.push_back(begin);
-    box.sizes.push_back(*rc::gen::inRange<int64_t>(0, size - begin + 1));
-  }
-  return box;
-}
-
-/// The rank's part of a tensor that is cut along a dimension, at any places.
-std::vector<Box> draw_parts(const std::vector<int64_t>& sizes) {
-  const auto dim = *rc::gen::inRange<size_t>(0, sizes.size());
-  std::vector<int64_t> ends{0};
-  for (int rank = 0; rank < kMostRanks - 1; ++rank) {
-    ends.push_back(*rc::gen::inRange<int64_t>(0, sizes[dim] + 1));
-  }
-  std::sort(ends.begin(), ends.end());
-  ends.push_back(sizes[dim]);
-  std::vector<Box> parts;
-  for (size_t rank = 0; rank < kMostRanks; ++rank) {
-    Box part{std::vector<int64_t>(sizes.size(), 0), sizes};
-    part.offsets[dim] = ends[rank];
-    part.sizes[dim] = ends[rank + 1] - ends[rank];
-    parts.push_back(part);
-  }
-  return parts;
-}
-
-RandomTensor draw_tensor() {
-  RandomTensor tensor;
-  const auto dims = *rc::gen::inRange<size_t>(1, 4);
-  for (size_t i = 0; i < dims; ++i) tensor.sizes.push_back(*rc::gen::inRange<int64_t>(1, 12));
-  const bool has_replicas = *rc::gen::arbitrary<bool>();
-  for (int rank = 0; rank < kMostRanks; ++rank) {
-    tensor.boxes.push_back(has_replicas && rank > 1 ? tensor.boxes[static_cast<size_t>(rank - 2)]
-                                                    : draw_box(tensor.sizes));
-  }
-  tensor.held = draw_parts(tensor.sizes);
-  tensor.stored = *rc::gen::element(at::kFloat, at::kBFloat16, at::kDouble);
-  tensor.dtype = *rc::gen::element(at::kFloat, at::kBFloat16, at::kDouble);
-  return tensor;
-}
-
-RandomJob draw_job() {
-  RandomJob job;
-  const auto count = *rc::gen::inRange<size_t>(1, 6);
-  for (size_t i = 0; i < count; ++i) job.tensors.push_back(draw_tensor());
-  job.teacher = *rc::gen::element(RandomTeacher::kFile, RandomTeacher::kRootsFile,
-                                  RandomTeacher::kInMemory, RandomTeacher::kInShards);
-  return job;
-}
-
-/// Smaller worlds hold what those of the others would as well: the last rank has the rest.
-Box held_by(const RandomTensor& tensor, const Communicator& communicator) {
-  const auto rank = static_cast<size_t>(communicator.rank());
-  Box box = tensor.held[rank];
-  if (communicator.rank() < communicator.world_size() - 1) return box;
-  for (size_t i = 0; i < box.sizes.size(); ++i) {
-    box.sizes[i] = tensor.sizes[i] - box.offsets[i];
-  }
-  return box;
-}
-
-void run_job(const RandomJob& job, Communicator& communicator) {
-  NamedTensors teacher;
-  NamedTensors parts;
-  FillTarget target;
-  for (size_t i = 0; i < job.tensors.size(); ++i) {
-    const RandomTensor& tensor = job.tensors[i];
-    const std::string name = "tensor" + std::to_string(i);
-    int64_t elements = 1;
-    for (const int64_t size : tensor.sizes) elements *= size;
-    teacher.push_back({name, torch::arange(elements, tensor.stored).view(tensor.sizes)});
-    const Box held = held_by(tensor, communicator);
-    parts.push_back({name, part_of(teacher.back().tensor, held).contiguous(),
-                     TensorKind::kParameter, Shard{tensor.sizes, held}});
-    const Box& own = tensor.boxes[static_cast<size_t>(communicator.rank())];
-    target.tensors.push_back(shard(name, tensor.sizes, own, tensor.dtype));
-  }
-  FillOptions options;
-  options.bucket_bytes = kSmallBuckets;
-  if (job.teacher == RandomTeacher::kRootsFile) options.read = TeacherRead::kRoot;
-  const SharedFile file(communicator, teacher);
-  const auto source = [&] {
-    if (job.teacher == RandomTeacher::kInShards) return TeacherSource::state_dict(parts);
-    if (job.teacher == RandomTeacher::kInMemory) return only_on_root(communicator, teacher);
-    return file.source();
-  };
-  fill_tensors(target, source(), communicator, options);
-  expect_parts(target, teacher);
-}
-
 TEST(FillShards, AnyBoxesOfAnyTensors) {
   expect_property(60, [] {
-    const RandomJob job = draw_job();
-    run_on_every_rank([&](Communicator& communicator) { run_job(job, communicator); });
+    const testing::ShardJob job = testing::draw_shard_job();
+    run_on_every_rank([&](Communicator& communicator) { run_shard_job(job, communicator); });
   });
 }
 

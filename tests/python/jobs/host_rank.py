@@ -1,0 +1,104 @@
+"""A rank on a host of its own; prints what its call did, in JSON, and what left its host meanwhile.
+
+host_rank.py JOB RANK WORLD_SIZE ADDRESS PORT LINK TEACHER [STARTED]
+"""
+
+import functools
+import json
+import os
+import pathlib
+import sys
+import time
+
+import torch
+import torch.distributed as dist
+from torch import nn
+from torch.distributed.fsdp import fully_shard
+from torch.distributed.tensor import Shard
+
+import fakescore
+
+WIDTH = 1024
+DEPTH = 8
+
+
+def build() -> nn.Module:
+    return nn.Sequential(*(nn.Linear(WIDTH, WIDTH, bias=False) for _ in range(DEPTH)))
+
+
+def whole() -> nn.Module:
+    torch.manual_seed(7)
+    return build()
+
+
+def by_rows(module: nn.Module) -> None:
+    fully_shard(module)
+
+
+def by_columns(module: nn.Module) -> None:
+    fully_shard(module, shard_placement_fn=lambda parameter: Shard(1))
+
+
+def is_right(module: nn.Module, dim: int | None) -> bool:
+    def part(tensor: torch.Tensor) -> torch.Tensor:
+        if dim is None:
+            return tensor
+        return tensor.chunk(dist.get_world_size(), dim)[dist.get_rank()]
+
+    pairs = zip(module.parameters(), whole().parameters(), strict=True)
+    return all(
+        torch.equal(ours if dim is None else ours.to_local(), part(its.detach()))
+        for ours, its in pairs
+    )
+
+
+def main() -> None:
+    job, rank, world_size, address, port, link, teacher, *started = sys.argv[1:]
+    dist.init_process_group(
+        "gloo",
+        init_method=f"tcp://{address}:{port}",
+        rank=int(rank),
+        world_size=int(world_size),
+    )
+    counter = pathlib.Path(f"/sys/class/net/{link}/statistics/tx_bytes")
+
+    def say_that_it_moves(_: str, done: int, total: int) -> None:
+        if 0 < done < total:
+            pathlib.Path(started[0]).touch()
+
+    create = functools.partial(
+        fakescore.create_fake_score_meta,
+        build,
+        timeout=5 if started else 60,
+        progress=say_that_it_moves if started else False,
+    )
+    live = whole()
+    if job == "live":
+        by_rows(live)
+    dist.barrier()
+    before = int(counter.read_text())
+    outcome: dict[str, object] = {}
+    began = time.monotonic()
+    try:
+        if job == "whole":
+            outcome["right"] = is_right(create(teacher), None)
+        elif job == "rows":
+            outcome["right"] = is_right(create(teacher, shard=by_rows), 0)
+        else:
+            outcome["right"] = is_right(create(live, shard=by_columns), 1)
+        report = fakescore.last_report()
+        outcome |= {"read": report.read, "reason": report.read_reason}
+        outcome["read_bytes"] = report.read_bytes
+    except fakescore.FakescoreError as error:
+        outcome["error"] = f"{type(error).__name__}: {error}"
+    outcome["seconds"] = time.monotonic() - began
+    outcome["sent"] = int(counter.read_text()) - before
+    print(json.dumps(outcome), flush=True)
+    if "error" in outcome:
+        time.sleep(8 if rank == "0" else 0)  # it serves the store, by which the others hear of it
+        os._exit(0)  # the group is of no more use
+    dist.barrier()
+    dist.destroy_process_group()
+
+
+main()

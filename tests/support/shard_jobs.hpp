@@ -1,0 +1,198 @@
+#pragma once
+
+#include <gtest/gtest.h>
+#include <rapidcheck.h>
+#include <torch/torch.h>
+
+#include <algorithm>
+#include <filesystem>
+#include <optional>
+#include <string>
+#include <vector>
+
+#include "fakescore/fill/fill_tensors.hpp"
+#include "fakescore/teacher/save_safetensors.hpp"
+#include "support/root_teacher.hpp"
+#include "support/temp_folder.hpp"
+#include "support/tensor_checks.hpp"
+
+// Jobs in which each rank holds parts of tensors.
+namespace fakescore::testing {
+
+inline at::Tensor part_of(const at::Tensor& whole, const Box& box) {
+  at::Tensor part = whole;
+  for (size_t i = 0; i < box.sizes.size(); ++i) {
+    part = part.narrow(static_cast<int64_t>(i), box.offsets[i], box.sizes[i]);
+  }
+  return part;
+}
+
+/// What one rank holds of a tensor's dimension `dim`, as torch.chunk cuts it.
+inline Box chunk(const std::vector<int64_t>& sizes, size_t dim, const Communicator& communicator) {
+  Box box{std::vector<int64_t>(sizes.size(), 0), sizes};
+  const int64_t step = (sizes[dim] + communicator.world_size() - 1) / communicator.world_size();
+  box.offsets[dim] = std::min(step * communicator.rank(), sizes[dim]);
+  box.sizes[dim] = std::min(step, sizes[dim] - box.offsets[dim]);
+  return box;
+}
+
+/// Memory for a part, with room before and after it, as padding is.
+inline NamedTensor shard(const std::string& name, const std::vector<int64_t>& sizes, const Box& box,
+                         at::ScalarType dtype = at::kFloat, at::Device device = at::kCPU) {
+  int64_t count = 1;
+  for (const int64_t size : box.sizes) count *= size;
+  const at::Tensor padded = torch::full({count + 7}, -1, at::dtype(dtype).device(device));
+  return {name, padded.narrow(0, 3, count).view(box.sizes), TensorKind::kParameter,
+          Shard{sizes, box}};
+}
+
+/// A file that all ranks see.
+class SharedFile {
+ public:
+  SharedFile(Communicator& communicator, const NamedTensors& tensors)
+      : communicator_(communicator) {
+    if (communicator.rank() == 0) folder_.emplace();
+    path_ = communicator.broadcast_message(
+        folder_ ? (*folder_ / "teacher.safetensors").string() : "", 0, "a test's folder");
+    if (folder_) save_safetensors(path_, tensors);
+    communicator.compare("", "a test's file");
+  }
+  ~SharedFile() { communicator_.compare("", "the end of a test's file"); }
+  SharedFile(const SharedFile&) = delete;
+  SharedFile& operator=(const SharedFile&) = delete;
+
+  TeacherSource source() const { return TeacherSource::path(path_); }
+
+ private:
+  Communicator& communicator_;
+  std::optional<TempFolder> folder_;
+  std::filesystem::path path_;
+};
+
+inline void expect_parts(const FillTarget& target, const NamedTensors& whole) {
+  for (size_t i = 0; i < whole.size(); ++i) {
+    const NamedTensor& entry = target.tensors[i];
+    const at::Tensor wanted =
+        entry.shard ? part_of(whole[i].tensor, entry.shard->box) : whole[i].tensor;
+    const at::Tensor rows = torch::empty(wanted.sizes(), entry.tensor.scalar_type()).copy_(wanted);
+    EXPECT_TRUE(bit_equal(entry.tensor.cpu(), rows)) << entry.name;
+    if (!entry.shard) continue;
+    // What lies around a part is not touched.
+    const at::Tensor all = entry.tensor.as_strided({entry.tensor.numel() + 7}, {1}, 0).cpu();
+    EXPECT_TRUE(all.narrow(0, 0, 3).eq(-1).all().item<bool>()) << entry.name;
+    EXPECT_TRUE(all.narrow(0, entry.tensor.numel() + 3, 4).eq(-1).all().item<bool>()) << entry.name;
+  }
+}
+
+/// A tensor, the boxes that ranks hold of it, and how it is stored.
+struct ShardedTensor {
+  std::vector<int64_t> sizes;
+  std::vector<Box> boxes;  ///< by rank, as many as any world here has
+  std::vector<Box> held;   ///< by rank: of a teacher in shards
+  at::ScalarType stored = at::kFloat;
+  at::ScalarType dtype = at::kFloat;
+};
+
+enum class TeacherOfShards { kFile, kRootsFile, kInMemory, kInShards };
+
+struct ShardJob {
+  std::vector<ShardedTensor> tensors;
+  TeacherOfShards teacher = TeacherOfShards::kFile;
+};
+
+constexpr int kMostRanks = 4;
+
+inline Box draw_box(const std::vector<int64_t>& sizes) {
+  Box box;
+  for (const int64_t size : sizes) {
+    const auto begin = *rc::gen::inRange<int64_t>(0, size + 1);
+    box.offsets.push_back(begin);
+    box.sizes.push_back(*rc::gen::inRange<int64_t>(0, size - begin + 1));
+  }
+  return box;
+}
+
+/// The rank's part of a tensor that is cut along a dimension, at any places.
+inline std::vector<Box> draw_parts(const std::vector<int64_t>& sizes) {
+  const auto dim = *rc::gen::inRange<size_t>(0, sizes.size());
+  std::vector<int64_t> ends{0};
+  for (int rank = 0; rank < kMostRanks - 1; ++rank) {
+    ends.push_back(*rc::gen::inRange<int64_t>(0, sizes[dim] + 1));
+  }
+  std::sort(ends.begin(), ends.end());
+  ends.push_back(sizes[dim]);
+  std::vector<Box> parts;
+  for (size_t rank = 0; rank < kMostRanks; ++rank) {
+    Box part{std::vector<int64_t>(sizes.size(), 0), sizes};
+    part.offsets[dim] = ends[rank];
+    part.sizes[dim] = ends[rank + 1] - ends[rank];
+    parts.push_back(part);
+  }
+  return parts;
+}
+
+inline ShardedTensor draw_tensor() {
+  ShardedTensor tensor;
+  const auto dims = *rc::gen::inRange<size_t>(1, 4);
+  for (size_t i = 0; i < dims; ++i) tensor.sizes.push_back(*rc::gen::inRange<int64_t>(1, 12));
+  const bool has_replicas = *rc::gen::arbitrary<bool>();
+  for (int rank = 0; rank < kMostRanks; ++rank) {
+    tensor.boxes.push_back(has_replicas && rank > 1 ? tensor.boxes[static_cast<size_t>(rank - 2)]
+                                                    : draw_box(tensor.sizes));
+  }
+  tensor.held = draw_parts(tensor.sizes);
+  tensor.stored = *rc::gen::element(at::kFloat, at::kBFloat16, at::kDouble);
+  tensor.dtype = *rc::gen::element(at::kFloat, at::kBFloat16, at::kDouble);
+  return tensor;
+}
+
+inline ShardJob draw_shard_job() {
+  ShardJob job;
+  const auto count = *rc::gen::inRange<size_t>(1, 6);
+  for (size_t i = 0; i < count; ++i) job.tensors.push_back(draw_tensor());
+  job.teacher = *rc::gen::element(TeacherOfShards::kFile, TeacherOfShards::kRootsFile,
+                                  TeacherOfShards::kInMemory, TeacherOfShards::kInShards);
+  return job;
+}
+
+/// Smaller worlds hold what those of the others would as well: the last rank has the rest.
+inline Box held_by(const ShardedTensor& tensor, const Communicator& communicator) {
+  const auto rank = static_cast<size_t>(communicator.rank());
+  Box box = tensor.held[rank];
+  if (communicator.rank() < communicator.world_size() - 1) return box;
+  for (size_t i = 0; i < box.sizes.size(); ++i) {
+    box.sizes[i] = tensor.sizes[i] - box.offsets[i];
+  }
+  return box;
+}
+
+inline void run_shard_job(const ShardJob& job, Communicator& communicator) {
+  NamedTensors teacher;
+  NamedTensors parts;
+  FillTarget target;
+  for (size_t i = 0; i < job.tensors.size(); ++i) {
+    const ShardedTensor& tensor = job.tensors[i];
+    const std::string name = "tensor" + std::to_string(i);
+    int64_t elements = 1;
+    for (const int64_t size : tensor.sizes) elements *= size;
+    teacher.push_back({name, torch::arange(elements, tensor.stored).view(tensor.sizes)});
+    const Box held = held_by(tensor, communicator);
+    parts.push_back({name, part_of(teacher.back().tensor, held).contiguous(),
+                     TensorKind::kParameter, Shard{tensor.sizes, held}});
+    const Box& own = tensor.boxes[static_cast<size_t>(communicator.rank())];
+    target.tensors.push_back(shard(name, tensor.sizes, own, tensor.dtype, communicator.device()));
+  }
+  FillOptions options;
+  options.bucket_bytes = 4096;
+  if (job.teacher == TeacherOfShards::kRootsFile) options.read = TeacherRead::kRoot;
+  const SharedFile file(communicator, teacher);
+  const auto source = [&] {
+    if (job.teacher == TeacherOfShards::kInShards) return TeacherSource::state_dict(parts);
+    if (job.teacher == TeacherOfShards::kInMemory) return only_on_root(communicator, teacher);
+    return file.source();
+  };
+  fill_tensors(target, source(), communicator, options);
+  expect_parts(target, teacher);
+}
+
+}  // namespace fakescore::testing
