@@ -44,7 +44,8 @@ def load(case: Case, build: pathlib.Path, folder: pathlib.Path) -> dict:
     environment = os.environ | {"OMP_NUM_THREADS": "1", "FAKESCORE_EMULATION_MEMORY_MB": "1024"}
     command = ["mpirun", "--oversubscribe", "-n", case.ranks, build / "bin/emulate",
                build / "bin/load_benchmark", "--teacher", teacher, "--trace", trace_of(case, folder),
-               "--bucket-bytes", case.bucket_bytes, "--pinned-bytes", case.pinned_bytes]
+               "--bucket-bytes", case.bucket_bytes, "--pinned-bytes", case.pinned_bytes,
+               "--read", "root"]
     done = subprocess.run([str(part) for part in command], env=environment, check=True,
                           stdout=subprocess.PIPE, text=True)
     return json.loads(done.stdout)

@@ -39,8 +39,13 @@ void add_options(CLI::App& app, Options& options) {
                  "count reads, copies and broadcasts, and write them as a Chrome trace");
   app.add_option("--bucket-bytes", options.bucket_bytes, "bytes of one broadcast")
       ->capture_default_str();
-  app.add_option("--pinned-bytes", options.meta.pinned_bytes, "pinned memory of rank 0")
+  app.add_option("--pinned-bytes", options.meta.pinned_bytes, "pinned memory of a rank that reads")
       ->capture_default_str();
+  app.add_option("--read", options.meta.read, "who reads the teacher")
+      ->transform(CLI::CheckedTransformer(std::map<std::string, TeacherRead>{
+          {to_string(TeacherRead::kAuto), TeacherRead::kAuto},
+          {to_string(TeacherRead::kRoot), TeacherRead::kRoot},
+          {to_string(TeacherRead::kInTurns), TeacherRead::kInTurns}}));
 }
 
 /// What NCCL and the allocators do once in a process shall not count.

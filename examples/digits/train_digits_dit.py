@@ -7,6 +7,7 @@
 Training lasts a fixed amount of processor time, so how many steps it makes, and with them the
 exact weights, depend on the machine.
 """
+
 import argparse
 import time
 
@@ -21,9 +22,17 @@ TRAINING_STEPS = 1000  # of the diffusion, not of the optimizer
 SAMPLING_STEPS = 50
 PEAK_RATE = 1e-3
 BATCH = 128
-CONFIG = dict(num_attention_heads=4, attention_head_dim=24, in_channels=1, out_channels=1,
-              num_layers=4, sample_size=8, patch_size=2, num_embeds_ada_norm=10,
-              norm_type="ada_norm_zero")
+CONFIG = dict(
+    num_attention_heads=4,
+    attention_head_dim=24,
+    in_channels=1,
+    out_channels=1,
+    num_layers=4,
+    sample_size=8,
+    patch_size=2,
+    num_embeds_ada_norm=10,
+    norm_type="ada_norm_zero",
+)
 
 
 def load_data():
@@ -55,8 +64,9 @@ def train(model, scheduler, images, labels, seconds):
         timestep = torch.randint(0, TRAINING_STEPS, (BATCH,))
         noise = torch.randn(BATCH, 1, 8, 8)
         noisy = scheduler.add_noise(images[picked], noise, timestep)
-        predicted = model(noisy, timestep=timestep, class_labels=labels[picked],
-                          return_dict=False)[0]
+        predicted = model(noisy, timestep=timestep, class_labels=labels[picked], return_dict=False)[
+            0
+        ]
         loss = (predicted - noise).square().mean()
         optimizer.zero_grad()
         loss.backward()
@@ -65,8 +75,9 @@ def train(model, scheduler, images, labels, seconds):
         average.step(model.parameters())
         losses.append(loss.item())
         if len(losses) % 200 == 0:
-            print(f"step {len(losses)}, {spent:.0f} s, loss {np.mean(losses[-200:]):.4f}",
-                  flush=True)
+            print(
+                f"step {len(losses)}, {spent:.0f} s, loss {np.mean(losses[-200:]):.4f}", flush=True
+            )
     average.copy_to(model.parameters())
     return len(losses)
 
@@ -77,8 +88,9 @@ def sample(model, scheduler, labels):
     ddim.set_timesteps(SAMPLING_STEPS)
     images = torch.randn(len(labels), 1, 8, 8)
     for timestep in ddim.timesteps:
-        noise = model(images, timestep=timestep.expand(len(labels)), class_labels=labels,
-                      return_dict=False)[0]
+        noise = model(
+            images, timestep=timestep.expand(len(labels)), class_labels=labels, return_dict=False
+        )[0]
         images = ddim.step(noise, timestep, images).prev_sample
     return images.clamp(-1, 1)
 
@@ -89,16 +101,21 @@ def evaluate(model, scheduler, images, labels):
     classifier = LogisticRegression(max_iter=2000).fit(flat, labels.numpy())
     asked = torch.arange(10).repeat(50)
     drawn = sample(model, scheduler, asked).flatten(1).numpy()
-    print(f"classifier: {classifier.score(flat, labels.numpy()):.3f} right on real digits, "
-          f"{classifier.score(drawn, asked.numpy()):.3f} on drawn ones, "
-          f"{classifier.score(np.random.randn(500, 64), asked.numpy()):.3f} on noise")
-    print(f"mean and deviation: real {images.mean():.3f} {images.std():.3f}, "
-          f"drawn {drawn.mean():.3f} {drawn.std():.3f}")
+    print(
+        f"classifier: {classifier.score(flat, labels.numpy()):.3f} right on real digits, "
+        f"{classifier.score(drawn, asked.numpy()):.3f} on drawn ones, "
+        f"{classifier.score(np.random.randn(500, 64), asked.numpy()):.3f} on noise"
+    )
+    print(
+        f"mean and deviation: real {images.mean():.3f} {images.std():.3f}, "
+        f"drawn {drawn.mean():.3f} {drawn.std():.3f}"
+    )
 
 
 def main():
-    parser = argparse.ArgumentParser(description=__doc__,
-                                     formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
     parser.add_argument("--out", default="digits_dit", help="folder to write")
     parser.add_argument("--seconds", type=float, default=240, help="processor time for training")
     parser.add_argument("--seed", type=int, default=0)
@@ -108,8 +125,9 @@ def main():
     images, labels = load_data()
     model = build_model()
     print(f"{sum(p.numel() for p in model.parameters())} parameters")
-    scheduler = diffusers.DDPMScheduler(num_train_timesteps=TRAINING_STEPS,
-                                        beta_schedule="squaredcos_cap_v2")
+    scheduler = diffusers.DDPMScheduler(
+        num_train_timesteps=TRAINING_STEPS, beta_schedule="squaredcos_cap_v2"
+    )
     steps = train(model, scheduler, images, labels, arguments.seconds)
     model.eval()
     model.save_pretrained(arguments.out)

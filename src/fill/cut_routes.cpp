@@ -159,35 +159,51 @@ class Holders {
   int64_t longest_ = 0;  ///< of any box along it
 };
 
+/// Brings a rank all parts of a box.
+void gather_box(const CutTensor& tensor, const Holders& holders, int to, const Box& kept,
+                RoutesByRank& routes) {
+  int64_t found = 0;
+  holders.for_each_common(kept, [&](const Box& common, const std::vector<int>& ranks) {
+    const bool is_here = std::binary_search(ranks.begin(), ranks.end(), to);
+    add(routes, is_here ? to : ranks[static_cast<size_t>(to) % ranks.size()], to, common, 0);
+    found += elements_of(common);
+  });
+  if (found == elements_of(kept)) return;
+  throw_error({ErrorCode::kTeacher, to, "", tensor.name,
+               "is kept in part by rank " + std::to_string(to) + ", but of its " +
+                   std::to_string(elements_of(kept)) +
+                   " elements there the ranks' parts of the teacher have " + std::to_string(found),
+               "give the teacher on every rank that holds a part of it, or its files"});
+}
+
 }  // namespace
 
-RoutesByRank route_from_holders(const CutTensor& tensor) {
+RoutesByRank route_from_holders(const CutTensor& tensor, int rounds) {
   RoutesByRank routes;
   routes.ranks.resize(tensor.kept.size());
   const Holders holders(tensor);
   holders.require_disjoint(tensor.name);
-  for (size_t rank = 0; rank < tensor.kept.size(); ++rank) {
-    const auto to = static_cast<int>(rank);
-    const Box& kept = tensor.kept[rank];
-    if (elements_of(kept) == 0) continue;
-    if (intersection(tensor.held[rank], kept) == kept) {
-      add(routes, to, to, kept, 0);
-      continue;
+  for (const auto& [kept, ranks] : ranks_by_box(tensor.kept)) {
+    int from = -1;
+    std::vector<int> others;
+    for (const int rank : ranks) {
+      if (intersection(tensor.held[static_cast<size_t>(rank)], kept) == kept) {
+        add(routes, rank, rank, kept, 0);
+        from = rank;
+      } else {
+        others.push_back(rank);
+      }
     }
-    int64_t found = 0;
-    holders.for_each_common(kept, [&](const Box& common, const std::vector<int>& ranks) {
-      const bool is_here = std::binary_search(ranks.begin(), ranks.end(), to);
-      add(routes, is_here ? to : ranks[rank % ranks.size()], to, common, 0);
-      found += elements_of(common);
-    });
-    if (found == elements_of(kept)) continue;
-    throw_error({ErrorCode::kTeacher, to, "", tensor.name,
-                 "is kept in part by rank " + std::to_string(to) + ", but of its " +
-                     std::to_string(elements_of(kept)) +
-                     " elements there the ranks' parts of the "
-                     "teacher have " +
-                     std::to_string(found),
-                 "give the teacher on every rank that holds a part of it, or its files"});
+    int delay = from < 0 ? 0 : rounds;
+    for (const int rank : others) {
+      if (from < 0) {
+        gather_box(tensor, holders, rank, kept, routes);
+      } else {
+        add(routes, from, rank, kept, delay);
+      }
+      from = rank;
+      delay += rounds;
+    }
   }
   sort_routes(routes);
   return routes;
@@ -221,7 +237,7 @@ std::vector<std::string> route_all(const std::vector<std::string>& described, in
       if (!of_rank.held.empty()) tensor.held.push_back(of_rank.held.at(i));
     }
     RoutesByRank routes = tensor.held.empty() ? route_from_root(tensor, root, kRoundsInFlight)
-                                              : route_from_holders(tensor);
+                                              : route_from_holders(tensor, kRoundsInFlight);
     latest = std::max(latest, routes.latest);
     for (size_t rank = 0; rank < ranks; ++rank) {
       by_rank[rank].push_back(std::move(routes.ranks[rank]));

@@ -34,10 +34,12 @@ struct RoutesByRank {
 /// Pure.
 RoutesByRank route_from_root(const CutTensor& tensor, int root, int rounds);
 
-/// The way of a tensor of which ranks have parts: a rank that has all that it keeps takes that;
-/// others get each part from one of those that have it, not always the same one. Throws
-/// TeacherError where no rank has some of what a rank keeps. Pure.
-RoutesByRank route_from_holders(const CutTensor& tensor);
+/// The way of a tensor of which ranks have parts: a rank that has all that it keeps takes that. Of
+/// the others that keep one box, the first gets each part from one of the ranks that have it, not
+/// always the same one, and passes the box on to the next, unless one of those that have it all
+/// does. Throws TeacherError where no rank has some of what a rank keeps, or where ranks have parts
+/// that overlap and are not the same. `rounds` is as above. Pure.
+RoutesByRank route_from_holders(const CutTensor& tensor, int rounds);
 
 /// Collective. Gives cut tensors, of which each rank knows what it keeps and what it has, their
 /// routes, which the root works out for all ranks: it alone learns of all boxes. Returns the

@@ -11,6 +11,7 @@
 #include "fill/match_keys.hpp"
 #include "fill/no_inference_mode.hpp"
 #include "fill/plan_phase.hpp"
+#include "fill/readers.hpp"
 #include "transfer/flight_plan.hpp"
 
 namespace fakescore {
@@ -86,9 +87,16 @@ class DryRun {
     }
   }
 
-  /// Whether the root sends one of the job's two streams to other ranks.
+  /// Whether one of the job's two streams goes from one rank to others.
   bool is_sent(bool replayed) const {
-    return report_.world_size > 1 && (replayed || report_.read == TeacherRead::kRoot);
+    return report_.world_size > 1 && (replayed || report_.read != TeacherRead::kEveryRank);
+  }
+
+  void take_turns(std::vector<detail::TransferLayout>& layouts) const {
+    std::vector<uint64_t> bytes;
+    for (const detail::TransferLayout& layout : layouts) bytes.push_back(wire_bytes(layout));
+    const std::vector<int> readers = detail::share_reading(bytes, report_.world_size);
+    for (size_t i = 0; i < layouts.size(); ++i) layouts[i].root = readers[i];
   }
 
   /// One of the job's two streams; returns the bytes of it that travel.
@@ -98,6 +106,7 @@ class DryRun {
       if ((group.mode == FillMode::kReplay) != replayed) continue;
       layouts.push_back(transfer_layout(group, described_.manifest, described_.occupied));
     }
+    if (!replayed && report_.read == TeacherRead::kInTurns) take_turns(layouts);
     const size_t bucket_bytes = detail::bucket_bytes_for(device_, options_.bucket_bytes);
     const auto buckets = detail::plan_buckets(layouts, bucket_bytes);
     uint64_t bytes = 0;
@@ -109,7 +118,7 @@ class DryRun {
       const auto flights = detail::plan_flights(buckets, bucket_bytes);
       scratch = std::min(detail::kFlightsInFlight, flights.size()) *
                 detail::largest_packed_bytes(flights);
-      broadcasts = flights.size();
+      broadcasts = sent ? flights.size() : 0;
     }
     report_.broadcasts += broadcasts;
     report_.memory.buckets = std::max<uint64_t>(report_.memory.buckets, scratch);

@@ -13,7 +13,6 @@ namespace fakescore::detail {
 namespace {
 
 constexpr const char* kMovePhase = "move";
-constexpr uint64_t kBytesBetweenAgreements = uint64_t{1} << 30;
 
 TransferResult copy(const FillContext& context, const std::vector<Transfer>& transfers,
                     const TransferOptions& options) {
@@ -40,13 +39,12 @@ void read_on_every_rank(const FillContext& context, const std::vector<Transfer>&
   }
 }
 
-/// What comes from this rank's sources.
-uint64_t read_bytes(const std::vector<Transfer>& transfers) {
+/// What comes from this rank's sources. Of a live teacher in shards nothing is read.
+uint64_t read_bytes(const PlannedFill& planned, const std::vector<Transfer>& transfers) {
   uint64_t bytes = 0;
+  if (planned.decision.is_in_shards) return bytes;
   for (const Transfer& transfer : transfers) {
-    if (std::holds_alternative<Received>(transfer.source)) continue;
-    if (transfer.cut && transfer.cut->held) continue;  // parts that are there already
-    bytes += wire_bytes(transfer.layout);
+    if (!std::holds_alternative<Received>(transfer.source)) bytes += wire_bytes(transfer.layout);
   }
   return bytes;
 }
@@ -57,7 +55,7 @@ MovedBytes move(const FillContext& context, const DescribedTarget& described,
                 const PlannedFill& planned, const Storages& storages) {
   auto transfers =
       make_transfers(context, described, planned, storages, GroupsToMove::kOfTheTeacher);
-  const uint64_t read = read_bytes(transfers);
+  const uint64_t read = read_bytes(planned, transfers);
   if (!planned.every_rank_reads() && !planned.redistributes) {
     return {send_from_root(context, std::move(transfers), kMovePhase), read};
   }

@@ -27,9 +27,12 @@ void check_tied_values(const FillPlan& plan, const Manifest& manifest, Teacher& 
   for (const GroupPlan& group : plan.groups) {
     if (group.fills.size() < 2) continue;
     const TensorSpec& reference = manifest.specs()[group.fills.front().spec];
+    const auto& reference_part = teacher.tensors()[group.fills.front().teacher].shard;
     std::optional<Digest> first;
     for (const auto& fill : group.fills) {
       const TensorSpec& spec = manifest.specs()[fill.spec];
+      // Other parts of a tensor are compared by the ranks that have both.
+      if (teacher.tensors()[fill.teacher].shard != reference_part) continue;
       if (!same_view(spec, reference)) continue;
       const Digest digest =
           digest_tensor(read_teacher(teacher, fill.teacher, spec, device).to(reference.dtype));
@@ -89,7 +92,7 @@ void replay_shards_on_each_rank(const DescribedTarget& described, FillPlan& plan
 void check_can_be_redistributed(const DescribedTarget& described, const GroupPlan& group,
                                 const Teacher& teacher) {
   const Manifest& manifest = described.manifest;
-  const TensorSpec& first = manifest.specs()[group.fills.front().spec];
+  const TensorSpec& first = manifest.first_of_group(group.group);
   for (const auto& fill : group.fills) {
     const TensorSpec& spec = manifest.specs()[fill.spec];
     const bool is_plain = same_view(spec, first) && is_contiguous(spec) && !spec.conj && !spec.neg;
@@ -125,9 +128,12 @@ bool any_has_other_parts(const FillContext& context, const DescribedTarget& desc
                          const PlannedFill& planned) {
   std::string differs = "no";
   run_agreed(context.communicator, kPlanPhase, ErrorCode::kTeacher, [&] {
-    if (planned.teacher && has_other_parts(described, planned.plan, *planned.teacher)) {
-      differs = "yes";
+    if (!planned.teacher) return;
+    // The root has compared its own parts.
+    if (!context.is_root()) {
+      check_tied_values(planned.plan, described.whole, *planned.teacher, context.device);
     }
+    if (has_other_parts(described, planned.plan, *planned.teacher)) differs = "yes";
   });
   const Comparison found = context.communicator.compare(differs, kPlanPhase);
   return found.of_rank_0 == "yes" || !found.is_same();

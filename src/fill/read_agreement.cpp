@@ -23,13 +23,14 @@ constexpr const char* kAgreementPhase = "plan";
 /// The root's word instead of its files: what describes files begins otherwise.
 constexpr const char* kInShards = "in shards";
 
-/// Of names, dtypes and sizes, in order: key maps, which are code, may differ between ranks.
+/// Of names, dtypes and sizes, and which tensors are in shards, in order: key maps, which are code,
+/// may differ between ranks.
 Digest digest_of_names(const Teacher& teacher) {
   std::string text;
   for (const TeacherTensor& tensor : teacher.tensors()) {
     text.append(tensor.name).append(1, '\0').append(c10::toString(tensor.dtype));
     for (const int64_t size : tensor.sizes) text.append(1, ' ').append(std::to_string(size));
-    text.append(1, '\0');
+    text.append(1, tensor.shard ? 's' : '\0');
   }
   return digest_bytes(text.data(), text.size());
 }
@@ -138,7 +139,7 @@ ReadDecision ReadAgreement::each_gives_its_part(const TeacherSource& source,
   const std::string own = teacher ? to_string(digest_of_names(*teacher)) : "";
   const std::string of_root = communicator_.broadcast_message(own, options_.root, kAgreementPhase);
   if (problem_.empty() && own != of_root) {
-    problem_ = "has other names, whole sizes or dtypes of tensors than the root";
+    problem_ = "has other names, whole sizes, dtypes or kinds of tensors than the root";
   }
   const RankReport first = first_report(communicator_, kAgreementPhase, problem_);
   const bool is_alone = communicator_.world_size() == 1;

@@ -21,15 +21,30 @@ std::vector<Transfer> take_cuts(std::vector<Transfer>& transfers) {
   return cuts;
 }
 
+/// Ranks that neither send nor receive for long must not take a slow one for lost. Chains of ranks
+/// that pass parts on begin anew each time, and are to be short beside what they carry.
+uint64_t bytes_between_agreements(int latest, size_t bucket_bytes) {
+  constexpr uint64_t kBuckets = 64;
+  return std::max(kBytesBetweenAgreements,
+                  kBuckets * static_cast<uint64_t>(latest) * uint64_t{bucket_bytes});
+}
+
 void exchange_cuts(const FillContext& context, std::vector<Transfer> cuts,
                    SplitProgress& progress) {
   if (cuts.empty()) return;
   Communicator& communicator = context.communicator;
-  const std::string& phase = progress.options().phase;
-  const int latest = agree_on_routes(communicator, context.options.root, cuts, phase);
-  const auto result = exchange_transfers(communicator, cuts, latest, progress.options());
-  agree(communicator, phase, result.failure);
-  progress.add(result.bytes);
+  const TransferOptions& options = progress.options();
+  const int latest = agree_on_routes(communicator, context.options.root, cuts, options.phase);
+  const uint64_t most = bytes_between_agreements(latest, options.bucket_bytes);
+  for (auto begin = cuts.begin(); begin != cuts.end();) {
+    auto end = begin;
+    for (uint64_t bytes = 0; end != cuts.end() && bytes < most; ++end) bytes += end->whole_bytes;
+    const std::vector<Transfer> some(std::make_move_iterator(begin), std::make_move_iterator(end));
+    const auto result = exchange_transfers(communicator, some, latest, options);
+    agree(communicator, options.phase, result.failure);
+    progress.add(result.bytes);
+    begin = end;
+  }
 }
 
 uint64_t send_from_root(const FillContext& context, std::vector<Transfer> transfers,

@@ -10,6 +10,9 @@
 
 namespace fakescore::detail {
 
+/// So much of whole tensors is moved before all ranks say that they are still there.
+inline constexpr uint64_t kBytesBetweenAgreements = uint64_t{1} << 30;
+
 /// Takes the cut tensors out of a list.
 std::vector<Transfer> take_cuts(std::vector<Transfer>& transfers);
 

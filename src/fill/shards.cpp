@@ -6,20 +6,11 @@
 #include <string>
 
 #include "fakescore/error.hpp"
+#include "tensor/boxes.hpp"
 #include "tensor/row_major.hpp"
 
 namespace fakescore::detail {
 namespace {
-
-bool lies_within(const Box& box, const std::vector<int64_t>& sizes) {
-  if (box.offsets.size() != sizes.size() || box.sizes.size() != sizes.size()) return false;
-  for (size_t i = 0; i < sizes.size(); ++i) {
-    if (box.offsets[i] < 0 || box.sizes[i] < 0 || box.offsets[i] > sizes[i] - box.sizes[i]) {
-      return false;
-    }
-  }
-  return true;
-}
 
 void check_shard(const TensorSpec& spec) {
   const Shard& shard = *spec.shard;

@@ -3,7 +3,9 @@
 #include <ATen/Functions.h>
 
 #include <cstddef>
+#include <memory>
 #include <span>
+#include <utility>
 
 namespace fakescore::detail {
 
@@ -20,10 +22,12 @@ inline at::Tensor element_bytes(const at::Tensor& tensor) {
   return tensor.detach().as_strided({tensor.numel()}, {1}).view(at::kByte);
 }
 
-/// Memory as a 1-D uint8 tensor, which neither keeps it nor may be written.
-inline at::Tensor read_only_bytes(std::span<const std::byte> memory) {
-  return at::from_blob(const_cast<std::byte*>(memory.data()), {static_cast<int64_t>(memory.size())},
-                       at::kByte);
+/// Memory as a 1-D uint8 tensor, which must not be written, and keeps `owner`.
+inline at::Tensor read_only_bytes(std::span<const std::byte> memory,
+                                  std::shared_ptr<const void> owner) {
+  return at::from_blob(
+      const_cast<std::byte*>(memory.data()), {static_cast<int64_t>(memory.size())},
+      [owner = std::move(owner)](void*) {}, at::kByte);
 }
 
 /// Bytes [begin, begin + size) of a 1-D uint8 tensor, which they share.

@@ -7,9 +7,10 @@
 
 namespace fakescore::detail {
 
-/// Streams storages from the root to every rank in buckets, several in flight. All destinations lie
-/// on one device: host memory (see host_pipeline.hpp), or a GPU that the communicator carries (see
-/// device_pipeline.hpp). Collective, with the same layouts everywhere; the root alone has sources.
+/// Streams storages to every rank in buckets, several in flight, each from its layout's root. All
+/// destinations lie on one device: host memory (see host_pipeline.hpp), or a GPU that the
+/// communicator carries (see device_pipeline.hpp). Collective, with the same layouts everywhere; a
+/// layout's root alone has its source.
 /// Throws CommError for a lost peer.
 TransferResult broadcast_transfers(Communicator& communicator,
                                    const std::vector<Transfer>& transfers,

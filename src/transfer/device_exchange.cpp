@@ -35,10 +35,11 @@ at::Tensor runs_within(const at::Tensor& bytes, const Place& place, const Block&
 
 class DeviceExchange {
  public:
-  DeviceExchange(Communicator& communicator, BulkPlane& bulk,
-                 const std::vector<Transfer>& transfers, int latest, const TransferOptions& options)
-      : communicator_(communicator),
-        bulk_(bulk),
+  /// Of rank `rank`.
+  DeviceExchange(BulkPlane& bulk, int rank, const std::vector<Transfer>& transfers, int latest,
+                 const TransferOptions& options)
+      : bulk_(bulk),
+        rank_(rank),
         transfers_(transfers),
         options_(options),
         device_(bulk.device()),
@@ -106,9 +107,12 @@ class DeviceExchange {
     std::unique_ptr<c10::Event> landed;
   };
 
+  /// Where the exchanges break off, what is queued on the communication stream may still use it.
   at::Tensor scratch(size_t bytes) const {
-    return at::empty({static_cast<int64_t>(bytes)},
-                     at::TensorOptions().dtype(at::kByte).device(device_));
+    const at::Tensor memory = at::empty({static_cast<int64_t>(bytes)},
+                                        at::TensorOptions().dtype(at::kByte).device(device_));
+    memory.record_stream(comm_);
+    return memory;
   }
 
   const Transfer& transfer_of(const RoutedPiece& routed) const {
@@ -127,8 +131,9 @@ class DeviceExchange {
     if (feed_ && number < buckets_.size()) {
       read_ahead(number);
       failure_.guard(name_of(number), [&] { feed_->load(number, slot.wire); });
-      record_on(copy_).block(comm_);
     }
+    if (!feed_) open_sources(round);
+    record_on(copy_).block(comm_);
     const c10::StreamGuard on_comm_stream(comm_);
     size_t begin = 0;
     for (const PeerPieces& peer : round.sends) {
@@ -160,6 +165,24 @@ class DeviceExchange {
     slot.landed = std::make_unique<c10::Event>(record_on(comm_));
   }
 
+  /// Brings the parts that this rank has to its GPU, on the stream for copies: a copy from pageable
+  /// memory has the host wait for its stream.
+  void open_sources(const ExchangeRound& round) {
+    const c10::StreamGuard on_copy_stream(copy_);
+    const auto open = [this](const RoutedPiece& routed) {
+      if (routed.route->rounds_later > 0) return;
+      const size_t transfer = routed.piece->transfer;
+      failure_.guard(transfers_[transfer].name, [&] {
+        sources_.open(transfer);
+        sources_.wire(transfer)->record_stream(comm_);
+      });
+    };
+    for (const PeerPieces& peer : round.sends) {
+      for (const RoutedPiece& routed : peer.pieces) open(routed);
+    }
+    for (const RoutedPiece& routed : round.kept) open(routed);
+  }
+
   /// Gives the reader threads what the next rounds need.
   void read_ahead(size_t number) {
     const size_t last = std::min(number + kSlots, buckets_.size());
@@ -181,7 +204,6 @@ class DeviceExchange {
                      static_cast<int64_t>(routed.piece->wire_begin);
       return {slot.wire, place};
     }
-    sources_.open(routed.piece->transfer);
     return {*sources_.wire(routed.piece->transfer), place_in_source(block, transfer)};
   }
 
@@ -278,7 +300,8 @@ TransferResult exchange_on_device(Communicator& communicator,
   const c10::DeviceGuard guard(bulk.device());
   std::unique_ptr<DeviceExchange> exchange;
   run_agreed(communicator, options.phase, ErrorCode::kMemory, [&] {
-    exchange = std::make_unique<DeviceExchange>(bulk, communicator.rank(), transfers, latest, options);
+    exchange =
+        std::make_unique<DeviceExchange>(bulk, communicator.rank(), transfers, latest, options);
     exchange->allocate();
   });
   // Who sends may wait for its disk for long.

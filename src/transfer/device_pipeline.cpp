@@ -102,8 +102,9 @@ class DevicePipeline {
     const size_t slot = number % kFlightsInFlight;
     const size_t end = flight.first_bucket + flight.buckets;
     const std::string& name = name_of(buckets_[flight.first_bucket]);
+    // Also while another rank has its turn.
+    if (feed_) read_ahead(number);
     if (is_read(flight)) {
-      read_ahead(number);
       for (size_t i = flight.first_bucket; i < end; ++i) {
         failure_.guard(name_of(buckets_[i]), [&] { feed_->load(i, wire(flight, i, slot)); });
       }

@@ -15,6 +15,7 @@
 #include "transfer/first_failure.hpp"
 #include "transfer/open_sources.hpp"
 #include "transfer/populate.hpp"
+#include "transfer/run_or_abandon.hpp"
 #include "transfer/stream_progress.hpp"
 
 namespace fakescore::detail {
@@ -49,7 +50,6 @@ class HostExchange {
                const TransferOptions& options)
       : communicator_(communicator),
         transfers_(transfers),
-        options_(options),
         buckets_(plan_buckets_of(transfers, kBuckets * options.bucket_bytes)),
         rounds_(transfers, buckets_, communicator.rank(), latest),
         sources_(transfers, buckets_),
@@ -72,8 +72,6 @@ class HostExchange {
   }
 
   TransferResult run() {
-    // Who sends may wait for its disk for long.
-    const auto work = communicator_.begin_work(options_.phase);
     for (size_t i = 0; i < rounds_.count() + kSlots; ++i) {
       if (i >= kSlots) finish(i - kSlots);
       if (i < rounds_.count()) start(i);
@@ -85,9 +83,10 @@ class HostExchange {
   static constexpr size_t kSlots = kRoundsInFlight;
 
   struct InFlight {
-    at::Tensor outgoing;
-    at::Tensor incoming;
+    at::Tensor outgoing;  ///< for what is packed
+    at::Tensor incoming;  ///< for what is unpacked
     ExchangeRound round;
+    Exchange buffers;  ///< of the exchange: here, or where the bytes lie
     std::unique_ptr<PendingOperation> exchange;
   };
 
@@ -104,14 +103,16 @@ class HostExchange {
   void start(size_t number) {
     InFlight& slot = in_flight_[number % kSlots];
     slot.round = rounds_.at(number);
-    slot.exchange = communicator_.start_exchange({outgoing(slot), parcels_of(slot.round.sends),
-                                                  incoming(slot), parcels_of(slot.round.receives)},
-                                                 name_of(number));
+    slot.buffers = {outgoing(slot), parcels_of(slot.round.sends), incoming(slot),
+                    parcels_of(slot.round.receives)};
+    slot.buffers = {outgoing(slot), parcels_of(slot.round.sends), incoming(slot),
+                    parcels_of(slot.round.receives)};
+    slot.exchange = communicator_.start_exchange(slot.buffers, name_of(number));
     // A rank's own part is copied while the others' travel.
     for (const RoutedPiece& routed : slot.round.kept) {
       failure_.guard(transfer_of(routed).name, [&] { keep(routed); });
     }
-    if (number < buckets_.size()) leave(number);
+    if (number < buckets_.size()) sources_.drop_after(number);
   }
 
   /// What is sent: where it lies, or packed.
@@ -238,19 +239,22 @@ class HostExchange {
     }
   }
 
-  /// Bucket number `number` has left its sources: nothing of it is passed on from there.
-  void leave(size_t number) {
+  /// Nothing of a bucket is sent from its sources twice.
+  void forget_mapping(size_t number) const {
     for (const Piece& piece : buckets_[number].pieces) {
       const auto* file = std::get_if<InFile>(&transfers_[piece.transfer].source);
       if (file != nullptr) file->bytes->forget(piece.wire_begin, piece.wire_bytes);
     }
-    sources_.drop_after(number);
   }
 
   void finish(size_t number) {
     InFlight& slot = in_flight_[number % kSlots];
     slot.exchange->wait();
-    if (number < buckets_.size()) progress_.add(buckets_[number].bytes);
+    slot.buffers = {};
+    if (number < buckets_.size()) {
+      forget_mapping(number);
+      progress_.add(buckets_[number].bytes);
+    }
     if (run_to_place(slot.round)) return;
     const auto* from = static_cast<const std::byte*>(slot.incoming.const_data_ptr());
     for (const PeerPieces& peer : slot.round.receives) {
@@ -263,7 +267,6 @@ class HostExchange {
 
   Communicator& communicator_;
   const std::vector<Transfer>& transfers_;
-  const TransferOptions& options_;
   std::vector<Bucket> buckets_;
   ExchangeRounds rounds_;
   OpenSources sources_;
@@ -282,7 +285,9 @@ TransferResult exchange_on_host(Communicator& communicator, const std::vector<Tr
     exchange = std::make_unique<HostExchange>(communicator, transfers, latest, options);
     exchange->allocate();
   });
-  return exchange->run();
+  // Who sends may wait for its disk for long.
+  const auto work = communicator.begin_work(options.phase);
+  return run_or_abandon(communicator, options.phase, [&] { return exchange->run(); });
 }
 
 }  // namespace fakescore::detail

@@ -12,6 +12,8 @@
 #include "transfer/first_failure.hpp"
 #include "transfer/land.hpp"
 #include "transfer/open_sources.hpp"
+#include "transfer/prefetch.hpp"
+#include "transfer/run_or_abandon.hpp"
 #include "transfer/stream_progress.hpp"
 
 namespace fakescore::detail {
@@ -26,6 +28,7 @@ class HostPipeline {
         options_(options),
         buckets_(plan_buckets_of(transfers, options.bucket_bytes)),
         sources_(transfers, buckets_),
+        prefetch_(transfers, buckets_, communicator.rank()),
         failure_(communicator.rank(), options.phase),
         progress_(buckets_, options, failure_) {}
 
@@ -38,8 +41,6 @@ class HostPipeline {
   }
 
   TransferResult run() {
-    // The root may wait for its disk for long.
-    const auto work = communicator_.begin_work(options_.phase);
     for (size_t i = 0; i < buckets_.size() + kBucketsInFlight; ++i) {
       if (i >= kBucketsInFlight) finish(i - kBucketsInFlight);
       if (i < buckets_.size()) start(i);
@@ -56,6 +57,7 @@ class HostPipeline {
   void start(size_t index) {
     const Bucket& bucket = buckets_[index];
     const std::string& name = transfers_[bucket.pieces.front().transfer].name;
+    prefetch_.advance(index);
     const bool is_root = is_root_of(bucket);
     for (const Piece& piece : bucket.pieces) make_ready(piece, is_root);
     send(index, name);
@@ -158,6 +160,7 @@ class HostPipeline {
   const TransferOptions& options_;
   std::vector<Bucket> buckets_;
   OpenSources sources_;
+  Prefetch prefetch_;
   FirstFailure failure_;
   StreamProgress progress_;
   std::array<BucketInFlight, kBucketsInFlight> in_flight_;
@@ -174,7 +177,9 @@ TransferResult broadcast_on_host(Communicator& communicator, const std::vector<T
     pipeline = std::make_unique<HostPipeline>(communicator, transfers, options);
     pipeline->allocate();
   });
-  return pipeline->run();
+  // A root may wait for its disk for long.
+  const auto work = communicator.begin_work(options.phase);
+  return run_or_abandon(communicator, options.phase, [&] { return pipeline->run(); });
 }
 
 }  // namespace fakescore::detail

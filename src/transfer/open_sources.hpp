@@ -26,7 +26,7 @@ class OpenSources {
     opened.is_open = true;
     const Source& source = transfers_[transfer].source;
     if (const auto* in_file = std::get_if<InFile>(&source)) {
-      opened.wire = read_only_bytes(in_file->bytes->memory());
+      opened.wire = read_only_bytes(in_file->bytes->memory(), in_file->bytes);
     }
     if (const auto* on_host = std::get_if<InHostMemory>(&source)) opened.wire = on_host->open();
     if (const auto* on_device = std::get_if<OnDevice>(&source)) opened.wire = on_device->open();

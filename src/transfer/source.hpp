@@ -20,7 +20,7 @@ struct InFile {
 };
 
 /// They lie in host memory once `open` has returned, as the 1-D uint8 wire bytes of the layout's
-/// only range.
+/// only range, or of what a cut tensor's rank holds of it (Cut::held).
 struct InHostMemory {
   std::function<at::Tensor()> open;
 };

@@ -13,6 +13,7 @@ fakescore_add_unit(fakescore_objects transfer
   transfer/land.cpp
   transfer/pinned_reader.cpp
   transfer/populate.cpp
+  transfer/prefetch.cpp
   transfer/root_feed.cpp
   transfer/transfer.cpp
   transfer/verify.cpp)

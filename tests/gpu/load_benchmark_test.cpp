@@ -43,7 +43,7 @@ struct Traced {
   json overlap;
 };
 
-Traced trace_load(const std::string& launcher) {
+Traced trace_load(const std::string& launcher, const std::string& read) {
   const TempFolder folder;
   const auto teacher = shell_quoted(folder / "teacher.safetensors");
   const auto trace = shell_quoted(folder / "trace.json");
@@ -55,11 +55,25 @@ Traced trace_load(const std::string& launcher) {
       "env FAKESCORE_EMULATION_DELAY_US=200 " + launcher + shell_quoted(FAKESCORE_TEST_EMULATE) +
       " " + shell_quoted(FAKESCORE_LOAD_BENCHMARK) + " --teacher " + teacher + " --trace " + trace +
       " --bucket-bytes " + std::to_string(kBucketBytes) + " --pinned-bytes " +
-      std::to_string(kPinnedBytes));
+      std::to_string(kPinnedBytes) + " --read " + read);
   EXPECT_EQ(loaded.exit_code, 0) << loaded.output;
+  if (read != "root") return {printed_json(loaded.output), {}};
   const auto described = run_shell(python("gpu/timeline.py") + trace);
   EXPECT_EQ(described.exit_code, 0) << described.output;
   return {printed_json(loaded.output), printed_json(described.output)};
+}
+
+void expect_read_and_sent(const json& rank, uint64_t read_bytes) {
+  EXPECT_EQ(rank["read_bytes"], read_bytes);
+  EXPECT_EQ(rank["distinct_read_bytes"], read_bytes);
+  const json& device = rank["emulated"];
+  EXPECT_EQ(device["h2d_bytes"], read_bytes);
+  EXPECT_EQ(device["d2h_bytes"], 0);
+  EXPECT_EQ(device["nccl_broadcast_bytes"], kBytes);
+  EXPECT_EQ(device["nccl_other_calls"], 0);
+  // What is small travels packed; the rest lands in place.
+  EXPECT_EQ(device["d2d_bytes"], kSmallBytes);
+  EXPECT_LE(device["pinned_bytes_peak"], kPinnedBytes);
 }
 
 void expect_every_byte_once(const json& line) {
@@ -67,18 +81,22 @@ void expect_every_byte_once(const json& line) {
   EXPECT_EQ(line["bytes"], kBytes);
   ASSERT_EQ(line["counts"].size(), 2U);
   for (const json& rank : line["counts"]) {
-    const uint64_t root_bytes = rank["rank"] == 0 ? kBytes : 0;
-    EXPECT_EQ(rank["read_bytes"], root_bytes);
-    EXPECT_EQ(rank["distinct_read_bytes"], root_bytes);
-    const json& device = rank["emulated"];
-    EXPECT_EQ(device["h2d_bytes"], root_bytes);
-    EXPECT_EQ(device["d2h_bytes"], 0);
-    EXPECT_EQ(device["nccl_broadcast_bytes"], kBytes);
-    EXPECT_EQ(device["nccl_other_calls"], 0);
-    // What is small travels packed; the rest lands in place.
-    EXPECT_EQ(device["d2d_bytes"], kSmallBytes);
-    EXPECT_LE(device["pinned_bytes_peak"], kPinnedBytes);
+    expect_read_and_sent(rank, rank["rank"] == 0 ? kBytes : 0);
   }
+}
+
+/// Each rank reads some of the file, and copies that to its own GPU.
+void expect_every_byte_once_in_turns(const json& line) {
+  EXPECT_EQ(line["equals_file"], true);
+  ASSERT_EQ(line["counts"].size(), 2U);
+  uint64_t all = 0;
+  for (const json& rank : line["counts"]) {
+    const uint64_t read = rank["read_bytes"];
+    EXPECT_GT(read, kBytes / 4);
+    all += read;
+    expect_read_and_sent(rank, read);
+  }
+  EXPECT_EQ(all, kBytes);
 }
 
 void expect_few_launches(const json& line) {
@@ -97,7 +115,7 @@ void expect_overlap(const json& line, const json& overlap) {
 }
 
 void expect_counts(const std::string& launcher) {
-  const Traced traced = trace_load(launcher);
+  const Traced traced = trace_load(launcher, "root");
   ASSERT_TRUE(traced.line.is_object() && traced.overlap.is_object());
   expect_every_byte_once(traced.line);
   expect_few_launches(traced.line);
@@ -106,6 +124,14 @@ void expect_counts(const std::string& launcher) {
 
 #ifdef FAKESCORE_TEST_MPIEXEC
 TEST(LoadBenchmark, UnderMpirunMovesEveryByteOnce) { expect_counts(testing::mpirun(2)); }
+
+TEST(LoadBenchmark, RanksThatTakeTurnsReadAndCopyEveryByteOnce) {
+  for (const char* read : {"turns", "auto"}) {
+    const Traced traced = trace_load(testing::mpirun(2), read);
+    ASSERT_TRUE(traced.line.is_object());
+    expect_every_byte_once_in_turns(traced.line);
+  }
+}
 #endif
 
 #ifdef FAKESCORE_TEST_TORCHRUN

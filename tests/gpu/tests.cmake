@@ -5,7 +5,7 @@ target_include_directories(fakescore_emulated_kernels PRIVATE
   ${PROJECT_SOURCE_DIR}/include ${PROJECT_SOURCE_DIR}/src ${PROJECT_SOURCE_DIR}/tests/emulation)
 target_link_libraries(fakescore_emulated_kernels PRIVATE ${CMAKE_DL_LIBS})
 
-fakescore_add_gpu_tests(gpu_test UNIT gpu LIBRARIES fakescore::fakescore SOURCES
+fakescore_add_gpu_tests(gpu_test UNIT gpu LIBRARIES fakescore::fakescore fakescore_plans SOURCES
   gpu/adopt_test.cpp
   gpu/callers_stream_test.cpp
   gpu/digest_gpu_test.cpp

@@ -157,16 +157,24 @@ TEST(Plan, SaysWhoReads) {
     EXPECT_EQ(result.exit_code, 0) << result.output;
     return result.output;
   };
-  EXPECT_THAT(plan(""), AllOf(HasSubstr("read by     the root; if all ranks are on one host"),
-                              HasSubstr("rank 0 besides  mapped files")));
+  EXPECT_THAT(plan(""),
+              AllOf(HasSubstr("read by     the root; if all ranks see the files, every rank in "
+                              "turn, or on one host every rank for itself"),
+                    HasSubstr("rank 0 besides  mapped files")));
   const auto sent = read_json(json);
   EXPECT_THAT(plan(" --read root"), HasSubstr("read by     the root, which broadcasts it\n"));
   EXPECT_EQ(read_json(json), sent);
-  EXPECT_THAT(plan(" --device cuda"), HasSubstr("read by     the root, which broadcasts it\n"));
+  EXPECT_THAT(plan(" --device cuda"),
+              HasSubstr("read by     the root; if all ranks see the files, every rank in turn\n"));
   EXPECT_THAT(plan("", 1), HasSubstr("read by     the one rank\n"));
   EXPECT_THAT(plan(" --read all"), AllOf(HasSubstr("read by     every rank"),
                                          HasSubstr("each rank besides  mapped files")));
   const auto read = read_json(json);
+  EXPECT_THAT(plan(" --read turns"),
+              AllOf(HasSubstr("read by     every rank in turn, each byte once\n"),
+                    HasSubstr("each rank besides  mapped files")));
+  EXPECT_EQ(read_json(json)["read"], "turns");
+  EXPECT_EQ(read_json(json)["bytes"], sent["bytes"]);
   EXPECT_EQ(sent["read"], "root");
   EXPECT_EQ(read["read"], "all");
   EXPECT_EQ(read["bytes"], read["replayed_bytes"]);

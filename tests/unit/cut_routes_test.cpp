@@ -56,7 +56,7 @@ TEST(CutRoutes, ReplicasPassAPartOn) {
 
 TEST(CutRoutes, WhatARankHasItTakesFromItself) {
   const std::vector<Box> parts{rows(0, 6), rows(6, 6)};
-  const auto routes = route_from_holders(rows_of(parts, parts));
+  const auto routes = route_from_holders(rows_of(parts, parts), kRounds);
   for (size_t rank = 0; rank < 2; ++rank) {
     ASSERT_EQ(of(routes, rank).sends.size(), 1U);
     EXPECT_EQ(of(routes, rank).sends[0].rank, static_cast<int>(rank));
@@ -64,15 +64,26 @@ TEST(CutRoutes, WhatARankHasItTakesFromItself) {
   }
 }
 
+TEST(CutRoutes, WhatAllKeepWholeIsGatheredOnceAndPassedOn) {
+  const std::vector<Box> held{rows(0, 4), rows(4, 4), rows(8, 4)};
+  const auto routes =
+      route_from_holders(rows_of({rows(0, 12), rows(0, 12), rows(0, 12)}, held), kRounds);
+  EXPECT_EQ(of(routes, 0).receives.size(), 2U);
+  ASSERT_EQ(of(routes, 1).receives.size(), 1U);
+  EXPECT_EQ(of(routes, 1).receives[0].box, rows(0, 12));
+  EXPECT_EQ(of(routes, 2).receives[0].rank, 1);
+  EXPECT_EQ(routes.latest, 2 * kRounds);
+}
+
 TEST(CutRoutes, APartThatNoRankHasIsNamed) {
   const auto tensor = rows_of({rows(0, 6), rows(6, 6)}, {rows(0, 6), rows(6, 5)});
-  EXPECT_THAT(testing::error_of<TeacherError>([&] { route_from_holders(tensor); }),
+  EXPECT_THAT(testing::error_of<TeacherError>([&] { route_from_holders(tensor, kRounds); }),
               AllOf(HasSubstr("rows"), HasSubstr("rank 1"), HasSubstr("of its 18 elements")));
 }
 
 TEST(CutRoutes, PartsThatOverlapAreNamed) {
   const auto tensor = rows_of({rows(0, 6), rows(6, 6)}, {rows(0, 7), rows(6, 6)});
-  EXPECT_THAT(testing::error_of<TeacherError>([&] { route_from_holders(tensor); }),
+  EXPECT_THAT(testing::error_of<TeacherError>([&] { route_from_holders(tensor, kRounds); }),
               AllOf(HasSubstr("rows"), HasSubstr("overlap")));
 }
 
@@ -118,7 +129,7 @@ TEST(CutRoutes, BringAllThatRanksKeepFromWhoHasIt) {
     const bool is_in_parts = *rc::gen::arbitrary<bool>();
     if (is_in_parts) tensor.held = draw_parts(sizes, ranks);
     const auto routes =
-        is_in_parts ? route_from_holders(tensor) : route_from_root(tensor, 0, kRounds);
+        is_in_parts ? route_from_holders(tensor, kRounds) : route_from_root(tensor, 0, kRounds);
     const Numbered numbered(sizes);
     for (size_t rank = 0; rank < ranks; ++rank) {
       at::Tensor got = torch::zeros(sizes, torch::kLong);
@@ -126,9 +137,9 @@ TEST(CutRoutes, BringAllThatRanksKeepFromWhoHasIt) {
       for (const Route& route : of(routes, rank).sends) {
         if (route.rank == static_cast<int>(rank)) take(route);
         // What is sent is there: held, or kept and received before.
-        const Box& from = is_in_parts               ? tensor.held[rank]
-                          : route.rounds_later == 0 ? Box{{0, 0}, sizes}
-                                                    : tensor.kept[rank];
+        const Box& from = route.rounds_later > 0 ? tensor.kept[rank]
+                          : is_in_parts          ? tensor.held[rank]
+                                                 : Box{{0, 0}, sizes};
         RC_ASSERT(torch::isin(numbered.of(route.box), numbered.of(from)).all().item<bool>());
         if (route.rank == static_cast<int>(rank)) continue;
         const auto& theirs = of(routes, static_cast<size_t>(route.rank)).receives;

@@ -414,6 +414,25 @@ TEST(FillShards, ReplicasPassPartsOnSoThatTheRootSendsEachOnce) {
   });
 }
 
+TEST(FillShards, PartsOfATiedTensorThatDifferOnAnyRankAreRefused) {
+  run_on_every_rank([](Communicator& communicator) {
+    const std::vector<int64_t> sizes{30};
+    NamedTensors parts;
+    for (const char* name : {"a", "b"}) {
+      parts.push_back(shard(name, sizes, chunk(sizes, 0, communicator)));
+    }
+    const bool is_last = communicator.rank() == communicator.world_size() - 1;
+    if (is_last) parts[1].tensor.fill_(7);
+    FillTarget target;
+    target.tensors = {shard("a", sizes, chunk(sizes, 0, communicator))};
+    target.tensors.push_back(target.tensors[0]);
+    target.tensors[1].name = "b";
+    EXPECT_THAT(error_of<TeacherError>(
+                    [&] { fill_tensors(target, TeacherSource::state_dict(parts), communicator); }),
+                AllOf(HasSubstr("b: is tied to a"), HasSubstr("different values")));
+  });
+}
+
 TEST(FillShards, PartsOfNoTeacherAreRefusedByRank) {
   run_on_every_rank([](Communicator& communicator) {
     if (communicator.world_size() == 1) return;
@@ -426,6 +445,17 @@ TEST(FillShards, PartsOfNoTeacherAreRefusedByRank) {
     if (communicator.rank() == last) fewer.pop_back();
     EXPECT_THAT(error(fewer, sharded_target(communicator)),
                 AllOf(HasSubstr("rank " + std::to_string(last)), HasSubstr("other names")));
+    NamedTensors mixed = own_parts(communicator);
+    if (communicator.rank() == last) {
+      mixed[0] = teacher_tensors()[0];
+      mixed[0].name = "net.rows";
+    }
+    EXPECT_THAT(error(mixed, sharded_target(communicator)),
+                AllOf(HasSubstr("rank " + std::to_string(last)), HasSubstr("kinds of tensors")));
+    NamedTensors other_box = own_parts(communicator);
+    if (communicator.rank() == last) other_box[0].shard->box.sizes[1] = 69;
+    EXPECT_THAT(error(other_box, sharded_target(communicator)),
+                AllOf(HasSubstr("rank " + std::to_string(last)), HasSubstr("said to be the box")));
     NamedTensors not_cut = own_parts(communicator);
     if (communicator.rank() == last) {
       not_cut = teacher_tensors();

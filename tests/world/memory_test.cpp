@@ -10,14 +10,15 @@
 #include "fakescore/module/module_tensors.hpp"
 #include "fakescore/teacher/save_safetensors.hpp"
 #include "support/rank_environment.hpp"
+#include "support/shard_jobs.hpp"
 #include "support/temp_folder.hpp"
 
 namespace fakescore {
 namespace {
 
+using testing::NamedTensors;
 using testing::run_on_every_rank;
 using testing::TempFolder;
-using NamedTensors = std::vector<NamedTensor>;
 
 constexpr int64_t kMegabyte = int64_t{1} << 20;
 constexpr int64_t kAllowance = 24 * kMegabyte;
@@ -96,6 +97,51 @@ TEST(Memory, OfATeacherThatEveryRankReads) {
 }
 
 TEST(Memory, OfATeacherWithATie) { expect_model_and_little_more(torch::kFloat, /*tie=*/true); }
+
+/// Who has what in a job whose ranks keep parts by columns.
+enum class PartsOf { kRootsFile, kTeacherByRows };
+
+/// The parts have their memory: what comes on top are buckets, on the root as well.
+void expect_buckets_alone(PartsOf parts) {
+#ifdef __SANITIZE_ADDRESS__
+  GTEST_SKIP() << "a sanitizer keeps memory of its own";
+#endif
+  run_on_every_rank([&](Communicator& communicator) {
+    const TempFolder folder;
+    const auto path = folder / "teacher.safetensors";
+    const bool reads = communicator.rank() == 0 && parts == PartsOf::kRootsFile;
+    if (reads) write_teacher(path, torch::kFloat, /*tie=*/false);
+    const std::vector<int64_t> sizes{1024, 4096};
+    FillTarget target;
+    NamedTensors teacher;
+    for (int i = 0; i < kLayers; ++i) {
+      const std::string name = "layer" + std::to_string(i);
+      target.tensors.push_back(testing::shard(name, sizes, testing::chunk(sizes, 1, communicator)));
+      if (parts == PartsOf::kRootsFile) continue;
+      teacher.push_back(testing::shard(name, sizes, testing::chunk(sizes, 0, communicator)));
+      teacher.back().tensor.fill_(i + 1);
+    }
+    const auto source = parts == PartsOf::kTeacherByRows ? TeacherSource::state_dict(teacher)
+                        : reads                          ? TeacherSource::path(path)
+                                                         : TeacherSource::path("/nonexistent");
+    ::malloc_trim(0);
+    communicator.all_gather("", "teacher written");
+    const int64_t before = anonymous_bytes();
+    int64_t most = 0;
+    FillOptions options;
+    options.progress = [&](const Progress&) { most = std::max(most, anonymous_bytes() - before); };
+    fill_tensors(target, source, communicator, options);
+    EXPECT_GT(most, 0) << "not a measurement";
+    // 4 buckets of 8 MiB each way, of which the root sends and the others receive all that is not
+    // their own.
+    EXPECT_LE(most, 64 * kMegabyte + kAllowance) << most / kMegabyte << " MiB beside the parts";
+    EXPECT_EQ(target.tensors[3].tensor[7][7].item<float>(), 4);
+  });
+}
+
+TEST(Memory, OfPartsOfARootsFile) { expect_buckets_alone(PartsOf::kRootsFile); }
+
+TEST(Memory, OfPartsOfATeacherInOtherParts) { expect_buckets_alone(PartsOf::kTeacherByRows); }
 
 }  // namespace
 }  // namespace fakescore

@@ -11,6 +11,7 @@ import torch
 from modelopt.torch.fastgen import DMDPipeline
 from ranks import Rank, Ranks
 from torch import nn
+from torch.distributed.fsdp import FSDPModule
 from torch.nn.utils import clip_grad_norm_
 
 BATCH = 32  # of each rank
@@ -31,23 +32,39 @@ class Turn:
         self._compute_losses = compute_losses
         self._optimizer = torch.optim.AdamW(self._parameters, lr=rate, betas=(0.0, 0.999))
 
-    def share_of(self, rank: Rank, batch: dict[str, Any]) -> tuple[Losses, torch.Tensor]:
-        """A rank's losses and its gradient."""
-        with rank.drawing():
-            losses = self._compute_losses(**batch)
-        gradient = torch.autograd.grad(losses.pop("total"), self._parameters)
-        return (
-            {name: loss.item() for name, loss in losses.items()},
-            torch.cat([part.flatten() for part in gradient]),
-        )
-
-    def descend(self, gradient: torch.Tensor) -> None:
-        """Updates the network."""
-        parts = gradient.split([parameter.numel() for parameter in self._parameters])
+    def take(self, ranks: Ranks, batches: list[dict[str, Any]]) -> list[Losses]:
+        """Updates the network. Returns the losses of the ranks that are here."""
+        history = []
+        gradients = []
+        for rank, batch in zip(ranks.here, batches, strict=True):
+            with rank.drawing():
+                losses = self._compute_losses(**batch)
+            gradient = torch.autograd.grad(losses.pop("total"), self._parameters)
+            gradients.append(torch.cat([part.flatten() for part in gradient]))
+            history.append({name: loss.item() for name, loss in losses.items()})
+        mean = ranks.mean(gradients)
+        parts = mean.split([parameter.numel() for parameter in self._parameters])
         for parameter, part in zip(self._parameters, parts, strict=True):
             parameter.grad = part.view_as(parameter)
+        self._descend()
+        return history
+
+    def _descend(self) -> None:
         clip_grad_norm_(self._parameters, 1.0)
         self._optimizer.step()
+
+
+class ShardedTurn(Turn):
+    """The same of a network that FSDP2 has sharded, whose backward pass averages gradients."""
+
+    def take(self, ranks: Ranks, batches: list[dict[str, Any]]) -> list[Losses]:
+        (rank,), (batch,) = ranks.here, batches
+        with rank.drawing():
+            losses = self._compute_losses(**batch)
+        losses.pop("total").backward()
+        self._descend()
+        self._optimizer.zero_grad()
+        return [{name: loss.item() for name, loss in losses.items()}]
 
 
 def draw_batch(rank: Rank, images: torch.Tensor, labels: torch.Tensor) -> dict[str, Any]:
@@ -68,12 +85,13 @@ def train(
     rate: float,
 ) -> list[list[Losses]]:
     """Trains all networks. Returns the losses of every step, for each rank of this process."""
-    student_turns = [Turn(pipeline.student, pipeline.compute_student_loss, rate)]
+    kind = ShardedTurn if isinstance(pipeline.student, FSDPModule) else Turn
+    student_turns = [kind(pipeline.student, pipeline.compute_student_loss, rate)]
     critics = [pipeline.fake_score]
-    critic_turns = [Turn(pipeline.fake_score, pipeline.compute_fake_score_loss, rate)]
+    critic_turns = [kind(pipeline.fake_score, pipeline.compute_fake_score_loss, rate)]
     if pipeline.discriminator is not None:
         critics.append(pipeline.discriminator)
-        critic_turns.append(Turn(pipeline.discriminator, pipeline.compute_discriminator_loss, rate))
+        critic_turns.append(kind(pipeline.discriminator, pipeline.compute_discriminator_loss, rate))
     history: list[list[Losses]] = [[] for _ in ranks.here]
     for step in range(steps):
         trains_student = step % pipeline.config.student_update_freq == 0
@@ -84,12 +102,8 @@ def train(
         for losses in history:
             losses.append({})
         for turn in student_turns if trains_student else critic_turns:
-            gradients = []
-            for rank, batch, losses in zip(ranks.here, batches, history, strict=True):
-                share, gradient = turn.share_of(rank, batch)
-                losses[-1].update(share)
-                gradients.append(gradient)
-            turn.descend(ranks.mean(gradients))
+            for losses, of_turn in zip(history, turn.take(ranks, batches), strict=True):
+                losses[-1].update(of_turn)
         if trains_student:
             pipeline.update_ema()
         if ranks.first_is_here and step % 100 == 0:

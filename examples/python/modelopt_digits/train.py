@@ -17,6 +17,7 @@ from typing import Any
 
 import modelopt.torch.fastgen as mtf
 import torch
+import torch.distributed as dist
 from alternation import train
 from diffusers import DDPMScheduler, DiTTransformer2DModel
 from modelopt.torch.fastgen.discriminators import Discriminator_ImageDiT
@@ -25,6 +26,9 @@ from ranks import Rank, Ranks
 from scores import Judge, draw_with_teacher, write_picture
 from sklearn.datasets import load_digits
 from torch import nn
+from torch.distributed.device_mesh import init_device_mesh
+from torch.distributed.fsdp import FSDPModule, fully_shard
+from torch.distributed.tensor import DTensor
 
 import fakescore
 
@@ -65,7 +69,22 @@ class DigitsPipeline(mtf.DMDPipeline):  # type: ignore[misc]
         return images
 
 
+def shard(module: nn.Module) -> None:
+    """By FSDP2, over all ranks."""
+    mesh = init_device_mesh("cpu", (dist.get_world_size(),))
+    # The DiT calls the first block's embedding from outside of the block.
+    blocks: Any = module.transformer_blocks
+    for block in blocks[1:]:
+        fully_shard(block, mesh=mesh)
+    fully_shard(module, mesh=mesh)
+
+
 def make_fake_score(by: str, teacher: nn.Module) -> nn.Module:
+    if isinstance(teacher, FSDPModule):
+        # From the parts that each rank has of the teacher.
+        return fakescore.create_fake_score_meta(
+            lambda: DiTTransformer2DModel.from_pretrained(TEACHER), teacher, shard=shard
+        )
     if by == "modelopt":
         copied: nn.Module = mtf.create_fake_score(teacher)
         return copied
@@ -78,11 +97,19 @@ def make_discriminator(rank: Rank, blocks: int, width: int) -> nn.Module:
     return made
 
 
+def make_test() -> tuple[torch.Tensor, torch.Tensor]:
+    """The digits that are asked for, and the noise to draw them from."""
+    asked = torch.arange(10).repeat_interleave(DRAWN_OF_A_DIGIT)
+    drawing = torch.Generator().manual_seed(0)
+    return asked, torch.randn(len(asked), 1, SIZE, SIZE, generator=drawing)
+
+
 def digest(module: nn.Module) -> str:
     """Of all its bits."""
     hashed = hashlib.sha256()
     for tensor in itertools.chain(module.parameters(), module.buffers()):
-        hashed.update(tensor.detach().numpy().tobytes())
+        whole = tensor.full_tensor() if isinstance(tensor, DTensor) else tensor
+        hashed.update(whole.detach().numpy().tobytes())
     return hashed.hexdigest()
 
 
@@ -100,10 +127,16 @@ def parse_arguments() -> argparse.Namespace:
         metavar="RANKS",
         help="do the work of so many ranks in this process, without torchrun",
     )
+    parser.add_argument(
+        "--fsdp2", action="store_true", help="shard teacher, student and fake score over the ranks"
+    )
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--record", type=pathlib.Path, help="JSON of losses and digests to write")
     parser.add_argument("--picture", type=pathlib.Path, help="PNG to write, and scores to print")
-    return parser.parse_args()
+    arguments = parser.parse_args()
+    if arguments.fsdp2 and (arguments.one_process or arguments.gan):
+        parser.error("--fsdp2 goes with neither --one-process nor --gan")
+    return arguments
 
 
 def main() -> None:
@@ -116,6 +149,9 @@ def main() -> None:
 
     teacher = DiTTransformer2DModel.from_pretrained(TEACHER)
     student = DiTTransformer2DModel.from_pretrained(TEACHER)
+    if arguments.fsdp2:
+        shard(teacher)
+        shard(student)
     fake_score = make_fake_score(arguments.fake_score, teacher)
     replicas = {"fake score as made": ranks.gather([digest(fake_score)])}
 
@@ -137,22 +173,31 @@ def main() -> None:
         fake_score_pred_type="eps",
         sample_t_cfg=mtf.SampleTimestepConfig(time_dist_type="uniform", min_t=0.02, max_t=0.8),
         gan_loss_weight_gen=arguments.gan,
-        ema=mtf.EMAConfig(decay=0.98),  # the mean of some fifty updates
+        # The mean of some fifty updates. ModelOpt's average of shards asks for CUDA.
+        ema=None if arguments.fsdp2 else mtf.EMAConfig(decay=0.98),
     )
     pipeline = DigitsPipeline(student, teacher, fake_score, config, discriminator=discriminator)
 
-    asked = torch.arange(10).repeat_interleave(DRAWN_OF_A_DIGIT)
-    noise = torch.randn(len(asked), 1, SIZE, SIZE, generator=torch.Generator().manual_seed(0))
+    asked, noise = make_test()
     before = pipeline.draw(student, noise, asked)
     losses = ranks.gather(
         train(pipeline, ranks, images, labels, steps=arguments.steps, rate=arguments.rate)
     )
-    average = copy.deepcopy(student)
-    pipeline.ema.copy_to(average)
-    trained = {"student": student, "student's average": average, "fake score": fake_score}
+    trained = {"student": student, "fake score": fake_score}
+    drawings = {
+        "student, 1 step, before": before,
+        "student, 1 step, after": pipeline.draw(student, noise, asked),
+    }
+    if pipeline.ema is not None:
+        average = copy.deepcopy(student)
+        pipeline.ema.copy_to(average)
+        trained["student's average"] = average
+        drawings["student's average, 1 step"] = pipeline.draw(average, noise, asked)
     if discriminator is not None:
         trained["discriminator"] = discriminator
     replicas |= {name: ranks.gather([digest(network)]) for name, network in trained.items()}
+    if arguments.picture:
+        drawings["teacher, 50 steps"] = draw_with_teacher(teacher, SCHEDULE, noise, asked)
     ranks.leave()
     if not ranks.first_is_here:
         return
@@ -162,12 +207,6 @@ def main() -> None:
     if arguments.record:
         arguments.record.write_text(json.dumps({"losses": losses, "replicas": replicas}))
     if arguments.picture:
-        drawings = {
-            "student, 1 step, before": before,
-            "student, 1 step, after": pipeline.draw(student, noise, asked),
-            "student's average, 1 step": pipeline.draw(average, noise, asked),
-            "teacher, 50 steps": draw_with_teacher(teacher, SCHEDULE, noise, asked),
-        }
         judge = Judge(images, labels)
         captions = {name: f"{name}: {judge(drawn, asked)}" for name, drawn in drawings.items()}
         print(*captions.values(), sep="\n")

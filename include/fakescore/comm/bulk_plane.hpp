@@ -29,7 +29,8 @@ struct Parcel {
 
 /// What one rank sends to others and receives from them: contiguous 1-D uint8 tensors on the
 /// plane's device, which the parcels fill one after the other, in ascending order of their ranks.
-/// None is for this rank itself. Both tensors are defined; one without parcels has no elements.
+/// None is for this rank itself. Both tensors are defined; one without parcels has no elements. Who
+/// begins an exchange keeps them until it has ended, and a plane where it breaks.
 struct Exchange {
   at::Tensor outgoing;
   std::vector<Parcel> sends;

@@ -42,7 +42,8 @@ struct FillOptions {
   /// communicator has it, else through host memory.
   std::optional<c10::Device> device;
   /// Bytes of one broadcast; several are in flight. nullopt: kDefaultBucketBytes for host memory,
-  /// kDefaultDeviceBucketBytes for a GPU's.
+  /// kDefaultDeviceBucketBytes for a GPU's. Shards travel in host memory in exchanges of 8 times as
+  /// much, most of which is for one rank.
   std::optional<size_t> bucket_bytes;
   /// Most bytes of pinned host memory that a reading rank uses to fill its GPU; other ranks use
   /// none.

@@ -54,8 +54,8 @@ class FAKESCORE_API TeacherSource {
   /// with a star: FOLDER/model-*-of-00003.safetensors. Nothing is opened here.
   static TeacherSource path(std::filesystem::path path, TeacherPathOptions options = {});
   /// Named tensors in memory, on the CPU or on the root's GPU. With shards among them, which it may
-  /// hold whole tensors beside, every rank gives its own, on its GPU or the CPU: they fill shards
-  /// that are the same boxes, and whole tensors.
+  /// hold whole tensors beside, every rank gives its own, on its GPU or the CPU; opening throws
+  /// TeacherError for one that is not the box that it is said to be.
   static TeacherSource state_dict(std::vector<NamedTensor> tensors);
   /// Whatever `open` opens, each time that it is called. `description` names it in errors.
   static TeacherSource custom(std::string description,

@@ -109,10 +109,11 @@ void MpiPlanes::finish(const std::shared_ptr<MpiOperation>& operation, const Ste
   require_usable(step.what);
   const Waiting waiting(*this);
   uint64_t heard = times_heard();
+  std::vector<MPI_Status> statuses(operation->requests.size());
   for (int polls = 1;; ++polls) {
     int done = 0;
     require_success(MPI_Testall(static_cast<int>(operation->requests.size()),
-                                operation->requests.data(), &done, MPI_STATUSES_IGNORE),
+                                operation->requests.data(), &done, statuses.data()),
                     step.what);
     if (done) break;
     if (polls % kPollsBetweenCensusLooks == 0) {
@@ -122,6 +123,13 @@ void MpiPlanes::finish(const std::shared_ptr<MpiOperation>& operation, const Ste
       if (abandoned || deadline.passed()) take_census(step);
     }
     if (polls > spins_) std::this_thread::sleep_for(kNap);
+  }
+  for (size_t i = 0; i < operation->expected.size(); ++i) {
+    int received = 0;
+    MPI_Get_count(&statuses[i], MPI_BYTE, &received);
+    if (received == operation->expected[i]) continue;
+    give_up(different_parcels(operation->senders[i], rank(),
+                              static_cast<size_t>(operation->expected[i]), step));
   }
   operation->requests.clear();
   operation->buffers.clear();
@@ -224,6 +232,8 @@ std::unique_ptr<PendingOperation> MpiPlanes::start_exchange(const Exchange& exch
   operation->buffers = {exchange.outgoing, exchange.incoming};
   // Calls between two ranks meet in their order: one tag is enough.
   for_each_piece(exchange.incoming, exchange.receives, [&](char* data, int bytes, int from) {
+    operation->expected.push_back(bytes);
+    operation->senders.push_back(from);
     require_success(MPI_Irecv(data, bytes, MPI_BYTE, from, kExchangeTag, group_->bulk,
                               &operation->requests.emplace_back()),
                     what);

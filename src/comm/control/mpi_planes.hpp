@@ -21,6 +21,8 @@ inline constexpr int64_t kMpiPiece = int64_t{1} << 30;
 struct MpiOperation {
   std::vector<MPI_Request> requests;
   std::vector<at::Tensor> buffers;
+  std::vector<int> expected;  ///< bytes of the first requests, which receive parcels
+  std::vector<int> senders;   ///< of those
   std::vector<Head> heads;
   Census census;
   MeetingHead meeting;

@@ -13,7 +13,8 @@ namespace {
 using Bytes = std::vector<uint8_t>;
 
 /// Of one rank's chunks, the most that lie in the store unread.
-constexpr size_t kMostUnread = 8;
+constexpr size_t kMostUnread = 1024;
+constexpr size_t kMostUnreadBytes = 8 * size_t{kStoreChunk};
 
 /// Nothing is left to wait for: the exchange ended where it began.
 class EndedExchange : public PendingOperation {
@@ -72,16 +73,18 @@ std::unique_ptr<PendingOperation> StorePlanes::start_exchange(const Exchange& ex
 }
 
 bool StorePlanes::send_chunk(ChunkedParcel& parcel, const Step& step) {
-  if (unread_parcels_.size() >= kMostUnread) {
-    const std::string oldest = unread_parcels_.front();
+  if (unread_parcels_.size() >= kMostUnread || unread_bytes_ >= kMostUnreadBytes) {
+    const std::string oldest = unread_parcels_.front().key;
     if (compute<bool>([oldest](c10d::Store& s) { return s.check({oldest}); })) return false;
+    unread_bytes_ -= unread_parcels_.front().bytes;
     unread_parcels_.pop_front();
   }
   const std::string key = parcel.key();
   operate([key, value = pack(step, parcel.chunk_data(), parcel.chunk_bytes())](c10d::Store& s) {
     s.set(key, value);
   });
-  unread_parcels_.push_back(key);
+  unread_parcels_.push_back({key, parcel.chunk_bytes()});
+  unread_bytes_ += parcel.chunk_bytes();
   ++parcel.next_chunk;
   return true;
 }
@@ -111,7 +114,7 @@ void StorePlanes::await_chunk(const std::vector<ChunkedParcel>& sends,
                               Deadline& deadline) {
   std::vector<std::string> keys;
   for (const ChunkedParcel& parcel : receives) keys.push_back(parcel.key());
-  const std::string oldest = sends.empty() ? "" : unread_parcels_.front();
+  const std::string oldest = sends.empty() ? "" : unread_parcels_.front().key;
   await(
       [keys, oldest](c10d::Store& s) {
         if (!oldest.empty() && !s.check({oldest})) return true;

@@ -103,7 +103,12 @@ class StorePlanes : public HostPlanes {
   // The keys of each, as far as they may still be there.
   std::deque<std::vector<std::string>> unread_;
   // Chunks of parcels; the oldest may have been read.
-  std::deque<std::string> unread_parcels_;
+  struct UnreadChunk {
+    std::string key;
+    size_t bytes = 0;
+  };
+  std::deque<UnreadChunk> unread_parcels_;
+  size_t unread_bytes_ = 0;
 };
 
 std::unique_ptr<Communicator> make_store_communicator(c10::intrusive_ptr<c10d::Store> store,

@@ -1,9 +1,13 @@
 #include "teacher/source/memory_teacher.hpp"
 
+#include <c10/util/StringUtil.h>
+
 #include <set>
 #include <utility>
 
 #include "fakescore/error.hpp"
+#include "tensor/boxes.hpp"
+#include "tensor/row_major.hpp"
 
 namespace fakescore::detail {
 namespace {
@@ -24,6 +28,7 @@ class MemoryTeacher : public Teacher {
             "is on " + entry.tensor.device().str() + ", which is neither the CPU nor a GPU",
             "move the teacher's tensors to the CPU first");
       }
+      check_part(entry);
       tensors_.push_back({entry.name,
                           entry.shard ? entry.shard->global_sizes : entry.tensor.sizes().vec(),
                           entry.tensor.scalar_type(), "", entry.tensor.device(), "", entry.shard});
@@ -35,6 +40,20 @@ class MemoryTeacher : public Teacher {
   at::Tensor read(size_t index) override { return values_.at(index); }
 
  private:
+  static void check_part(const NamedTensor& entry) {
+    if (!entry.shard) return;
+    const Shard& shard = *entry.shard;
+    const bool fits = row_major_strides(shard.global_sizes) &&
+                      lies_within(shard.box, shard.global_sizes) &&
+                      entry.tensor.sizes() == shard.box.sizes;
+    if (fits) return;
+    throw TeacherError("tensor " + entry.name,
+                       c10::str("has sizes ", entry.tensor.sizes(),
+                                ", and is said to be the box of sizes ", shard.box.sizes, " at ",
+                                shard.box.offsets, " of a tensor of sizes ", shard.global_sizes),
+                       "give the box that the tensor holds, within the whole tensor");
+  }
+
   std::vector<TeacherTensor> tensors_;
   std::vector<at::Tensor> values_;
 };

@@ -18,8 +18,11 @@ SCRIPT = pathlib.Path(__file__).parents[3] / "examples/python/modelopt_digits/tr
 STEPS = 6
 
 
-def trained(launcher, options, record):
-    arguments = ["--steps", STEPS, "--gan", 0.03, "--record", record]
+TORCHRUN = ["-m", "torch.distributed.run", "--standalone", "--nproc-per-node=2"]
+
+
+def trained(launcher, options, record, gan=0.03):
+    arguments = ["--steps", STEPS, "--gan", gan, "--record", record]
     done = subprocess.run(
         [sys.executable, *launcher, SCRIPT, *options, *map(str, arguments)],
         env={**os.environ, "OMP_NUM_THREADS": "1"},
@@ -34,8 +37,7 @@ def trained(launcher, options, record):
 
 @pytest.fixture(scope="module")
 def ours(tmp_path_factory):
-    torchrun = ["-m", "torch.distributed.run", "--standalone", "--nproc-per-node=2"]
-    return trained(torchrun, [], tmp_path_factory.mktemp("ours") / "record.json")
+    return trained(TORCHRUN, [], tmp_path_factory.mktemp("ours") / "record.json")
 
 
 def test_training_is_to_the_bit_that_of_one_process_with_modelopts_copy(ours, tmp_path):
@@ -75,3 +77,20 @@ def test_replicas_of_the_discriminator_are_made_equal_and_all_stay_so(ours):
     equal = {name: len(set(digests)) == 1 for name, digests in ours["replicas"].items()}
     assert equal.pop("discriminator as made") is False
     assert equal and all(equal.values())
+
+
+def test_networks_that_fsdp2_has_sharded_train_as_whole_ones(tmp_path):
+    """The fake score is made of the parts that each rank has of the teacher.
+
+    The norm of all gradients is added up in another order, so that losses differ in the last bits.
+    """
+    whole = trained(TORCHRUN, [], tmp_path / "whole.json", gan=0)
+    sharded = trained(TORCHRUN, ["--fsdp2"], tmp_path / "sharded.json", gan=0)
+    made = "fake score as made"
+    assert sharded["replicas"][made] == whole["replicas"][made]
+    for ours, its in zip(sharded["losses"], whole["losses"], strict=True):
+        assert [set(step) for step in ours] == [set(step) for step in its]
+        for step, other in zip(ours, its, strict=True):
+            assert step == pytest.approx(other, rel=1e-3)
+    for digests in sharded["replicas"].values():
+        assert len(set(digests)) == 1

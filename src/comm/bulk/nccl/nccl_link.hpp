@@ -11,14 +11,14 @@
 
 namespace fakescore::detail {
 
-/// Puts broadcasts on an ncclComm_t that a thread watches. One thread uses it. Destruction never
+/// Puts operations on an ncclComm_t that a thread watches. One thread uses it. Destruction never
 /// throws, and waits for NCCL to end at most ControlPlane::kPeerCensus: a thread that is stuck in
 /// NCCL is left behind with what it uses.
 class NcclLink {
  public:
   using Poll = std::function<bool()>;
 
-  /// Broadcasts go on `lane`, between what the current stream is given before and after; without
+  /// Operations go on `lane`, between what the current stream is given before and after; without
   /// one on the current stream itself.
   NcclLink(ncclComm_t comm, at::Device device, NcclOwnership ownership,
            std::optional<c10::Stream> lane);
