@@ -65,4 +65,7 @@ class Ranks:
     def leave(self) -> None:
         """Ends this process's part in the job."""
         if dist.is_initialized():
+            # Gloo's threads let go of tensors of Python after their operation has ended, and must
+            # not do so while Python ends: modules in shards keep the group alive until then.
+            dist.barrier()
             dist.destroy_process_group()
