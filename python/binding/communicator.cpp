@@ -60,6 +60,15 @@ std::string CommunicatorHolder::begin_work(const std::string& what) {
   return reply_done([&] { work_ = communicator_->begin_work(what); });
 }
 
+std::string CommunicatorHolder::compare(const std::string& value, const std::string& what) {
+  return reply([&] {
+    const Comparison found = communicator_->compare(value, what);
+    return nlohmann::json{{"of_rank_0", found.of_rank_0},
+                          {"other_rank", found.other_rank},
+                          {"of_other_rank", found.of_other_rank}};
+  });
+}
+
 std::string CommunicatorHolder::fill(const c10::intrusive_ptr<TargetHolder>& target,
                                      const c10::intrusive_ptr<TeacherHolder>& teacher,
                                      const std::string& options) {
@@ -116,6 +125,7 @@ void register_communicator(torch::Library& library) {
       .def("adopt", &CommunicatorHolder::adopt)
       .def("begin_work", &CommunicatorHolder::begin_work)
       .def("end_work", &CommunicatorHolder::end_work)
+      .def("compare", &CommunicatorHolder::compare)
       .def("fill", &CommunicatorHolder::fill)
       .def("sync", &CommunicatorHolder::sync)
       .def("interrupt", &CommunicatorHolder::interrupt)

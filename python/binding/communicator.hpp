@@ -32,6 +32,9 @@ class CommunicatorHolder : public torch::CustomClassHolder {
   std::string begin_work(const std::string& what);
   void end_work() { work_.reset(); }
 
+  /// Communicator::compare: the reply says rank 0's value, the lowest rank that has another one,
+  /// or -1, and that.
+  std::string compare(const std::string& value, const std::string& what);
   /// fill_tensors; `options` are FillOptions as JSON. The reply is a FillReport.
   std::string fill(const c10::intrusive_ptr<TargetHolder>& target,
                    const c10::intrusive_ptr<TeacherHolder>& teacher, const std::string& options);

@@ -131,6 +131,21 @@ def run(
         raise
 
 
+@dataclass
+class Comparison:
+    """fakescore::Comparison: rank 0's text, and the lowest rank that has another one."""
+
+    of_rank_0: str
+    other_rank: int  #: -1 if all ranks have rank 0's
+    of_other_rank: str
+
+
+def compare(communicator: _native.Communicator, text: str, what: str, rank: int) -> Comparison:
+    """What all ranks say. Collective; an interrupt ends it on all ranks."""
+    found = run(communicator, lambda: communicator.compare(text, what), Outcome(), rank, Shower())
+    return Comparison(**found)
+
+
 def options_json(**options: Any) -> str:
     """Options for the C++ library."""
     return json.dumps(options)

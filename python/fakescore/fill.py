@@ -5,14 +5,14 @@ from __future__ import annotations
 import logging
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, cast
 
 import torch
 import torch.distributed as dist
 from torch import nn
 
 from . import _native, calls
-from .errors import BuildError
+from .errors import BuildError, HostMemoryError, TeacherError
 from .explicit_init import Init, is_covered, with_init
 from .fsdp_internals import initialise_roots
 from .group import check_source, device_for, group_of
@@ -20,9 +20,16 @@ from .meta import drop_records, meta_init
 from .pretrained import rebound
 from .progress import Progress, shower
 from .report import Report, report_of
-from .sharding import allocate_shards, apply_shard, move_whole_tensors
+from .sharding import allocate_shards, apply_shard, has_shards_of_gpus, move_whole_tensors
 from .target import cast_on_meta, check_unread_weights, set_target, tape_of, teacher_for
-from .teachers import KeyMap, Teacher, native_teacher, tensor_names
+from .teachers import (
+    KeyMap,
+    Teacher,
+    is_sharded_by_fsdp1,
+    native_teacher,
+    parts_of_fsdp1,
+    tensor_names,
+)
 from .tensors import Kind, ModuleTensor, unregistered_tensors
 from .wrappers import unwrap
 
@@ -271,12 +278,15 @@ def _fill(
         verify=verify,
     )
     communicator = calls.connect(group, chosen, timeout)
+    of_fsdp1 = _agree_on_fsdp1(communicator, teacher, group.rank)
     target = _native.classes.Target()
 
     def prepare() -> _Prepared:
+        # First, for no rank may fail before it has taken its part.
+        given = parts_of_fsdp1(cast("nn.Module", teacher)) if of_fsdp1 else teacher
         module = make_module()
         allocate_shards(unwrap(module), chosen)
-        native = teacher_for(unwrap(module), teacher, map_keys, is_source, group.rank)
+        native = teacher_for(unwrap(module), given, map_keys, is_source, group.rank)
         tape = tape_of(unwrap(module))
         entries, recorded = set_target(target, unwrap(module), tape, dtype, dtype_rules)
         if is_source:
@@ -307,13 +317,43 @@ def _fill(
     global _last
     _last = report_of(reply)
     _warn_of_misses(_last)
-    if chosen.type == "cpu":
-        move_whole_tensors(prepared.entries)
+    if chosen.type == "cpu" and has_shards_of_gpus(prepared.entries):
+        _move_whole_tensors(communicator, prepared.entries, group.rank)
     _warn_of_meta(prepared.module)
     drop_records(prepared.module)
     for parameter, trains in prepared.trained:
         parameter.requires_grad_(trains)
     return prepared.module.train()
+
+
+def _agree_on_fsdp1(communicator: Any, teacher: object, rank: int) -> bool:
+    """Whether all ranks have a teacher that FSDP1 has sharded, whose state dict is collective."""
+    kinds = ("another teacher", "a teacher that FSDP1 has sharded")
+    own = is_sharded_by_fsdp1(teacher)
+    found = calls.compare(communicator, kinds[own], "kind of teacher", rank)
+    if found.other_rank >= 0:
+        raise TeacherError.of(
+            "teacher",
+            f"rank 0 has {found.of_rank_0}, but rank {found.other_rank} has {found.of_other_rank}",
+            "give every rank the same module: to gather its parts takes all of them",
+        )
+    return own
+
+
+def _move_whole_tensors(communicator: Any, entries: list[ModuleTensor], rank: int) -> None:
+    failure: MemoryError | None = None
+    try:
+        move_whole_tensors(entries)
+    except MemoryError as error:
+        failure = error
+    found = calls.compare(communicator, str(failure or ""), "buffers on GPUs", rank)
+    first = (0, found.of_rank_0) if found.of_rank_0 else (found.other_rank, found.of_other_rank)
+    if first[0] >= 0 and first[1]:
+        raise HostMemoryError.of(
+            "buffers",
+            f"of rank {first[0]} do not fit its GPU: {first[1]}",
+            "use more ranks, or a smaller batch beside them",
+        ) from failure
 
 
 def _choose_trained(

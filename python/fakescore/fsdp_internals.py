@@ -37,6 +37,24 @@ def initialise_roots(module: nn.Module) -> None:
                 ) from error
 
 
+def offloaded(module: nn.Module) -> set[int]:
+    """The ids of parameters whose parts FSDP2's CPUOffloadPolicy keeps in host memory."""
+    found: set[int] = set()
+    part: Any
+    for part in module.modules():
+        if not hasattr(part, "_get_fsdp_state"):
+            continue
+        state: Any = part._get_fsdp_state()
+        groups = getattr(state, "_fsdp_param_groups", None)
+        if groups is None:  # up to 2.14
+            groups = [getattr(state, "_fsdp_param_group", None)]
+        for group in groups:
+            for parameter in getattr(group, "fsdp_params", ()):
+                if getattr(parameter, "offload_to_cpu", False):
+                    found.add(id(parameter.sharded_param))
+    return found
+
+
 def _roots(module: nn.Module) -> Iterator[Any]:
     if hasattr(module, "_get_fsdp_state"):
         yield module

@@ -11,6 +11,7 @@ import torch
 from torch import nn
 
 from .errors import BuildError, ConfigError
+from .fsdp_internals import offloaded
 from .wrappers import is_sharded, is_sharded_tensor
 
 if TYPE_CHECKING:
@@ -82,7 +83,15 @@ def _of_sharded_tensor(name: str, tensor: torch.Tensor) -> Shard:
     if not parts:
         return Shard(sizes, (0,) * len(sizes), (0, *sizes[1:]))
     metadata = parts[0].metadata
-    return Shard(sizes, tuple(metadata.shard_offsets), tuple(metadata.shard_sizes))
+    shard = Shard(sizes, tuple(metadata.shard_offsets), tuple(metadata.shard_sizes))
+    if shard.sizes != tuple(parts[0].tensor.shape):
+        raise ConfigError.of(
+            name,
+            f"is a ShardedTensor that says to have sizes {shard.sizes} here, but has "
+            f"{tuple(parts[0].tensor.shape)}",
+            "give FSDP1 a device_mesh, so that its state dict has DTensors",
+        )
+    return shard
 
 
 def native_shards(shards: Sequence[Shard | None]) -> tuple[list[int], list[Any], list[Any]]:
@@ -142,13 +151,16 @@ def allocate_shards(module: nn.Module, device: torch.device) -> None:
     As `to_empty` does, which keeps the parameter objects, their ties and the padding that FSDP2
     wants, but for DTensors alone: it would replace other parameters by new objects.
 
-    Raises ConfigError for a mesh of other devices, MemoryError.
+    Raises ConfigError for a mesh of other devices, and for shards that FSDP2 offloads on a GPU;
+    MemoryError.
     """
+
+    in_host_memory: set[int] = set()
 
     def allocate(tensor: torch.Tensor) -> torch.Tensor:
         if not is_sharded(tensor) or not tensor.is_meta:
             return tensor
-        _check_device(tensor, device)
+        _check_device(tensor, device, id(tensor) in in_host_memory)
         try:
             return torch.empty_like(tensor, device=device)
         except torch.OutOfMemoryError as error:
@@ -157,23 +169,22 @@ def allocate_shards(module: nn.Module, device: torch.device) -> None:
     # Of a module without any, nothing is to be touched.
     if not any(is_sharded(tensor) for tensor in (*module.parameters(), *module.buffers())):
         return
+    in_host_memory |= offloaded(module)
     with torch.no_grad():
         module._apply(allocate)  # type: ignore[no-untyped-call]
-    for name, parameter in module.named_parameters():
-        if not is_sharded(parameter) or not part_of(parameter).is_cpu:
-            continue
-        if device.type == _device_type(parameter) == "cuda":
-            raise ConfigError.of(
-                name,
-                "is kept in host memory, as FSDP2's CPUOffloadPolicy does",
-                "give device='cpu': what is no shard is put on the GPU then all the same",
-            )
 
 
-def _check_device(dtensor: Any, device: torch.device) -> None:
+def _check_device(dtensor: Any, device: torch.device, is_offloaded: bool) -> None:
     of_mesh = _device_type(dtensor)
-    # FSDP2's CPUOffloadPolicy keeps the parts of a mesh of GPUs in host memory.
-    if device.type not in (of_mesh, "cpu"):
+    if is_offloaded and of_mesh != "cpu":
+        if device.type == "cpu":
+            return
+        raise ConfigError.of(
+            "device",
+            f"is {device}, but FSDP2's CPUOffloadPolicy keeps the module's shards in host memory",
+            "give device='cpu': what is no shard is put on the GPU then all the same",
+        )
+    if device.type != of_mesh:
         raise ConfigError.of(
             "device",
             f"is {device}, but the module is sharded over a mesh of {of_mesh}",
@@ -186,11 +197,12 @@ def move_whole_tensors(entries: Sequence[ModuleTensor]) -> None:
 
     FSDP2 wants buffers there where it offloads parameters. Objects, and storage that they share,
     stay as they are.
+
+    Raises MemoryError.
     """
-    of_mesh = {_device_type(entry.tensor) for entry in entries if entry.shard is not None} - {"cpu"}
-    if not of_mesh:
+    if not has_shards_of_gpus(entries):
         return
-    device = torch.device(of_mesh.pop(), torch.cuda.current_device())
+    device = torch.device("cuda", torch.cuda.current_device())
     moved: dict[int, torch.UntypedStorage] = {}
     for entry in entries:
         tensor = entry.tensor
@@ -199,9 +211,17 @@ def move_whole_tensors(entries: Sequence[ModuleTensor]) -> None:
         storage = tensor.untyped_storage()
         there = moved.get(storage._cdata)
         if there is None:
-            there = moved[storage._cdata] = storage.to(device=device)
+            try:
+                there = moved[storage._cdata] = storage.to(device=device)
+            except torch.OutOfMemoryError as error:
+                raise MemoryError(str(error)) from error
         whole = torch.empty(0, dtype=tensor.dtype, device=device)
         tensor.data = whole.set_(there, tensor.storage_offset(), tensor.shape, tensor.stride())
+
+
+def has_shards_of_gpus(entries: Sequence[ModuleTensor]) -> bool:
+    """Whether some tensor is sharded over a mesh of GPUs: alike on all ranks."""
+    return any(_device_type(entry.tensor) == "cuda" for entry in entries if entry.shard is not None)
 
 
 def _device_type(dtensor: Any) -> str:

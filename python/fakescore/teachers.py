@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from typing import Any, cast
 
 import torch
+import torch.distributed as dist
 from torch import nn
 
 from . import _native
@@ -85,21 +86,37 @@ def native_teacher(
     return holder
 
 
-def state_dict_of(teacher: nn.Module) -> Mapping[str, Any]:
-    """A module's state dict; of one that FSDP has sharded, the parts, wherever it stands.
+def is_sharded_by_fsdp1(teacher: object) -> bool:
+    """Whether its state dict has parts, which all ranks have to ask for together."""
+    fsdp = _fsdp()
+    if fsdp is None or not isinstance(teacher, nn.Module):
+        return False
+    return any(
+        isinstance(part, fsdp.FullyShardedDataParallel)
+        and part.sharding_strategy != fsdp.ShardingStrategy.NO_SHARD
+        and dist.get_world_size(part.process_group) > 1  # of one rank it shards nothing
+        for part in teacher.modules()
+    )
 
-    Collective for FSDP1, which gathers one unit after the other to cut it by its own tensors.
-    """
+
+def parts_of_fsdp1(teacher: nn.Module) -> Mapping[str, Any]:
+    """The parts that a rank has. Collective: one unit after the other is gathered, and cut anew."""
+    from torch.distributed.checkpoint.state_dict import get_model_state_dict
+
+    return get_model_state_dict(teacher)
+
+
+def _fsdp() -> Any:
     # Whoever has sharded something has imported it; to import it here takes most of a second.
-    fsdp: Any = sys.modules.get("torch.distributed.fsdp")
-    if fsdp is not None:
-        for part in teacher.modules():
-            if isinstance(part, fsdp.FullyShardedDataParallel):
-                from torch.distributed.checkpoint.state_dict import get_model_state_dict
+    return sys.modules.get("torch.distributed.fsdp")
 
-                return get_model_state_dict(teacher)
-            if isinstance(part, fsdp.FSDPModule):
-                part.reshard()  # after a forward the root's parameters are gathered
+
+def state_dict_of(teacher: nn.Module) -> Mapping[str, Any]:
+    """A module's state dict; of one that FSDP2 has sharded, the parts, wherever it stands."""
+    fsdp = _fsdp()
+    for part in teacher.modules():
+        if fsdp is not None and isinstance(part, fsdp.FSDPModule):
+            part.reshard()  # after a forward the root's parameters are gathered
     state_dict: Mapping[str, Any] = unwrap(teacher).state_dict()
     return state_dict
 
@@ -107,7 +124,7 @@ def state_dict_of(teacher: nn.Module) -> Mapping[str, Any]:
 def has_parts(state_dict: Mapping[str, Any]) -> bool:
     """Whether each rank has a part of it, with values."""
     return any(
-        (is_sharded(value) or is_sharded_tensor(value)) and not value.is_meta
+        (is_sharded(value) or is_sharded_tensor(value)) and not part_of(value).is_meta
         for value in state_dict.values()
         if isinstance(value, torch.Tensor)
     )
@@ -180,7 +197,7 @@ def _set_state_dict(holder: Any, state_dict: Mapping[str, Any]) -> None:
                 "give the model's own state dict, as model.state_dict() makes it",
             )
         refuse_zero_3(f"teacher[{name!r}]", value)
-        if value.is_meta:
+        if part_of(value).is_meta:
             raise ConfigError.of(
                 f"teacher[{name!r}]",
                 "is on the meta device, on the source itself",

@@ -84,12 +84,15 @@ ReadAgreement::ReadAgreement(Communicator& communicator, const FillOptions& opti
     root_alone_ = true;
   } else if (options.read == TeacherRead::kAuto) {
     const bool has_one_page_cache = device.is_cpu() && on_one_host(communicator);
-    if (!has_one_page_cache) wanted_ = TeacherRead::kInTurns;
+    if (!has_one_page_cache && !has_shards) wanted_ = TeacherRead::kInTurns;
   } else {
     wanted_ = options.read;
   }
-  // Each reads its own, and so all of it once a replica.
-  if (has_shards) wanted_ = TeacherRead::kEveryRank;
+  if (has_shards) {
+    // Each reads its own, and so all of it once a replica.
+    if (wanted_ == TeacherRead::kInTurns) reason_ = "it is in shards: each reads what it holds";
+    wanted_ = TeacherRead::kEveryRank;
+  }
 }
 
 void ReadAgreement::try_open(const TeacherSource& source, std::unique_ptr<Teacher>& teacher) {
@@ -121,7 +124,7 @@ ReadDecision ReadAgreement::decide(const TeacherSource& source, std::unique_ptr<
     if (problem_.empty()) problem_ = first_difference(*teacher, files);
     first = first_report(communicator_, kAgreementPhase, problem_);
   }
-  if (first.rank < 0) return {wanted_, "", false};
+  if (first.rank < 0) return {wanted_, reason_, false};
   if (!is_root()) teacher.reset();
   const std::string reason = "rank " + std::to_string(first.rank) + ' ' + first.text;
   if (options_.read == TeacherRead::kAuto) return {TeacherRead::kRoot, reason, false};

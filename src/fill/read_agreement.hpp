@@ -42,7 +42,8 @@ class ReadAgreement {
   const FillOptions& options_;
   bool root_alone_ = false;
   TeacherRead wanted_ = TeacherRead::kEveryRank;  ///< where all ranks see the root's files
-  std::string problem_;                           ///< of this rank
+  std::string reason_;   ///< why that is not what was asked for; may be empty
+  std::string problem_;  ///< of this rank
 };
 
 }  // namespace fakescore::detail

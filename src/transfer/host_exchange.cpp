@@ -105,8 +105,6 @@ class HostExchange {
     slot.round = rounds_.at(number);
     slot.buffers = {outgoing(slot), parcels_of(slot.round.sends), incoming(slot),
                     parcels_of(slot.round.receives)};
-    slot.buffers = {outgoing(slot), parcels_of(slot.round.sends), incoming(slot),
-                    parcels_of(slot.round.receives)};
     slot.exchange = communicator_.start_exchange(slot.buffers, name_of(number));
     // A rank's own part is copied while the others' travel.
     for (const RoutedPiece& routed : slot.round.kept) {

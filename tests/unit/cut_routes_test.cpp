@@ -141,6 +141,10 @@ TEST(CutRoutes, BringAllThatRanksKeepFromWhoHasIt) {
                           : is_in_parts          ? tensor.held[rank]
                                                  : Box{{0, 0}, sizes};
         RC_ASSERT(torch::isin(numbered.of(route.box), numbered.of(from)).all().item<bool>());
+        for (const Route& received : of(routes, rank).receives) {
+          RC_ASSERT(route.rounds_later == 0 ||
+                    received.rounds_later + kRounds <= route.rounds_later);
+        }
         if (route.rank == static_cast<int>(rank)) continue;
         const auto& theirs = of(routes, static_cast<size_t>(route.rank)).receives;
         RC_ASSERT(std::count_if(theirs.begin(), theirs.end(), [&](const Route& other) {

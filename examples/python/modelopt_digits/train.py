@@ -134,8 +134,9 @@ def parse_arguments() -> argparse.Namespace:
     parser.add_argument("--record", type=pathlib.Path, help="JSON of losses and digests to write")
     parser.add_argument("--picture", type=pathlib.Path, help="PNG to write, and scores to print")
     arguments = parser.parse_args()
-    if arguments.fsdp2 and (arguments.one_process or arguments.gan):
-        parser.error("--fsdp2 goes with neither --one-process nor --gan")
+    alone = arguments.one_process or arguments.gan or arguments.fake_score == "modelopt"
+    if arguments.fsdp2 and alone:
+        parser.error("--fsdp2 goes with none of --one-process, --gan and --fake-score modelopt")
     return arguments
 
 

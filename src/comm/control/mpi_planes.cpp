@@ -128,8 +128,9 @@ void MpiPlanes::finish(const std::shared_ptr<MpiOperation>& operation, const Ste
     int received = 0;
     MPI_Get_count(&statuses[i], MPI_BYTE, &received);
     if (received == operation->expected[i]) continue;
-    give_up(different_parcels(operation->senders[i], rank(),
-                              static_cast<size_t>(operation->expected[i]), step));
+    const ErrorInfo info = different_parcels(operation->senders[i], rank(),
+                                             static_cast<size_t>(operation->expected[i]), step);
+    take_census({CallKind::kFailure, -1, -1, info.message});
   }
   operation->requests.clear();
   operation->buffers.clear();

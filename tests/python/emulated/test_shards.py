@@ -2,6 +2,7 @@
 
 import functools
 import pathlib
+import shutil
 import tempfile
 
 import pytest
@@ -72,7 +73,10 @@ def shared_path():
         paths[0] = str(pathlib.Path(tempfile.mkdtemp()) / "teacher.safetensors")
         save_model(whole(), paths[0])
     dist.broadcast_object_list(paths)
-    return paths[0]
+    yield paths[0]
+    dist.barrier()
+    if dist.get_rank() == 0:
+        shutil.rmtree(pathlib.Path(paths[0]).parent)
 
 
 @pytest.mark.parametrize("placement", [None, by_columns])
@@ -179,13 +183,21 @@ def test_offloaded_parameters_are_in_host_memory_and_buffers_are_not(shared_path
     assert fake_score.second.data_ptr() == fake_score.both[6:].data_ptr()
 
 
-def test_offloaded_parameters_on_a_gpu_are_refused(shared_path):
+@pytest.mark.parametrize("pin_memory", [True, False])
+def test_offloaded_parameters_on_a_gpu_are_refused(shared_path, pin_memory):
     with pytest.raises(fakescore.ConfigError, match=r"CPUOffloadPolicy.*device=.cpu."):
         create(
             build,
             shared_path,
-            shard=lambda module: fully_shard(module, offload_policy=CPUOffloadPolicy()),
+            shard=lambda module: fully_shard(
+                module, offload_policy=CPUOffloadPolicy(pin_memory=pin_memory)
+            ),
         )
+
+
+def test_parts_that_are_not_offloaded_are_refused_in_host_memory(shared_path):
+    with pytest.raises(fakescore.ConfigError, match="sharded over a mesh of cuda"):
+        create(build, shared_path, shard=fully_shard, device="cpu")
 
 
 def test_a_module_on_another_device_is_refused(rank):

@@ -479,23 +479,47 @@ def test_a_live_teacher_in_uneven_shards_goes_to_whole_modules(several, width):
     assert differences(fake_score, expected) == []
 
 
-@pytest.mark.parametrize("has_mesh", [True, False])
-@pytest.mark.parametrize("use_orig_params", [True, False])
-@pytest.mark.parametrize("shard", [fsdp2, fsdp2_by_columns, None])
-@pytest.mark.filterwarnings("ignore::FutureWarning")
-def test_a_live_teacher_of_fsdp1(several, has_mesh, use_orig_params, shard):
-    mesh = init_device_mesh("cpu", (dist.get_world_size(),)) if has_mesh else None
-    teacher = FullyShardedDataParallel(
-        whole().requires_grad_(False),
+def fsdp1(width, *, has_mesh=False, use_orig_params=True):
+    return FullyShardedDataParallel(
+        whole(width).requires_grad_(False),
         auto_wrap_policy=ModuleWrapPolicy({type(whole().blocks[0])}),
         use_orig_params=use_orig_params,
         device_id=torch.device("cpu"),
-        device_mesh=mesh,
+        device_mesh=init_device_mesh("cpu", (dist.get_world_size(),)) if has_mesh else None,
     )
+
+
+@pytest.mark.parametrize("has_mesh", [True, False])
+@pytest.mark.parametrize("use_orig_params", [True, False])
+@pytest.mark.parametrize("shard", [fsdp2, fsdp2_by_columns, None])
+@pytest.mark.parametrize("width", [3, 8])
+@pytest.mark.filterwarnings("ignore::FutureWarning", "ignore:Multiple backends")
+def test_a_live_teacher_of_fsdp1(world_size, has_mesh, use_orig_params, shard, width):
+    """On one rank it shards nothing. With 4 ranks, some have nothing of some tensors."""
+    if shard is fsdp2_by_columns and width % world_size:
+        pytest.skip("FSDP2 has no uneven columns")
+    teacher = fsdp1(width, has_mesh=has_mesh, use_orig_params=use_orig_params)
     before = teacher(torch.arange(6).reshape(2, 3))
-    assert differences(create(Net, teacher, shard=shard), whole()) == []
-    assert fakescore.last_report().read == "all"
+    fake_score = create(lambda: Net(width), teacher, shard=shard)
+    assert differences(fake_score, whole(width)) == []
+    assert fakescore.last_report().read == ("all" if world_size > 1 else "root")
     assert torch.equal(teacher(torch.arange(6).reshape(2, 3)), before)
+
+
+@pytest.mark.filterwarnings("ignore::FutureWarning", "ignore:Multiple backends")
+def test_a_teacher_of_fsdp1_that_one_rank_lacks_or_fails_beside(several, rank, last):
+    teacher = fsdp1(8)
+    with pytest.raises(fakescore.TeacherError, match=f"rank {last} has another teacher"):
+        create(Net, teacher if rank != last else None, shard=fsdp2)
+
+    def build():
+        if rank == last:
+            raise ValueError("no room")
+        return Net()
+
+    with pytest.raises(fakescore.BuildError, match="no room"):
+        create(build, teacher, shard=fsdp2)
+    assert differences(create(Net, teacher, shard=fsdp2), whole()) == []
 
 
 def test_parts_that_are_offloaded(several):
