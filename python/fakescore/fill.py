@@ -66,8 +66,9 @@ def create_fake_score_meta(
     """Builds a teacher's fake score on every rank, without a copy of it anywhere.
 
     Every rank calls `build` under `meta_init`, so that nothing is allocated. The source reads the
-    teacher and broadcasts it into storage that each rank has allocated for itself; where all ranks
-    are on one host and see the teacher's files, each reads them. What the teacher does not hold
+    teacher and broadcasts it into storage that each rank has allocated for itself. Where all ranks
+    see the teacher's files, they share the reading and broadcast in turn, or on CPUs of one host
+    each reads them. What the teacher does not hold
     (missing keys, non-persistent buffers, plain tensor attributes) is computed on the source from
     the record of `build`, and broadcast too. All ranks then hold the same bits.
 
@@ -77,11 +78,12 @@ def create_fake_score_meta(
         teacher: a path (a safetensors or PyTorch file, an index, a folder, a distributed
             checkpoint; `Checkpoint` says more of one), several paths, a state dict, or a module.
             Its tensors are on the CPU or on the source's GPU. Needed on the source alone: other
-            ranks may pass None, or the module on meta. None on the source: what `build` gave to
-            `from_pretrained`.
+            ranks may pass None, or the module on meta. One in shards (FSDP, tensor parallelism) is
+            given on every rank. None on the source: what `build` gave to `from_pretrained`.
         shard: shards the module while it is on meta, such as by fully_shard on its blocks and on
             itself; may return another one. It gets the dtypes of `dtype` and `dtype_rules`. Each
-            rank then reads what it holds of the teacher's files (see docs/sharding.md).
+            rank then reads what it holds of the teacher's files, or receives it (see
+            docs/sharding.md).
         source: the rank of the group that has the teacher.
         process_group: the ranks; the default group if None. Without torch.distributed it is this
             process alone. Control messages go over the group's store, tensors over its backend.

@@ -31,7 +31,7 @@ class Report:
     world_size: int
     backend: str
     read: str  #: who read the teacher: "root"; "all", each for itself; "turns", each byte once
-    read_reason: str  #: why not every rank did; may be empty
+    read_reason: str  #: why the source alone did, or what else there is to say; may be empty
     read_bytes: tuple[int, ...]  #: of the teacher's tensors, what each rank read, by rank
     missing: tuple[str, ...]  #: of the module, not in the teacher
     unexpected: tuple[str, ...]  #: of the teacher, not in the module
