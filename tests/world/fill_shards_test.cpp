@@ -393,6 +393,26 @@ TEST(FillShards, NoRankReceivesMoreThanItKeeps) {
   });
 }
 
+TEST(FillShards, ARankThatFailsWhilePartsTravelStopsAll) {
+  run_on_every_rank([](Communicator& communicator) {
+    const int bad = communicator.world_size() - 1;
+    NamedTensors teacher = teacher_tensors();
+    teacher.pop_back();
+    FillTarget target = sharded_target(communicator);
+    target.tensors.pop_back();
+    FillOptions options;
+    options.bucket_bytes = kSmallBuckets;
+    options.progress = [&](const Progress&) {
+      if (communicator.rank() == bad) throw std::runtime_error("no more");
+    };
+    EXPECT_THAT(error_of<InternalError>([&] {
+                  fill_tensors(target, only_on_root(communicator, teacher), communicator, options);
+                }),
+                AllOf(HasSubstr("no more"), HasSubstr("rank " + std::to_string(bad) + " in move")));
+    EXPECT_FALSE(communicator.broken());
+  });
+}
+
 TEST(FillShards, ReplicasPassPartsOnSoThatTheRootSendsEachOnce) {
   run_on_every_rank([](Communicator& real) {
     const auto bytes = std::make_shared<testing::BulkBytes>();
