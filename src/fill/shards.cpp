@@ -13,15 +13,8 @@ namespace fakescore::detail {
 namespace {
 
 void check_shard(const TensorSpec& spec) {
-  const Shard& shard = *spec.shard;
-  if (!row_major_strides(shard.global_sizes) || !lies_within(shard.box, shard.global_sizes) ||
-      shard.box.sizes != spec.sizes) {
-    throw ConfigError(
-        spec.name,
-        c10::str("has sizes ", spec.sizes, ", and is said to be the box of sizes ", shard.box.sizes,
-                 " at ", shard.box.offsets, " of a tensor of sizes ", shard.global_sizes),
-        "give the box that the tensor holds, within the whole tensor");
-  }
+  const std::string problem = problem_of(*spec.shard, spec.sizes);
+  if (!problem.empty()) throw ConfigError(spec.name, problem, kBoxRemedy);
   if (!is_contiguous(spec)) {
     throw ConfigError(spec.name, c10::str("is a shard with strides ", spec.strides),
                       "give shards whose elements lie in row-major order");

@@ -1,10 +1,15 @@
 #pragma once
 
+#include <ATen/core/Tensor.h>
+#include <c10/util/StringUtil.h>
+
 #include <cstddef>
 #include <cstdint>
+#include <string>
 #include <vector>
 
 #include "fakescore/tensor/shard.hpp"
+#include "tensor/row_major.hpp"
 
 namespace fakescore::detail {
 
@@ -18,5 +23,17 @@ inline bool lies_within(const Box& box, const std::vector<int64_t>& sizes) {
   }
   return true;
 }
+
+/// Why a tensor of these sizes is not the part that it is said to be, for an error; empty if it is.
+inline std::string problem_of(const Shard& shard, at::IntArrayRef sizes) {
+  const bool fits = row_major_strides(shard.global_sizes) &&
+                    lies_within(shard.box, shard.global_sizes) && sizes == shard.box.sizes;
+  if (fits) return "";
+  return c10::str("has sizes ", sizes, ", and is said to be the box of sizes ", shard.box.sizes,
+                  " at ", shard.box.offsets, " of a tensor of sizes ", shard.global_sizes);
+}
+
+inline constexpr const char* kBoxRemedy =
+    "give the box that the tensor holds, within the whole tensor";
 
 }  // namespace fakescore::detail

@@ -15,6 +15,7 @@
 #include "transfer/exchange_rounds.hpp"
 #include "transfer/exchange_transfers.hpp"
 #include "transfer/first_failure.hpp"
+#include "transfer/keep_in_flight.hpp"
 #include "transfer/open_sources.hpp"
 #include "transfer/record_on.hpp"
 #include "transfer/root_feed.hpp"
@@ -79,10 +80,8 @@ class DeviceExchange {
     const c10::Event ready = record_on(caller_);
     ready.block(copy_);
     ready.block(comm_);
-    for (size_t i = 0; i < rounds_.count() + kSlots; ++i) {
-      if (i >= kSlots) finish(i - kSlots);
-      if (i < rounds_.count()) start(i);
-    }
+    keep_in_flight(
+        rounds_.count(), kSlots, [this](size_t i) { start(i); }, [this](size_t i) { finish(i); });
     return {progress_.bytes(), failure_.info()};
   }
 
@@ -119,18 +118,12 @@ class DeviceExchange {
     return transfers_[routed.piece->transfer];
   }
 
-  /// The same on every rank.
-  const std::string& name_of(size_t number) const {
-    const Bucket& bucket = buckets_[std::min(number, buckets_.size() - 1)];
-    return transfers_[bucket.pieces.front().transfer].name;
-  }
-
   void start(size_t number) {
     InFlight& slot = in_flight_[number % kSlots];
     const ExchangeRound round = rounds_.at(number);
     if (feed_ && number < buckets_.size()) {
       read_ahead(number);
-      failure_.guard(name_of(number), [&] { feed_->load(number, slot.wire); });
+      failure_.guard(rounds_.name_of(number), [&] { feed_->load(number, slot.wire); });
     }
     if (!feed_) open_sources(round);
     record_on(copy_).block(comm_);
@@ -146,7 +139,7 @@ class DeviceExchange {
     slot.exchange = bulk_.start_exchange(
         {part(slot.outgoing, 0, begin), parcels_of(round.sends),
          part(slot.incoming, 0, bytes_of(round.receives)), parcels_of(round.receives)},
-        name_of(number));
+        rounds_.name_of(number));
     for (const RoutedPiece& routed : round.kept) {
       failure_.guard(transfer_of(routed).name, [&] { keep(routed, slot); });
     }
@@ -187,7 +180,7 @@ class DeviceExchange {
   void read_ahead(size_t number) {
     const size_t last = std::min(number + kSlots, buckets_.size());
     for (; buckets_read_ < last; ++buckets_read_) {
-      failure_.guard(name_of(buckets_read_), [&] { feed_->read_ahead(buckets_read_); });
+      failure_.guard(rounds_.name_of(buckets_read_), [&] { feed_->read_ahead(buckets_read_); });
     }
   }
 

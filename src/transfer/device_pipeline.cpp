@@ -14,6 +14,7 @@
 #include "tensor/storage_bytes.hpp"
 #include "transfer/first_failure.hpp"
 #include "transfer/flight_plan.hpp"
+#include "transfer/keep_in_flight.hpp"
 #include "transfer/record_on.hpp"
 #include "transfer/root_feed.hpp"
 #include "transfer/run_or_abandon.hpp"
@@ -59,10 +60,9 @@ class DevicePipeline {
     const c10::Event ready = record_on(caller_);
     ready.block(copy_);
     ready.block(comm_);
-    for (size_t i = 0; i < flights_.size() + kFlightsInFlight; ++i) {
-      if (i >= kFlightsInFlight) finish(i - kFlightsInFlight);
-      if (i < flights_.size()) start(i);
-    }
+    keep_in_flight(
+        flights_.size(), kFlightsInFlight, [this](size_t i) { start(i); },
+        [this](size_t i) { finish(i); });
     return {progress_.bytes(), failure_.info()};
   }
 

@@ -1,5 +1,6 @@
 #include "transfer/exchange_rounds.hpp"
 
+#include <algorithm>
 #include <map>
 #include <numeric>
 
@@ -71,6 +72,11 @@ ExchangeRounds::ExchangeRounds(const std::vector<Transfer>& transfers,
     for (const Route& route : transfer.cut->sends) delays_.insert(route.rounds_later);
     for (const Route& route : transfer.cut->receives) delays_.insert(route.rounds_later);
   }
+}
+
+const std::string& ExchangeRounds::name_of(size_t number) const {
+  const Bucket& bucket = buckets_[std::min(number, buckets_.size() - 1)];
+  return transfers_[bucket.pieces.front().transfer].name;
 }
 
 ExchangeRound ExchangeRounds::at(size_t number) const {

@@ -4,6 +4,7 @@
 #include <functional>
 #include <optional>
 #include <set>
+#include <string>
 #include <vector>
 
 #include "fakescore/comm/bulk_plane.hpp"
@@ -45,6 +46,8 @@ class ExchangeRounds {
 
   size_t count() const noexcept { return count_; }
   ExchangeRound at(size_t number) const;
+  /// A tensor of it, for errors: the same on every rank.
+  const std::string& name_of(size_t number) const;
 
  private:
   const std::vector<Transfer>& transfers_;

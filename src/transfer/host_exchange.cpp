@@ -13,6 +13,7 @@
 #include "transfer/exchange_rounds.hpp"
 #include "transfer/exchange_transfers.hpp"
 #include "transfer/first_failure.hpp"
+#include "transfer/keep_in_flight.hpp"
 #include "transfer/open_sources.hpp"
 #include "transfer/populate.hpp"
 #include "transfer/run_or_abandon.hpp"
@@ -72,10 +73,8 @@ class HostExchange {
   }
 
   TransferResult run() {
-    for (size_t i = 0; i < rounds_.count() + kSlots; ++i) {
-      if (i >= kSlots) finish(i - kSlots);
-      if (i < rounds_.count()) start(i);
-    }
+    keep_in_flight(
+        rounds_.count(), kSlots, [this](size_t i) { start(i); }, [this](size_t i) { finish(i); });
     return {progress_.bytes(), failure_.info()};
   }
 
@@ -87,6 +86,7 @@ class HostExchange {
     at::Tensor incoming;  ///< for what is unpacked
     ExchangeRound round;
     Exchange buffers;  ///< of the exchange: here, or where the bytes lie
+    bool is_received_in_place = false;
     std::unique_ptr<PendingOperation> exchange;
   };
 
@@ -94,18 +94,12 @@ class HostExchange {
     return transfers_[routed.piece->transfer];
   }
 
-  /// The same on every rank.
-  const std::string& name_of(size_t number) const {
-    const Bucket& bucket = buckets_[std::min(number, buckets_.size() - 1)];
-    return transfers_[bucket.pieces.front().transfer].name;
-  }
-
   void start(size_t number) {
     InFlight& slot = in_flight_[number % kSlots];
     slot.round = rounds_.at(number);
     slot.buffers = {outgoing(slot), parcels_of(slot.round.sends), incoming(slot),
                     parcels_of(slot.round.receives)};
-    slot.exchange = communicator_.start_exchange(slot.buffers, name_of(number));
+    slot.exchange = communicator_.start_exchange(slot.buffers, rounds_.name_of(number));
     // A rank's own part is copied while the others' travel.
     for (const RoutedPiece& routed : slot.round.kept) {
       failure_.guard(transfer_of(routed).name, [&] { keep(routed); });
@@ -153,9 +147,10 @@ class HostExchange {
     return run;
   }
 
-  at::Tensor incoming(const InFlight& slot) const {
+  at::Tensor incoming(InFlight& slot) const {
     const size_t bytes = bytes_of(slot.round.receives);
     const auto run = run_to_place(slot.round);
+    slot.is_received_in_place = run.has_value();
     if (!run) return part(slot.incoming, 0, bytes);
     at::Tensor place = in_destination(*run, bytes);
     populate_pages(place.mutable_data_ptr(), bytes);
@@ -253,7 +248,7 @@ class HostExchange {
       forget_mapping(number);
       progress_.add(buckets_[number].bytes);
     }
-    if (run_to_place(slot.round)) return;
+    if (slot.is_received_in_place) return;
     const auto* from = static_cast<const std::byte*>(slot.incoming.const_data_ptr());
     for (const PeerPieces& peer : slot.round.receives) {
       for (const RoutedPiece& routed : peer.pieces) {

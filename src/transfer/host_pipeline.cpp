@@ -10,6 +10,7 @@
 #include "fakescore/comm/run_agreed.hpp"
 #include "tensor/storage_bytes.hpp"
 #include "transfer/first_failure.hpp"
+#include "transfer/keep_in_flight.hpp"
 #include "transfer/land.hpp"
 #include "transfer/open_sources.hpp"
 #include "transfer/prefetch.hpp"
@@ -41,10 +42,9 @@ class HostPipeline {
   }
 
   TransferResult run() {
-    for (size_t i = 0; i < buckets_.size() + kBucketsInFlight; ++i) {
-      if (i >= kBucketsInFlight) finish(i - kBucketsInFlight);
-      if (i < buckets_.size()) start(i);
-    }
+    keep_in_flight(
+        buckets_.size(), kBucketsInFlight, [this](size_t i) { start(i); },
+        [this](size_t i) { finish(i); });
     return {progress_.bytes(), failure_.info()};
   }
 

@@ -1,13 +1,11 @@
 #include "teacher/source/memory_teacher.hpp"
 
-#include <c10/util/StringUtil.h>
-
 #include <set>
+#include <string>
 #include <utility>
 
 #include "fakescore/error.hpp"
 #include "tensor/boxes.hpp"
-#include "tensor/row_major.hpp"
 
 namespace fakescore::detail {
 namespace {
@@ -42,16 +40,8 @@ class MemoryTeacher : public Teacher {
  private:
   static void check_part(const NamedTensor& entry) {
     if (!entry.shard) return;
-    const Shard& shard = *entry.shard;
-    const bool fits = row_major_strides(shard.global_sizes) &&
-                      lies_within(shard.box, shard.global_sizes) &&
-                      entry.tensor.sizes() == shard.box.sizes;
-    if (fits) return;
-    throw TeacherError("tensor " + entry.name,
-                       c10::str("has sizes ", entry.tensor.sizes(),
-                                ", and is said to be the box of sizes ", shard.box.sizes, " at ",
-                                shard.box.offsets, " of a tensor of sizes ", shard.global_sizes),
-                       "give the box that the tensor holds, within the whole tensor");
+    const std::string problem = problem_of(*entry.shard, entry.tensor.sizes());
+    if (!problem.empty()) throw TeacherError("tensor " + entry.name, problem, kBoxRemedy);
   }
 
   std::vector<TeacherTensor> tensors_;
