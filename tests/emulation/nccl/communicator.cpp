@@ -18,7 +18,7 @@
 namespace fakescore::emulation {
 namespace {
 
-void nap() { std::this_thread::sleep_for(std::chrono::microseconds(50)); }
+void nap(uint64_t us = 50) { std::this_thread::sleep_for(std::chrono::microseconds(us)); }
 
 }  // namespace
 
@@ -28,7 +28,8 @@ Communicator::Communicator(ncclUniqueId id, int size, int rank, int device, bool
       rank_(rank),
       device_(device),
       is_blocking_(is_blocking),
-      delays_(mix(settings().seed, static_cast<uint64_t>(rank)), settings().delay_us) {
+      delays_(mix(settings().seed, static_cast<uint64_t>(rank)), settings().delay_us),
+      look_delays_(mix(settings().seed, static_cast<uint64_t>(size + rank)), settings().delay_us) {
   if (!is_blocking) helper_ = Stream::create(device, Stream::Kind::kNonBlocking, 0);
   live_counters().communicators += 1;
 }
@@ -136,6 +137,8 @@ Communicator::Outcome Communicator::wait_for(
     }
     nap();
     if (tries % kNapsBetweenChecks != 0) continue;
+    // Peers go on between what was just seen and the look.
+    if (deadlock) nap(look_delays_.next_us());
     if (const int32_t fault = (*segment_)->fault; fault != ncclSuccess) {
       fail(static_cast<ncclResult_t>(fault), "a peer reported an error of the group");
     } else if (const auto error = deadlock ? deadlock() : std::nullopt) {

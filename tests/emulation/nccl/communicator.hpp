@@ -90,6 +90,7 @@ class Communicator : public std::enable_shared_from_this<Communicator> {
   std::optional<Segment> segment_;
   std::shared_ptr<Stream> helper_;  ///< runs the calls of a communicator that does not block
   Delays delays_;                   ///< of those calls
+  Delays look_delays_;              ///< of looks for a deadlock
   std::atomic<ncclResult_t> state_{ncclSuccess};
   std::atomic<bool> aborted_{false};
   std::atomic<int> running_{0};  ///< threads that use the segment

@@ -61,6 +61,7 @@ class Exchange {
   void finish(Transfer& transfer);
   bool is_next(const Transfer& transfer) const;
   bool is_pending(bool sends, int peer) const;
+  bool is_taken(const Transfer& transfer) const;
   std::optional<std::string> deadlock() const;
 
   RankRecord& record() const { return communicator_.segment()->ranks[rank_]; }
@@ -149,6 +150,13 @@ bool Exchange::is_pending(bool sends, int peer) const {
   });
 }
 
+/// Its last chunk has left the channel, which this rank may not have seen yet.
+bool Exchange::is_taken(const Transfer& transfer) const {
+  if (!transfer.sends() || !transfer.has_begun || transfer.moved < transfer.total) return false;
+  const Channel& out = channel(rank_, transfer.peer());
+  return out.sent == out.taken;
+}
+
 /// Two ranks that both wait for each other, and neither for what the other offers.
 std::optional<std::string> Exchange::deadlock() const {
   for (const Transfer& transfer : transfers_) {
@@ -158,7 +166,9 @@ std::optional<std::string> Exchange::deadlock() const {
     const std::string mine = std::string("this rank called ") + name_of(transfer.operation->kind) +
                              (transfer.sends() ? " to" : " from") + " rank " +
                              std::to_string(peer) + ", which called ";
+    // Read first: who has gone on has taken what it takes of these.
     if (theirs.rounds > communicator_.rounds) {
+      if (is_taken(transfer)) continue;
       const Signature collective = theirs.signatures[theirs.rounds % 2];
       return mine + describe(collective);
     }

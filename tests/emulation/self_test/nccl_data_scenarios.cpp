@@ -146,6 +146,26 @@ void ring() {
   require(ncclCommDestroy(communicator), "ncclCommDestroy");
 }
 
+/// The receiver takes the message at any moment of the sender's looks for a deadlock, and goes on.
+void a_message_just_taken() {
+  const ncclComm_t communicator = connect(true);
+  const cudaStream_t stream = make_stream();
+  float* const buffer = upload(pattern(1000, rank()));
+  for (unsigned i = 0; i < 60; ++i) {
+    if (rank() == 0) {
+      require(ncclSend(buffer, 1000, ncclFloat32, 1, communicator, stream), "ncclSend");
+    } else if (rank() == 1) {
+      ::usleep(10'000 + 300 * i);
+      require(ncclRecv(buffer, 1000, ncclFloat32, 0, communicator, stream), "ncclRecv");
+    }
+    require(ncclBroadcast(buffer, buffer, 1000, ncclFloat32, 0, communicator, stream),
+            "ncclBroadcast");
+    require(cudaStreamSynchronize(stream), "cudaStreamSynchronize");
+  }
+  require(settle(communicator), "no error");
+  require(ncclCommDestroy(communicator), "ncclCommDestroy");
+}
+
 /// NCCL keeps the order of a communicator's calls whatever streams they are on; without that,
 /// streams that drift apart would pair different calls.
 void order_across_streams() {
@@ -218,6 +238,7 @@ const std::vector<NamedScenario> kDataScenarios{
     {"reductions_by_type", reductions_by_type},
     {"grouped_broadcasts", grouped_broadcasts},
     {"ring", ring},
+    {"a_message_just_taken", a_message_just_taken},
     {"order_across_streams", order_across_streams},
     {"a_call_without_blocking_is_under_way", a_call_without_blocking_is_under_way},
     {"nothing_leaks", nothing_leaks},

@@ -19,7 +19,8 @@ TEST_P(DataTest, EveryRankHasWhatItMust) {
 INSTANTIATE_TEST_SUITE_P(
     Nccl, DataTest,
     ::testing::Combine(::testing::Values("broadcast", "reduce_and_gather", "reductions_by_type",
-                                         "grouped_broadcasts", "ring", "order_across_streams",
+                                         "grouped_broadcasts", "ring", "a_message_just_taken",
+                                         "order_across_streams",
                                          "a_call_without_blocking_is_under_way", "nothing_leaks"),
                        ::testing::Values(2, 4)),
     [](const auto& test) {
