@@ -3,30 +3,13 @@
 #include <algorithm>
 #include <map>
 #include <optional>
+#include <tuple>
 #include <utility>
 
-#include "comm/bulk/collect.hpp"
-#include "error/wire.hpp"
-#include "fakescore/comm/run_agreed.hpp"
 #include "fakescore/error.hpp"
-#include "tensor/shard_wire.hpp"
-#include "transfer/exchange_transfers.hpp"
 
 namespace fakescore::detail {
-
-auto wire_fields(Route& route) { return std::tie(route.rank, route.box, route.rounds_later); }
-
-auto wire_fields(TensorRoutes& routes) { return std::tie(routes.sends, routes.receives); }
-
 namespace {
-
-/// What a rank says of its parts of all tensors.
-struct OwnBoxes {
-  std::vector<Box> kept;
-  std::vector<Box> held;  ///< empty where the root has all
-};
-
-auto wire_fields(OwnBoxes& boxes) { return std::tie(boxes.kept, boxes.held); }
 
 int64_t elements_of(const Box& box) {
   int64_t count = 1;
@@ -72,20 +55,34 @@ void sort_routes(RoutesByRank& routes) {
 
 }  // namespace
 
-RoutesByRank route_from_root(const CutTensor& tensor, int root, int rounds) {
+std::vector<int> Chains::order(std::vector<int> ranks, int from) const {
+  const auto host_of = [this](int rank) {
+    return hosts.empty() ? 0 : hosts[static_cast<size_t>(rank)];
+  };
+  const int first = host_of(from);
+  // Whoever is first, the others come in the same circle.
+  const auto place = [&](int rank) {
+    const int host = host_of(rank);
+    return std::tuple(host < first, host, rank < from, rank);
+  };
+  std::sort(ranks.begin(), ranks.end(), [&](int a, int b) { return place(a) < place(b); });
+  return ranks;
+}
+
+RoutesByRank route_from_root(const CutTensor& tensor, int root, const Chains& chains) {
   RoutesByRank routes;
   routes.ranks.resize(tensor.kept.size());
   for (const auto& [box, ranks] : ranks_by_box(tensor.kept)) {
     int from = root;
     int delay = 0;
-    for (const int rank : ranks) {
+    for (const int rank : chains.order(ranks, root)) {
       if (rank == root) {
         add(routes, root, root, box, 0);
         continue;
       }
       add(routes, from, rank, box, delay);
       from = rank;
-      delay += rounds;
+      delay += chains.rounds;
     }
   }
   sort_routes(routes);
@@ -178,7 +175,7 @@ void gather_box(const CutTensor& tensor, const Holders& holders, int to, const B
 
 }  // namespace
 
-RoutesByRank route_from_holders(const CutTensor& tensor, int rounds) {
+RoutesByRank route_from_holders(const CutTensor& tensor, const Chains& chains) {
   RoutesByRank routes;
   routes.ranks.resize(tensor.kept.size());
   const Holders holders(tensor);
@@ -194,15 +191,15 @@ RoutesByRank route_from_holders(const CutTensor& tensor, int rounds) {
         others.push_back(rank);
       }
     }
-    int delay = from < 0 ? 0 : rounds;
-    for (const int rank : others) {
+    int delay = from < 0 ? 0 : chains.rounds;
+    for (const int rank : chains.order(others, from < 0 ? ranks.front() : from)) {
       if (from < 0) {
         gather_box(tensor, holders, rank, kept, routes);
       } else {
         add(routes, from, rank, kept, delay);
       }
       from = rank;
-      delay += rounds;
+      delay += chains.rounds;
     }
   }
   sort_routes(routes);
@@ -211,59 +208,61 @@ RoutesByRank route_from_holders(const CutTensor& tensor, int rounds) {
 
 namespace {
 
-std::string describe_own(const std::vector<Transfer>& cuts) {
-  OwnBoxes own;
-  for (const Transfer& transfer : cuts) {
-    own.kept.push_back(transfer.cut->own.box);
-    if (transfer.cut->held) own.held.push_back(*transfer.cut->held);
+/// Shares below this are not worth a message of their own.
+constexpr int64_t kSmallestShare = int64_t{16} << 10;
+
+/// What one of `readers` ranks reads of a box: neighbouring elements of it, in row-major order.
+Box share_of(const Box& box, size_t reader, size_t readers) {
+  Box share = box;
+  for (size_t dim = 0; dim < box.sizes.size(); ++dim) {
+    if (box.sizes[dim] == 1) continue;
+    const auto at = [&](size_t number) {
+      return box.sizes[dim] * static_cast<int64_t>(number) / static_cast<int64_t>(readers);
+    };
+    share.offsets[dim] += at(reader);
+    share.sizes[dim] = at(reader + 1) - at(reader);
+    break;
   }
-  return to_wire(own);
+  return share;
 }
 
-/// By rank, the routes of all tensors, and the longest delay.
-std::vector<std::string> route_all(const std::vector<std::string>& described, int root,
-                                   const std::vector<Transfer>& cuts) {
-  std::vector<OwnBoxes> boxes;
-  for (const std::string& text : described) {
-    boxes.push_back(std::get<0>(from_wire<OwnBoxes>(text, "a rank's parts")));
+/// What each of the ranks that keep a box reads of it; those that are missing read nothing.
+std::map<int, Box> shares_of(const Box& box, const std::vector<int>& ranks, size_t turn) {
+  const size_t readers = ranks.size();
+  if (elements_of(box) < kSmallestShare * static_cast<int64_t>(readers)) {
+    return {{ranks[turn % readers], box}};
   }
-  const size_t ranks = boxes.size();
-  std::vector<std::vector<TensorRoutes>> by_rank(ranks);
-  int latest = 0;
-  for (size_t i = 0; i < cuts.size(); ++i) {
-    CutTensor tensor{cuts[i].name, cuts[i].cut->own.global_sizes, {}, {}};
-    for (const OwnBoxes& of_rank : boxes) {
-      tensor.kept.push_back(of_rank.kept.at(i));
-      if (!of_rank.held.empty()) tensor.held.push_back(of_rank.held.at(i));
-    }
-    RoutesByRank routes = tensor.held.empty() ? route_from_root(tensor, root, kRoundsInFlight)
-                                              : route_from_holders(tensor, kRoundsInFlight);
-    latest = std::max(latest, routes.latest);
-    for (size_t rank = 0; rank < ranks; ++rank) {
-      by_rank[rank].push_back(std::move(routes.ranks[rank]));
-    }
+  std::map<int, Box> shares;
+  for (size_t i = 0; i < readers; ++i) {
+    const Box share = share_of(box, i, readers);
+    if (elements_of(share) > 0) shares.emplace(ranks[i], share);
   }
-  std::vector<std::string> encoded;
-  for (const auto& routes : by_rank) encoded.push_back(to_wire(routes, latest));
-  return encoded;
+  return shares;
 }
 
 }  // namespace
 
-int agree_on_routes(Communicator& communicator, int root, std::vector<Transfer>& cuts,
-                    const std::string& phase) {
-  const auto described = collect_at(communicator, root, describe_own(cuts), phase);
-  std::vector<std::string> by_rank;
-  run_agreed(communicator, phase, ErrorCode::kInternal, [&] {
-    if (communicator.rank() == root) by_rank = route_all(described, root, cuts);
-  });
-  const std::string own = hand_out_from(communicator, root, by_rank, phase);
-  auto [routes, latest] = from_wire<std::vector<TensorRoutes>, int>(own, "the routes of parts");
-  for (size_t i = 0; i < cuts.size(); ++i) {
-    cuts[i].cut->sends = std::move(routes.at(i).sends);
-    cuts[i].cut->receives = std::move(routes.at(i).receives);
+RoutesByRank route_among_readers(const CutTensor& tensor, size_t turn, const Chains& chains) {
+  RoutesByRank routes;
+  routes.ranks.resize(tensor.kept.size());
+  const std::vector<int64_t> zeros(tensor.sizes.size());
+  for (TensorRoutes& of_rank : routes.ranks) of_rank.reads = {zeros, zeros};
+  for (const auto& [box, ranks] : ranks_by_box(tensor.kept)) {
+    for (const auto& [reader, share] : shares_of(box, ranks, turn)) {
+      routes.ranks[static_cast<size_t>(reader)].reads = share;
+      int from = reader;
+      // It lies in its place by then, as what is passed on does.
+      int delay = 1;
+      for (const int rank : chains.order(ranks, reader)) {
+        if (rank == reader) continue;
+        add(routes, from, rank, share, delay);
+        from = rank;
+        delay += chains.rounds;
+      }
+    }
   }
-  return latest;
+  sort_routes(routes);
+  return routes;
 }
 
 }  // namespace fakescore::detail

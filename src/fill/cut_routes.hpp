@@ -1,10 +1,10 @@
 #pragma once
 
+#include <cstdint>
 #include <string>
 #include <vector>
 
-#include "fakescore/comm/communicator.hpp"
-#include "transfer/transfer.hpp"
+#include "transfer/cut.hpp"
 
 namespace fakescore::detail {
 
@@ -13,14 +13,26 @@ struct CutTensor {
   std::string name;
   std::vector<int64_t> sizes;
   std::vector<Box> kept;
-  /// Of a teacher in shards: what each rank has. Empty where the root has all.
+  /// Of a teacher in shards: what each rank has. Empty where the root has all, or ranks read.
   std::vector<Box> held{};
+};
+
+/// How a part goes on from one of the ranks that keep it to the next.
+struct Chains {
+  int rounds = 0;            ///< between one and the next
+  std::vector<int> hosts{};  ///< by rank; all of them on one if empty
+
+  /// Ranks in the order in which they get what `from` has: those of its host first, and then host
+  /// by host, so that it comes to each host once.
+  std::vector<int> order(std::vector<int> ranks, int from) const;
 };
 
 /// The routes of one tensor, as one rank has them.
 struct TensorRoutes {
   std::vector<Route> sends;
   std::vector<Route> receives;
+  /// What the rank is to have before anything is sent, where that is not known without the routes.
+  Box reads{};
 };
 
 /// Of every rank.
@@ -30,21 +42,19 @@ struct RoutesByRank {
 };
 
 /// The way of a tensor that the root has: it sends each box once, to the first of the ranks that
-/// keep it, and each of these passes it on to the next. `rounds` are those between two of them.
-/// Pure.
-RoutesByRank route_from_root(const CutTensor& tensor, int root, int rounds);
+/// keep it, and each of these passes it on to the next. Pure.
+RoutesByRank route_from_root(const CutTensor& tensor, int root, const Chains& chains);
 
 /// The way of a tensor of which ranks have parts: a rank that has all that it keeps takes that. Of
 /// the others that keep one box, the first gets each part from one of the ranks that have it, not
 /// always the same one, and passes the box on to the next, unless one of those that have it all
 /// does. Throws TeacherError where no rank has some of what a rank keeps, or where ranks have parts
-/// that overlap and are not the same. `rounds` is as above. Pure.
-RoutesByRank route_from_holders(const CutTensor& tensor, int rounds);
+/// that overlap and are not the same. Pure.
+RoutesByRank route_from_holders(const CutTensor& tensor, const Chains& chains);
 
-/// Collective. Gives cut tensors, of which each rank knows what it keeps and what it has, their
-/// routes, which the root works out for all ranks: it alone learns of all boxes. Returns the
-/// longest delay.
-int agree_on_routes(Communicator& communicator, int root, std::vector<Transfer>& cuts,
-                    const std::string& phase);
+/// The way of a tensor in a file that all ranks see: of the ranks that keep one box each reads a
+/// share of it into its place, and passes that on to the others from there. A small box one of them
+/// reads, by `turn` always another. Pure.
+RoutesByRank route_among_readers(const CutTensor& tensor, size_t turn, const Chains& chains);
 
 }  // namespace fakescore::detail

@@ -4,6 +4,7 @@
 
 #include "fakescore/error.hpp"
 #include "fakescore/tensor/digest.hpp"
+#include "fill/part_in_file.hpp"
 #include "fill/read_teacher.hpp"
 #include "fill/readers.hpp"
 #include "fill/replay_tape.hpp"
@@ -69,38 +70,6 @@ void assemble(const GroupPlan& group, const DescribedTarget& described, Teacher&
   check_overlaps(group, described, teacher, storages, device);
 }
 
-/// A stretch of a file's tensor.
-class FilePart : public FileBytes {
- public:
-  FilePart(std::shared_ptr<const FileBytes> whole, ByteRange part)
-      : whole_(std::move(whole)), part_(part) {}
-  std::span<const std::byte> memory() const override {
-    return whole_->memory().subspan(part_.begin, part_.size());
-  }
-  void read(size_t begin, std::span<std::byte> to) const override {
-    whole_->read(part_.begin + begin, to);
-  }
-  void forget(size_t begin, size_t bytes) const override {
-    whole_->forget(part_.begin + begin, bytes);
-  }
-
- private:
-  std::shared_ptr<const FileBytes> whole_;
-  ByteRange part_;
-};
-
-/// The bytes of a shard that lie in its file in one stretch, as they are stored; null if they do
-/// not.
-std::shared_ptr<const FileBytes> shard_in_file(const GroupPlan& group,
-                                               const DescribedTarget& described, Teacher& teacher) {
-  const auto& fill = group.fills.front();
-  const TensorSpec& spec = described.manifest.specs()[fill.spec];
-  const auto stretch = stretch_of(*spec.shard, c10::elementSize(spec.dtype));
-  if (group.mode != FillMode::kInPlace || !stretch) return nullptr;
-  auto bytes = teacher.file_bytes(fill.teacher);
-  return bytes ? std::make_shared<FilePart>(std::move(bytes), *stretch) : nullptr;
-}
-
 /// The source of one tensor of the teacher, which travels as it is or in the dtype of what it
 /// fills.
 Source make_wire_source(const DescribedTarget& described, const GroupPlan& group, Teacher& teacher,
@@ -129,7 +98,10 @@ Source make_source(const FillContext& context, const DescribedTarget& described,
   const at::Device device = context.device;
   const bool is_shard = described.is_shard(group.group);
   if (is_shard) {
-    if (auto bytes = shard_in_file(group, described, teacher)) return InFile{std::move(bytes)};
+    const auto& shard = described.manifest.first_of_group(group.group).shard;
+    if (auto bytes = part_in_file(group, described, teacher, *shard)) {
+      return InFile{std::move(bytes)};
+    }
   }
   if (is_shard || group.mode == FillMode::kAssemble || group.mode == FillMode::kReplay) {
     return InDestination{[&group, &described, &teacher, &storages, device] {
@@ -201,6 +173,14 @@ Transfer make_cut_of_root(const FillContext& context, const DescribedTarget& des
   return transfer;
 }
 
+/// What ranks read, each its share, into its place, from where it goes on as it is stored.
+Transfer make_cut_of_readers(const FillContext& context, const DescribedTarget& described,
+                             const GroupPlan& group, const Storages& storages) {
+  Transfer transfer = make_cut(context, described, group, storages);
+  transfer.layout.cast.reset();
+  return transfer;
+}
+
 /// What ranks have in parts, this one its own.
 Transfer make_cut_of_parts(const FillContext& context, const DescribedTarget& described,
                            const GroupPlan& group, Teacher& teacher, const Storages& storages) {
@@ -235,12 +215,15 @@ uint64_t whole_bytes_of(const DescribedTarget& described, const GroupPlan& group
 std::vector<int> readers_of(const FillContext& context, const DescribedTarget& described,
                             const PlannedFill& planned) {
   const std::vector<GroupPlan>& groups = planned.plan.groups;
-  if (planned.decision.read != TeacherRead::kInTurns) {
+  if (!planned.reads_in_turns()) {
     return std::vector<int>(groups.size(), context.options.root);
   }
   std::vector<uint64_t> bytes;
   bytes.reserve(groups.size());
-  for (const GroupPlan& group : groups) bytes.push_back(whole_bytes_of(described, group));
+  for (const GroupPlan& group : groups) {
+    // Of shards each reads some.
+    bytes.push_back(described.is_shard(group.group) ? 0 : whole_bytes_of(described, group));
+  }
   return share_reading(bytes, context.communicator.world_size());
 }
 
@@ -263,10 +246,13 @@ std::vector<Transfer> make_transfers(const FillContext& context, const Described
     Transfer transfer =
         is_redistributed(planned, group)
             ? make_cut_of_parts(context, described, group, *planned.teacher, storages)
+        : is_shard && !is_replayed && planned.reads_in_turns()
+            ? make_cut_of_readers(context, described, group, storages)
         : is_shard && (is_replayed || !reads_own)
             ? make_cut_of_root(context, described, group, planned.teacher.get(), storages)
             : make_transfer(context, described, planned, group, storages,
                             is_replayed ? context.options.root : readers[i]);
+    transfer.group = i;
     transfer.whole_bytes = whole_bytes_of(described, group);
     transfers.push_back(std::move(transfer));
   }

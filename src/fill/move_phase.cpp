@@ -5,6 +5,7 @@
 
 #include "comm/control/agreement.hpp"
 #include "fill/group_transfers.hpp"
+#include "fill/read_shares.hpp"
 #include "fill/send_transfers.hpp"
 #include "transfer/copy_transfers.hpp"
 #include "transfer/device_pipeline.hpp"
@@ -39,6 +40,21 @@ void read_on_every_rank(const FillContext& context, const std::vector<Transfer>&
   }
 }
 
+/// Of cut tensors, what this rank has to read for the others as well. Adds to `read`.
+TransferResult read_shares(const FillContext& context, const DescribedTarget& described,
+                           const PlannedFill& planned, const Storages& storages,
+                           const std::vector<Transfer>& cuts, uint64_t& read) {
+  TransferOptions options = context.transfer_options(kMovePhase);
+  options.progress = nullptr;  // it shows when it has gone to the others
+  try {
+    const auto shares = shares_to_read(context, described, planned, storages, cuts);
+    for (const Transfer& share : shares) read += wire_bytes(share.layout);
+    return copy(context, shares, options);
+  } catch (...) {
+    return {0, describe_current_exception(context.communicator.rank(), kMovePhase)};
+  }
+}
+
 /// What comes from this rank's sources. Of a live teacher in shards nothing is read.
 uint64_t read_bytes(const PlannedFill& planned, const std::vector<Transfer>& transfers) {
   uint64_t bytes = 0;
@@ -55,14 +71,21 @@ MovedBytes move(const FillContext& context, const DescribedTarget& described,
                 const PlannedFill& planned, const Storages& storages) {
   auto transfers =
       make_transfers(context, described, planned, storages, GroupsToMove::kOfTheTeacher);
-  const uint64_t read = read_bytes(planned, transfers);
+  uint64_t read = read_bytes(planned, transfers);
   if (!planned.every_rank_reads() && !planned.redistributes) {
-    return {send_from_root(context, std::move(transfers), kMovePhase), read};
+    CutSupply supply;
+    if (planned.reads_in_turns()) {
+      supply = {CutsFrom::kReaders, [&](const std::vector<Transfer>& cuts) {
+                  return read_shares(context, described, planned, storages, cuts, read);
+                }};
+    }
+    const uint64_t sent = send_transfers(context, std::move(transfers), supply, kMovePhase);
+    return {sent, read};
   }
   SplitProgress progress(context, kMovePhase, transfers);
   std::vector<Transfer> cuts = take_cuts(transfers);
   read_on_every_rank(context, transfers, progress);
-  exchange_cuts(context, std::move(cuts), progress);
+  exchange_cuts(context, std::move(cuts), {CutsFrom::kHolders}, progress);
   return {progress.done(), read};
 }
 

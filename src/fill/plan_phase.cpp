@@ -182,7 +182,7 @@ PlannedFill plan_with_teacher(const FillContext& context, const DescribedTarget&
   Communicator& communicator = context.communicator;
   const bool sharded = has_shards(described.manifest);
   const bool one_record = sharded && have_one_record(context, described);
-  ReadAgreement agreement(communicator, context.options, context.device, sharded);
+  ReadAgreement agreement(communicator, context.options, context.device, described.manifest);
   run_agreed(communicator, kPlanPhase, ErrorCode::kTeacher, [&] {
     if (context.is_root()) {
       plan_on_root(context, described, source, planned);

@@ -21,6 +21,7 @@ struct PlannedFill {
   bool redistributes = false;
 
   bool every_rank_reads() const { return decision.read == TeacherRead::kEveryRank; }
+  bool reads_in_turns() const { return decision.read == TeacherRead::kInTurns; }
 };
 
 /// Throws BuildError naming the tensors that are to be allocated and that neither the teacher nor a

@@ -5,6 +5,8 @@
 #include "error/wire.hpp"
 #include "fakescore/error.hpp"
 #include "fakescore/tensor/digest.hpp"
+#include "fill/replicas.hpp"
+#include "fill/shards.hpp"
 
 namespace fakescore {
 
@@ -78,21 +80,26 @@ bool on_one_host(Communicator& communicator) {
 }  // namespace
 
 ReadAgreement::ReadAgreement(Communicator& communicator, const FillOptions& options,
-                             at::Device device, bool has_shards)
+                             at::Device device, const Manifest& target)
     : communicator_(communicator), options_(options) {
   if (options.read == TeacherRead::kRoot || communicator.world_size() == 1) {
     root_alone_ = true;
-  } else if (options.read == TeacherRead::kAuto) {
-    const bool has_one_page_cache = device.is_cpu() && on_one_host(communicator);
-    if (!has_one_page_cache && !has_shards) wanted_ = TeacherRead::kInTurns;
   } else {
-    wanted_ = options.read;
+    wanted_ = options.read == TeacherRead::kAuto ? choose(device, target) : options.read;
   }
-  if (has_shards) {
-    // Each reads its own, and so all of it once a replica.
-    if (wanted_ == TeacherRead::kInTurns) reason_ = "it is in shards: each reads what it holds";
-    wanted_ = TeacherRead::kEveryRank;
+}
+
+TeacherRead ReadAgreement::choose(at::Device device, const Manifest& target) {
+  const bool sharded = has_shards(target);
+  if (!sharded && !device.is_cpu()) return TeacherRead::kInTurns;
+  // One page cache gives each byte as often as it is asked for.
+  if (on_one_host(communicator_)) return TeacherRead::kEveryRank;
+  if (!sharded) return TeacherRead::kInTurns;
+  if (!hosts_keep_the_same_parts(communicator_, target, kAgreementPhase)) {
+    return TeacherRead::kEveryRank;
   }
+  reason_ = "ranks of several hosts keep the same parts";
+  return TeacherRead::kInTurns;
 }
 
 void ReadAgreement::try_open(const TeacherSource& source, std::unique_ptr<Teacher>& teacher) {

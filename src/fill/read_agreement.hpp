@@ -6,6 +6,7 @@
 #include "fakescore/comm/communicator.hpp"
 #include "fakescore/fill/fill_options.hpp"
 #include "fakescore/teacher/teacher_source.hpp"
+#include "fakescore/tensor/manifest.hpp"
 
 namespace fakescore::detail {
 
@@ -19,8 +20,9 @@ struct ReadDecision {
 class ReadAgreement {
  public:
   /// Collective. Finds out whether other ranks than the root are to open the teacher at all.
+  /// `target` is what this rank is to fill.
   ReadAgreement(Communicator& communicator, const FillOptions& options, at::Device device,
-                bool has_shards);
+                const Manifest& target);
 
   /// On every rank but the root, while the root opens its own: opens the teacher where that may be
   /// of use. Throws nothing: what goes wrong is for `decide` to say.
@@ -34,6 +36,7 @@ class ReadAgreement {
   ReadDecision decide(const TeacherSource& source, std::unique_ptr<Teacher>& teacher);
 
  private:
+  TeacherRead choose(at::Device device, const Manifest& target);
   ReadDecision each_gives_its_part(const TeacherSource& source,
                                    const std::unique_ptr<Teacher>& teacher);
   bool is_root() const { return communicator_.rank() == options_.root; }
@@ -42,8 +45,8 @@ class ReadAgreement {
   const FillOptions& options_;
   bool root_alone_ = false;
   TeacherRead wanted_ = TeacherRead::kEveryRank;  ///< where all ranks see the root's files
-  std::string reason_;   ///< why that is not what was asked for; may be empty
-  std::string problem_;  ///< of this rank
+  std::string reason_;                            ///< why that is not every rank; may be empty
+  std::string problem_;                           ///< of this rank
 };
 
 }  // namespace fakescore::detail

@@ -143,9 +143,9 @@ uint64_t replay(const FillContext& context, const DescribedTarget& described,
     if (context.is_root()) replay_on_root(context, described, planned, storages);
   });
   // Where every rank reads, each still gets from the root what only that has replayed.
-  return send_from_root(
+  return send_transfers(
       context, make_transfers(context, described, planned, storages, GroupsToMove::kReplayed),
-      kReplayPhase);
+      {CutsFrom::kRoot}, kReplayPhase);
 }
 
 }  // namespace fakescore::detail

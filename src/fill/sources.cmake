@@ -18,12 +18,16 @@ fakescore_add_unit(fakescore_objects fill
   fill/manifest_agreement.cpp
   fill/match_keys.cpp
   fill/move_phase.cpp
+  fill/part_in_file.cpp
   fill/place_phase.cpp
   fill/plan_phase.cpp
   fill/read_agreement.cpp
+  fill/read_shares.cpp
   fill/readers.cpp
   fill/replay_phase.cpp
   fill/replay_tape.cpp
+  fill/replicas.cpp
+  fill/route_agreement.cpp
   fill/send_transfers.cpp
   fill/shards.cpp
   fill/storages.cpp

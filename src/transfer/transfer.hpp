@@ -23,6 +23,8 @@ struct Transfer {
   Source source;
   /// Where the layout is that of a whole tensor (TransferLayout::is_cut), who gets what of it.
   std::optional<Cut> cut = std::nullopt;
+  /// Of a fill: the index of its group in the plan.
+  size_t group = 0;
   /// Of a fill: on the wire, of all of the tensor, which is the same on every rank.
   size_t whole_bytes = 0;
 };

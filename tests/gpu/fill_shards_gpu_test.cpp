@@ -62,10 +62,17 @@ TEST(FillShardsOnGpu, NoRankReceivesMoreThanItKeeps) {
   });
 }
 
+TEST(FillShardsOnGpu, ReplicasReadEachByteOnceInTurns) {
+  run_on_every_rank([](Communicator& communicator) {
+    testing::expect_replicas_to_read_each_byte_once(communicator);
+  });
+}
+
 /// What is there may still be written by what the caller has put on its stream.
 TEST(FillShardsOnGpu, BeginsAfterTheCallersWork) {
   run_on_every_rank([](Communicator& communicator) {
-    for (const TeacherRead read : {TeacherRead::kRoot, TeacherRead::kEveryRank}) {
+    for (const TeacherRead read :
+         {TeacherRead::kRoot, TeacherRead::kEveryRank, TeacherRead::kInTurns}) {
       // Nothing is sent then, by which the stream would be let go: that takes it five seconds.
       if (read == TeacherRead::kEveryRank && communicator.world_size() != 2) continue;
       const testing::SharedFile file(communicator, teacher());

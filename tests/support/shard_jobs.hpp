@@ -6,12 +6,15 @@
 
 #include <algorithm>
 #include <filesystem>
+#include <memory>
+#include <numeric>
 #include <optional>
 #include <string>
 #include <vector>
 
 #include "fakescore/fill/fill_tensors.hpp"
 #include "fakescore/teacher/save_safetensors.hpp"
+#include "support/counting_communicator.hpp"
 #include "support/root_teacher.hpp"
 #include "support/temp_folder.hpp"
 #include "support/tensor_checks.hpp"
@@ -93,7 +96,7 @@ struct ShardedTensor {
   at::ScalarType dtype = at::kFloat;
 };
 
-enum class TeacherOfShards { kFile, kRootsFile, kInMemory, kInShards };
+enum class TeacherOfShards { kFile, kFileInTurns, kRootsFile, kInMemory, kInShards };
 
 struct ShardJob {
   std::vector<ShardedTensor> tensors;
@@ -150,8 +153,9 @@ inline ShardJob draw_shard_job() {
   ShardJob job;
   const auto count = *rc::gen::inRange<size_t>(1, 6);
   for (size_t i = 0; i < count; ++i) job.tensors.push_back(draw_tensor());
-  job.teacher = *rc::gen::element(TeacherOfShards::kFile, TeacherOfShards::kRootsFile,
-                                  TeacherOfShards::kInMemory, TeacherOfShards::kInShards);
+  job.teacher = *rc::gen::element(TeacherOfShards::kFile, TeacherOfShards::kFileInTurns,
+                                  TeacherOfShards::kRootsFile, TeacherOfShards::kInMemory,
+                                  TeacherOfShards::kInShards);
   return job;
 }
 
@@ -184,6 +188,7 @@ inline void run_shard_job(const ShardJob& job, Communicator& communicator) {
   }
   FillOptions options;
   options.bucket_bytes = 4096;
+  if (job.teacher == TeacherOfShards::kFileInTurns) options.read = TeacherRead::kInTurns;
   if (job.teacher == TeacherOfShards::kRootsFile) options.read = TeacherRead::kRoot;
   const SharedFile file(communicator, teacher);
   const auto source = [&] {
@@ -193,6 +198,41 @@ inline void run_shard_job(const ShardJob& job, Communicator& communicator) {
   };
   fill_tensors(target, source(), communicator, options);
   expect_parts(target, teacher);
+}
+
+/// Ranks that keep the same halves, of rows and of columns in another dtype, from a file that all
+/// see.
+inline void expect_replicas_to_read_each_byte_once(Communicator& real) {
+  const int replicas = (real.world_size() + 1) / 2;  // of the first half
+  const auto bytes = std::make_shared<BulkBytes>();
+  const auto communicator = make_counting(real, bytes);
+  const std::vector<int64_t> sizes{400, 700};
+  const NamedTensors teacher{{"rows", torch::arange(400. * 700).view(sizes)},
+                             {"columns", torch::arange(400. * 700).view(sizes)},
+                             {"whole", torch::arange(100'000.)}};
+  const SharedFile file(real, teacher);
+  const int half = real.rank() % 2;
+  FillTarget target;
+  target.tensors = {
+      shard("rows", sizes, {{200 * half, 0}, {200, 700}}, at::kFloat, real.device()),
+      shard("columns", sizes, {{0, 350 * half}, {400, 350}}, at::kDouble, real.device()),
+      {"whole", torch::empty({100'000}, at::device(at::kMeta))}};
+  FillOptions options;
+  options.read = TeacherRead::kInTurns;
+  options.bucket_bytes = 65536;
+  const FillReport report = fill_tensors(target, file.source(), *communicator, options);
+  expect_parts(target, teacher);
+  if (real.world_size() == 1) return;
+  EXPECT_EQ(report.read, TeacherRead::kInTurns);
+  // As it is stored: columns are twice as wide in the module.
+  const uint64_t rows = 400 * 700 * 4;
+  const uint64_t all = rows + 2 * rows + 400'000;
+  EXPECT_EQ(std::accumulate(report.read_bytes.begin(), report.read_bytes.end(), uint64_t{0}), all);
+  // Each rank gets of its parts what it has not read, and passes as much on in all.
+  const auto own = static_cast<int64_t>(3 * rows / 2);
+  const int ranks_of_half = half == 0 ? replicas : real.world_size() - replicas;
+  const int64_t received = own - own / ranks_of_half;
+  EXPECT_NEAR(static_cast<double>(bytes->received), static_cast<double>(received), 8192);
 }
 
 }  // namespace fakescore::testing

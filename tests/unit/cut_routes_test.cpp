@@ -6,6 +6,9 @@
 #include <rapidcheck.h>
 #include <torch/torch.h>
 
+#include <algorithm>
+#include <set>
+
 #include "fakescore/error.hpp"
 #include "fill/shards.hpp"
 #include "support/error_of.hpp"
@@ -18,6 +21,7 @@ using ::testing::AllOf;
 using ::testing::HasSubstr;
 
 constexpr int kRounds = 4;
+const Chains kChains{kRounds, {}};
 
 /// Rows [begin, begin + count) of a tensor of 12 rows.
 Box rows(int64_t begin, int64_t count) { return {{begin, 0}, {count, 3}}; }
@@ -30,7 +34,7 @@ const TensorRoutes& of(const RoutesByRank& routes, size_t rank) { return routes.
 
 TEST(CutRoutes, TheRootSendsEachPartOnce) {
   const auto routes =
-      route_from_root(rows_of({rows(0, 4), rows(4, 4), rows(8, 4), rows(12, 0)}), 0, kRounds);
+      route_from_root(rows_of({rows(0, 4), rows(4, 4), rows(8, 4), rows(12, 0)}), 0, kChains);
   ASSERT_EQ(of(routes, 0).sends.size(), 3U);
   EXPECT_EQ(of(routes, 0).sends[0].rank, 0) << "its own part";
   EXPECT_EQ(of(routes, 0).sends[2].box, rows(8, 4));
@@ -43,20 +47,20 @@ TEST(CutRoutes, TheRootSendsEachPartOnce) {
 TEST(CutRoutes, ReplicasPassAPartOn) {
   const auto routes = route_from_root(
       rows_of({rows(0, 6), rows(6, 6), rows(0, 6), rows(6, 6), rows(0, 6), rows(6, 6)}), 1,
-      kRounds);
+      kChains);
   // Of its own box the root keeps one and sends one.
   EXPECT_EQ(of(routes, 1).sends.size(), 3U);
   EXPECT_EQ(of(routes, 3).receives[0].rank, 1);
   EXPECT_EQ(of(routes, 3).sends[0].rank, 5);
   EXPECT_EQ(of(routes, 3).sends[0].rounds_later, kRounds);
   EXPECT_EQ(of(routes, 5).receives[0].rank, 3);
-  EXPECT_EQ(of(routes, 4).receives[0].rounds_later, 2 * kRounds);
+  EXPECT_EQ(of(routes, 0).receives[0].rounds_later, 2 * kRounds) << "the last one after the root";
   EXPECT_EQ(routes.latest, 2 * kRounds);
 }
 
 TEST(CutRoutes, WhatARankHasItTakesFromItself) {
   const std::vector<Box> parts{rows(0, 6), rows(6, 6)};
-  const auto routes = route_from_holders(rows_of(parts, parts), kRounds);
+  const auto routes = route_from_holders(rows_of(parts, parts), kChains);
   for (size_t rank = 0; rank < 2; ++rank) {
     ASSERT_EQ(of(routes, rank).sends.size(), 1U);
     EXPECT_EQ(of(routes, rank).sends[0].rank, static_cast<int>(rank));
@@ -67,7 +71,7 @@ TEST(CutRoutes, WhatARankHasItTakesFromItself) {
 TEST(CutRoutes, WhatAllKeepWholeIsGatheredOnceAndPassedOn) {
   const std::vector<Box> held{rows(0, 4), rows(4, 4), rows(8, 4)};
   const auto routes =
-      route_from_holders(rows_of({rows(0, 12), rows(0, 12), rows(0, 12)}, held), kRounds);
+      route_from_holders(rows_of({rows(0, 12), rows(0, 12), rows(0, 12)}, held), kChains);
   EXPECT_EQ(of(routes, 0).receives.size(), 2U);
   ASSERT_EQ(of(routes, 1).receives.size(), 1U);
   EXPECT_EQ(of(routes, 1).receives[0].box, rows(0, 12));
@@ -77,13 +81,13 @@ TEST(CutRoutes, WhatAllKeepWholeIsGatheredOnceAndPassedOn) {
 
 TEST(CutRoutes, APartThatNoRankHasIsNamed) {
   const auto tensor = rows_of({rows(0, 6), rows(6, 6)}, {rows(0, 6), rows(6, 5)});
-  EXPECT_THAT(testing::error_of<TeacherError>([&] { route_from_holders(tensor, kRounds); }),
+  EXPECT_THAT(testing::error_of<TeacherError>([&] { route_from_holders(tensor, kChains); }),
               AllOf(HasSubstr("rows"), HasSubstr("rank 1"), HasSubstr("of its 18 elements")));
 }
 
 TEST(CutRoutes, PartsThatOverlapAreNamed) {
   const auto tensor = rows_of({rows(0, 6), rows(6, 6)}, {rows(0, 7), rows(6, 6)});
-  EXPECT_THAT(testing::error_of<TeacherError>([&] { route_from_holders(tensor, kRounds); }),
+  EXPECT_THAT(testing::error_of<TeacherError>([&] { route_from_holders(tensor, kChains); }),
               AllOf(HasSubstr("rows"), HasSubstr("overlap")));
 }
 
@@ -129,7 +133,7 @@ TEST(CutRoutes, BringAllThatRanksKeepFromWhoHasIt) {
     const bool is_in_parts = *rc::gen::arbitrary<bool>();
     if (is_in_parts) tensor.held = draw_parts(sizes, ranks);
     const auto routes =
-        is_in_parts ? route_from_holders(tensor, kRounds) : route_from_root(tensor, 0, kRounds);
+        is_in_parts ? route_from_holders(tensor, kChains) : route_from_root(tensor, 0, kChains);
     const Numbered numbered(sizes);
     for (size_t rank = 0; rank < ranks; ++rank) {
       at::Tensor got = torch::zeros(sizes, torch::kLong);
@@ -158,6 +162,93 @@ TEST(CutRoutes, BringAllThatRanksKeepFromWhoHasIt) {
       box_of(wanted, Shard{sizes, tensor.kept[rank]}).add_(1);
       RC_ASSERT(torch::equal(got, wanted));
     }
+  });
+}
+
+TEST(CutRoutes, APartComesToEachHostOnce) {
+  const Chains chains{kRounds, {0, 1, 0, 1, 2, 2}};
+  EXPECT_EQ(chains.order({0, 1, 2, 3, 4, 5}, 3), (std::vector<int>{3, 1, 4, 5, 0, 2}));
+  EXPECT_EQ(kChains.order({4, 1, 3}, 3), (std::vector<int>{3, 4, 1})) << "one host";
+  const std::vector<Box> all(6, rows(0, 12));
+  const auto routes = route_from_root(rows_of(all), 2, chains);
+  int between_hosts = 0;
+  for (size_t rank = 0; rank < 6; ++rank) {
+    for (const Route& route : of(routes, rank).receives) {
+      const auto from = static_cast<size_t>(route.rank);
+      between_hosts += chains.hosts[from] != chains.hosts[rank] ? 1 : 0;
+    }
+  }
+  EXPECT_EQ(between_hosts, 2);
+}
+
+/// Enough elements for two ranks to share.
+CutTensor large_rows_of(std::vector<Box> kept) { return {"rows", {64, 1024}, std::move(kept)}; }
+
+Box large_rows(int64_t begin, int64_t count) { return {{begin, 0}, {count, 1024}}; }
+
+TEST(CutRoutes, RanksThatKeepOnePartEachReadAShareOfIt) {
+  const Box upper = large_rows(0, 32);
+  const Box lower = large_rows(32, 32);
+  const auto routes = route_among_readers(large_rows_of({upper, lower, upper, lower}), 0, kChains);
+  EXPECT_EQ(of(routes, 0).reads, large_rows(0, 16));
+  EXPECT_EQ(of(routes, 1).reads, large_rows(32, 16));
+  EXPECT_EQ(of(routes, 2).reads, large_rows(16, 16));
+  EXPECT_EQ(of(routes, 3).reads, large_rows(48, 16));
+  ASSERT_EQ(of(routes, 0).sends.size(), 1U);
+  EXPECT_EQ(of(routes, 0).sends[0].rank, 2);
+  EXPECT_EQ(of(routes, 0).sends[0].rounds_later, 1) << "from its place, once it is there";
+  EXPECT_EQ(of(routes, 0).receives[0].box, large_rows(16, 16));
+}
+
+TEST(CutRoutes, ASmallPartIsReadByOneInTurn) {
+  const CutTensor tensor = rows_of({rows(0, 12), rows(0, 12), rows(0, 0)});
+  for (size_t turn = 0; turn < 4; ++turn) {
+    const auto routes = route_among_readers(tensor, turn, kChains);
+    EXPECT_EQ(of(routes, turn % 2).reads, rows(0, 12));
+    EXPECT_EQ(of(routes, 1 - turn % 2).reads, (Box{{0, 0}, {0, 0}}));
+    EXPECT_EQ(of(routes, 2).reads, (Box{{0, 0}, {0, 0}})) << "it keeps nothing";
+    EXPECT_EQ(of(routes, 1 - turn % 2).receives[0].box, rows(0, 12));
+  }
+}
+
+TEST(CutRoutes, ReadersBringEachElementOnceToWhoKeepsIt) {
+  testing::expect_property(100, [] {
+    const std::vector<int64_t> sizes{*rc::gen::inRange<int64_t>(1, 300),
+                                     *rc::gen::inRange<int64_t>(1, 300)};
+    const auto ranks = *rc::gen::inRange<size_t>(1, 9);
+    const CutTensor tensor{"t", sizes, draw_parts(sizes, ranks)};
+    Chains chains{kRounds, {}};
+    for (size_t rank = 0; rank < ranks; ++rank) chains.hosts.push_back(*rc::gen::inRange(0, 3));
+    const auto routes = route_among_readers(tensor, *rc::gen::inRange<size_t>(0, 9), chains);
+    at::Tensor read = torch::zeros(sizes, torch::kLong);
+    at::Tensor wanted = torch::zeros(sizes, torch::kLong);
+    const std::set<Box> distinct(tensor.kept.begin(), tensor.kept.end());
+    for (const Box& box : distinct) box_of(wanted, Shard{sizes, box}).fill_(1);
+    for (size_t rank = 0; rank < ranks; ++rank) {
+      const TensorRoutes& own = of(routes, rank);
+      box_of(read, Shard{sizes, own.reads}).add_(1);
+      at::Tensor got = torch::zeros(sizes, torch::kLong);
+      box_of(got, Shard{sizes, own.reads}).add_(1);
+      for (const Route& route : own.receives) box_of(got, Shard{sizes, route.box}).add_(1);
+      at::Tensor kept = torch::zeros(sizes, torch::kLong);
+      box_of(kept, Shard{sizes, tensor.kept[rank]}).add_(1);
+      RC_ASSERT(torch::equal(got, kept));
+      for (const Route& route : own.sends) {
+        const bool was_read = route.box == own.reads && route.rounds_later == 1;
+        const bool was_received =
+            std::any_of(own.receives.begin(), own.receives.end(), [&](const Route& received) {
+              return received.box == route.box &&
+                     received.rounds_later + kRounds <= route.rounds_later;
+            });
+        RC_ASSERT(was_read || was_received);
+        const auto& theirs = of(routes, static_cast<size_t>(route.rank)).receives;
+        RC_ASSERT(std::count_if(theirs.begin(), theirs.end(), [&](const Route& other) {
+                    return other.rank == static_cast<int>(rank) && other.box == route.box &&
+                           other.rounds_later == route.rounds_later;
+                  }) == 1);
+      }
+    }
+    RC_ASSERT(torch::equal(read, wanted));
   });
 }
 

@@ -3,6 +3,8 @@
 #include <gtest/gtest.h>
 #include <torch/torch.h>
 
+#include <filesystem>
+
 #include "fakescore/error.hpp"
 #include "fakescore/fill/dry_run.hpp"
 #include "fakescore/fill/fill_tensors.hpp"
@@ -13,6 +15,7 @@
 #include "support/rank_environment.hpp"
 #include "support/root_teacher.hpp"
 #include "support/shard_jobs.hpp"
+#include "support/temp_folder.hpp"
 #include "support/tensor_checks.hpp"
 
 namespace fakescore {
@@ -431,6 +434,38 @@ TEST(FillShards, ReplicasPassPartsOnSoThatTheRootSendsEachOnce) {
       const int64_t element = dtype == at::kFloat ? 4 : 8;  // as it is passed on
       EXPECT_LE(bytes->sent, 40'000 * element + 8192 * real.world_size());
     }
+  });
+}
+
+TEST(FillShards, ReplicasReadEachByteOnceInTurns) {
+  run_on_every_rank([](Communicator& communicator) {
+    testing::expect_replicas_to_read_each_byte_once(communicator);
+  });
+}
+
+TEST(FillShards, ARankThatFailsWhileItReadsItsShareStopsAll) {
+  run_on_every_rank([](Communicator& communicator) {
+    if (communicator.world_size() == 1) GTEST_SKIP() << "needs a second rank";
+    const int bad = communicator.world_size() - 1;
+    const testing::TempFolder folder;  // each rank sees its own copy, and takes it for the root's
+    const auto path = folder / "teacher.safetensors";
+    const std::vector<int64_t> sizes{400, 700};
+    save_safetensors(path, {{"rows", torch::arange(400. * 700).view(sizes)}});
+    std::filesystem::last_write_time(path, std::filesystem::file_time_type());
+    const auto source = TeacherSource::custom("its copy", [&] {
+      auto teacher = TeacherSource::path(path).open();
+      if (communicator.rank() == bad) std::filesystem::resize_file(path, 4096);
+      return teacher;
+    });
+    FillTarget target;
+    target.tensors = {shard("rows", sizes, {{0, 0}, {400, 700}})};
+    FillOptions options;
+    options.read = TeacherRead::kInTurns;
+    EXPECT_THAT(
+        error_of<TeacherError>([&] { fill_tensors(target, source, communicator, options); }),
+        AllOf(HasSubstr("has become shorter"),
+              HasSubstr("rank " + std::to_string(bad) + " in move")));
+    EXPECT_FALSE(communicator.broken());
   });
 }
 

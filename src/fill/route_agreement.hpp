@@ -1,0 +1,25 @@
+#pragma once
+
+#include <string>
+#include <vector>
+
+#include "fakescore/comm/communicator.hpp"
+#include "transfer/transfer.hpp"
+
+namespace fakescore::detail {
+
+/// Who has what cut tensors are made of.
+enum class CutsFrom {
+  kRoot,     ///< all of them
+  kHolders,  ///< each rank what it holds (Cut::held)
+  kReaders,  ///< files that all ranks see
+};
+
+/// Collective. Gives cut tensors, of which each rank knows what it keeps and what it has, their
+/// routes, which the root works out for all ranks: it alone learns of all boxes. Of what is read,
+/// Cut::held is then what this rank is to bring to its place before anything is sent. Returns the
+/// longest delay.
+int agree_on_routes(Communicator& communicator, int root, CutsFrom from,
+                    std::vector<Transfer>& cuts, const std::string& phase);
+
+}  // namespace fakescore::detail
