@@ -1,0 +1,123 @@
+"""Several hosts, which are network namespaces of this machine with a link between them.
+
+Each host has a boot id of its own, and sees its own files.
+"""
+
+import contextlib
+import json
+import os
+import pathlib
+import secrets
+import shutil
+import subprocess
+import sys
+from collections.abc import Iterator
+from typing import Any
+
+import pytest
+
+HERE = pathlib.Path(__file__).parent
+MODEL_BYTES = 8 * 1024 * 1024 * 4
+#: Heads of packets, and messages of the job.
+SLACK = 1.02
+MESSAGES = 300_000
+
+
+def ip(*arguments: str) -> None:
+    subprocess.run(["ip", *arguments], check=True, capture_output=True, text=True)
+
+
+class Host:
+    """A network namespace; what runs there sees a boot id of its own."""
+
+    def __init__(self, number: int, folder: pathlib.Path) -> None:
+        mark = secrets.token_hex(4)
+        self.name = f"fakescore-{mark}"
+        self.link = f"fs-{mark}"
+        self.address = f"10.99.0.{number + 1}"
+        self.boot_id = folder / f"boot_id_{number}"
+        self.boot_id.write_text(f"{number:08}-0000-0000-0000-000000000000\n")
+
+    def start(self, command: list[str]) -> "subprocess.Popen[str]":
+        run = f"mount --bind {self.boot_id} /proc/sys/kernel/random/boot_id && exec " + '"$@"'
+        return subprocess.Popen(
+            ["ip", "netns", "exec", self.name, "sh", "-c", run, "sh", *command],
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+            text=True,
+            env={
+                **os.environ,
+                "PYTHONPATH": os.pathsep.join(
+                    [str(HERE.parent), *filter(None, [os.environ.get("PYTHONPATH")])]
+                ),
+                "OMP_NUM_THREADS": "1",
+                "GLOO_SOCKET_IFNAME": self.link,
+            },
+        )
+
+    def slow_down(self) -> None:
+        limit = ("rate", "20mbit", "burst", "256kb", "latency", "50ms")
+        command = ["tc", "-n", self.name, "qdisc", "add", "dev", self.link, "root", "tbf", *limit]
+        subprocess.run(command, check=True, capture_output=True, text=True)
+
+    def cut_off(self) -> None:
+        ip("-n", self.name, "link", "set", self.link, "down")
+
+
+def make_namespace(host: Host) -> str | None:
+    """Why it cannot be made."""
+    if shutil.which("ip") is None or shutil.which("tc") is None:
+        return "ip or tc is not installed (Debian: iproute2)"
+    made = subprocess.run(
+        ["ip", "netns", "add", host.name], check=False, capture_output=True, text=True
+    )
+    return f"no network namespaces here: {made.stderr.strip()}" if made.returncode else None
+
+
+@contextlib.contextmanager
+def linked_hosts(folder: pathlib.Path) -> Iterator[list[Host]]:
+    """Two hosts and a link between them; skips the test, and says why, where there can be none."""
+    pair = [Host(0, folder), Host(1, folder)]
+    try:
+        for host in pair:
+            missing = make_namespace(host)
+            if missing is not None:
+                # CI sets it, so that no skip goes unseen.
+                assert "FAKESCORE_REQUIRE_HOSTS" not in os.environ, missing
+                pytest.skip(missing)
+        ip("link", "add", pair[0].link, "type", "veth", "peer", "name", pair[1].link)
+        for host in pair:
+            ip("link", "set", host.link, "netns", host.name)
+            ip("-n", host.name, "addr", "add", f"{host.address}/24", "dev", host.link)
+            ip("-n", host.name, "link", "set", "lo", "up")
+            ip("-n", host.name, "link", "set", host.link, "up")
+        yield pair
+    finally:
+        for host in pair:
+            for left in (["netns", "del", host.name], ["link", "del", host.link]):
+                subprocess.run(["ip", *left], check=False, capture_output=True)
+
+
+def start(hosts: list[Host], job: str, teachers: list[str], *started: str) -> list[Any]:
+    return [
+        host.start(
+            [
+                *(sys.executable, str(HERE / "host_rank.py"), job, str(rank), str(len(hosts))),
+                *(hosts[0].address, "29531", host.link, teachers[rank], *started),
+            ]
+        )
+        for rank, host in enumerate(hosts)
+    ]
+
+
+def outcomes(ranks: list[Any]) -> list[dict[str, Any]]:
+    found = []
+    try:
+        for rank in ranks:
+            out, errors = rank.communicate(timeout=120)
+            assert out.strip(), errors
+            found.append(json.loads(out.strip().splitlines()[-1]))
+    finally:
+        for rank in ranks:
+            rank.kill()
+    return found
