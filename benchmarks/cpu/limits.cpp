@@ -16,6 +16,8 @@ namespace fakescore::benchmark {
 namespace {
 
 constexpr size_t kMostSourceBytes = size_t{256} << 20;
+constexpr size_t kPopulatedAtOnce = size_t{1} << 20;
+constexpr int kPopulateWrite = 23;  // MADV_POPULATE_WRITE, missing from older headers
 constexpr int kPattern = 0x5a;
 
 /// Anonymous memory, none of whose pages exists before it is touched.
@@ -55,6 +57,22 @@ Cost timed(const Action& action) {
   return {elapsed.count(), usage().cpu_seconds - cpu_before};
 }
 
+/// Of `bytes`, as much at a time as there is in the source.
+template <typename CopyPart>
+Cost copy(size_t bytes, const CopyPart& copy_part) {
+  const size_t source_bytes = std::min(bytes, kMostSourceBytes);
+  Pages source(source_bytes);
+  Pages target(bytes);
+  source.fill();
+  const Cost cost = timed([&] {
+    for (size_t begin = 0; begin < bytes; begin += source_bytes) {
+      copy_part(target.data() + begin, source.data(), std::min(source_bytes, bytes - begin));
+    }
+  });
+  target.check();
+  return cost;
+}
+
 }  // namespace
 
 Cost broadcast_limit(size_t bytes) {
@@ -71,17 +89,18 @@ Cost broadcast_limit(size_t bytes) {
 }
 
 Cost copy_limit(size_t bytes) {
-  const size_t source_bytes = std::min(bytes, kMostSourceBytes);
-  Pages source(source_bytes);
-  Pages target(bytes);
-  source.fill();
-  const Cost cost = timed([&] {
-    for (size_t begin = 0; begin < bytes; begin += source_bytes) {
-      std::memcpy(target.data() + begin, source.data(), std::min(source_bytes, bytes - begin));
+  return copy(bytes, [](char* to, const char* from, size_t part) { std::memcpy(to, from, part); });
+}
+
+Cost populated_copy_limit(size_t bytes) {
+  return copy(bytes, [](char* to, const char* from, size_t part) {
+    for (size_t begin = 0; begin < part; begin += kPopulatedAtOnce) {
+      const size_t piece = std::min(kPopulatedAtOnce, part - begin);
+      // Without it they are made when they are written.
+      static_cast<void>(::madvise(to + begin, piece, kPopulateWrite));
+      std::memcpy(to + begin, from + begin, piece);
     }
   });
-  target.check();
-  return cost;
 }
 
 }  // namespace fakescore::benchmark

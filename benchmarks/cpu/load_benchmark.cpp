@@ -160,10 +160,13 @@ bool run_load(const Options& options, Communicator& communicator) {
 bool run_limits(const Options& options, Communicator& communicator) {
   const Cost broadcast = broadcast_limit(options.limit_bytes);
   const Cost copy = copy_limit(options.limit_bytes);
+  const Cost populated = populated_copy_limit(options.limit_bytes);
   const json mine{{"broadcast_seconds", broadcast.seconds},
                   {"broadcast_cpu_seconds", broadcast.cpu_seconds},
                   {"copy_seconds", copy.seconds},
-                  {"copy_cpu_seconds", copy.cpu_seconds}};
+                  {"copy_cpu_seconds", copy.cpu_seconds},
+                  {"populated_copy_seconds", populated.seconds},
+                  {"populated_copy_cpu_seconds", populated.cpu_seconds}};
   const json ranks = gathered(mine, communicator);
   if (communicator.rank() != kRoot) return true;
   std::printf("%s\n", json{{"bytes", options.limit_bytes}, {"by_rank", ranks}}.dump().c_str());
@@ -185,7 +188,7 @@ int main(int argc, char** argv) {
                                              {"root", TeacherRead::kRoot},
                                              {"all", TeacherRead::kEveryRank}}));
   load->add_flag("--sample", options.sample, "find the peak of memory, which costs time");
-  CLI::App* const limits = app.add_subcommand("limits", "the broadcast and the copy alone");
+  CLI::App* const limits = app.add_subcommand("limits", "the broadcast and the copies alone");
   limits->add_option("--bytes", options.limit_bytes, "bytes of the model")
       ->required()
       ->check(CLI::PositiveNumber);

@@ -26,7 +26,8 @@ PEERS = {"load_state_dict_copy": Side("`to_empty`, `load_state_dict` on every ra
          "broadcast_each": Side("`dist.broadcast` of each tensor"),
          "broadcast_coalesced": Side("`_sync_module_states`, as in FSDP1 and DDP")}
 # What each is measured by in short: the least work that a host needs for the same.
-UNITS = {"fakescore_root": "broadcast_seconds", "fakescore_all": "copy_seconds"}
+UNITS = [("fakescore_root", "broadcast_seconds"), ("fakescore_all", "copy_seconds"),
+         ("fakescore_all", "populated_copy_seconds")]
 SIDES = {**OURS, **PEERS, LIMITS: Side("limits")}
 
 Lines = list[dict]
@@ -72,7 +73,8 @@ def is_right(line: dict) -> bool:
 def progress_of(line: dict) -> str:
     if line["side"] == LIMITS:
         text = (f"broadcast {worst(line, 'broadcast_seconds'):.3f} s, "
-                f"copy {worst(line, 'copy_seconds'):.3f} s")
+                f"copy {worst(line, 'copy_seconds'):.3f} s, "
+                f"with pages made at once {worst(line, 'populated_copy_seconds'):.3f} s")
     else:
         text = f"{seconds(line):.3f} s"
     return text if is_right(line) else f"{text}, NOT RIGHT"
@@ -125,7 +127,7 @@ def table(columns: list[str], rows: Iterable[list[str]]) -> str:
 def short_row(key: tuple[str, int], group: Group) -> list[str]:
     name, ranks = key
     cells = [workloads.WORKLOADS[name].title, str(ranks)]
-    cells += [ratio(group.seconds(side), group.limit(unit)) for side, unit in UNITS.items()]
+    cells += [ratio(group.seconds(side), group.limit(unit)) for side, unit in UNITS]
     peers = group.right_peers()
     if not peers:
         return [*cells, "-", "-"]
@@ -137,7 +139,7 @@ def short_row(key: tuple[str, int], group: Group) -> list[str]:
 
 def short_table(lines: Lines) -> str:
     columns = ["teacher", "ranks", "fakescore, one reader / L1",
-               "fakescore, every rank reads / L2N"]
+               "fakescore, every rank reads / L2N", "/ L3"]
     columns += ["the fastest of Python's ways / L1", "fakescore / the fastest"]
     return table(columns, (short_row(*item) for item in groups(lines).items()))
 
@@ -147,7 +149,7 @@ def long_row(side: str, group: Group) -> list[str]:
     unit = group.limit("broadcast_seconds")
     if not lines:
         errors = [line["error"] for line in group.lines if line["side"] == side and "error" in line]
-        return [SIDES[side].title, errors[0] if errors else "-"] + ["-"] * 8
+        return [SIDES[side].title, errors[0] if errors else "-"] + ["-"] * 9
 
     def by_unit(value: Callable[[dict], float]) -> str:
         return ratio(map(value, lines), unit)
@@ -160,6 +162,7 @@ def long_row(side: str, group: Group) -> list[str]:
         first_byte = by_unit(lambda line: worst(line, "first_byte_seconds"))
     return [SIDES[side].title, by_unit(seconds),
             ratio(group.seconds(side), group.limit("copy_seconds")),
+            ratio(group.seconds(side), group.limit("populated_copy_seconds")),
             by_unit(lambda line: worst(line, "first_write_seconds")), first_byte,
             ratio((total(line, "cpu_seconds") for line in lines),
                   group.limit("broadcast_cpu_seconds", total)),
@@ -170,13 +173,15 @@ def long_row(side: str, group: Group) -> list[str]:
 
 
 def long_tables(lines: Lines) -> str:
-    columns = ["way", "time / L1", "time / L2N", "of it, first write / L1", "first byte / L1",
-               "CPU / L1's", "faults a page", "MiB beside the model", "at the peak", "right"]
+    columns = ["way", "time / L1", "time / L2N", "time / L3", "of it, first write / L1",
+               "first byte / L1", "CPU / L1's", "faults a page", "MiB beside the model", "at the peak", "right"]
     parts = []
     for (name, ranks), group in groups(lines).items():
         sides = [side for side in SIDES if side != LIMITS
                  and any(line["side"] == side for line in group.lines)]
-        copy = ratio(group.limit("copy_seconds"), group.limit("broadcast_seconds"))
-        parts += [f"**{workloads.WORKLOADS[name].title}, {ranks} ranks** (L2N is {copy} L1)", "",
+        copy, populated = (ratio(group.limit(key), group.limit("broadcast_seconds"))
+                           for key in ("copy_seconds", "populated_copy_seconds"))
+        parts += [f"**{workloads.WORKLOADS[name].title}, {ranks} ranks** "
+                  f"(L2N is {copy} L1, L3 {populated})", "",
                   table(columns, (long_row(side, group) for side in sides)), ""]
     return "\n".join(parts).rstrip()

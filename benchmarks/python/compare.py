@@ -33,27 +33,31 @@ RESULTS = ROOT / "build/benchmarks"
 VERSIONS = ("torch", "diffusers", "transformers", "accelerate")
 OTHER_MEMORY = 2 << 30
 MODELS_OF_MEMORY = 2.2  # a rank, of set_state_dict's
+MODELS_OF_MEMORY_IN_SHARDS = 1.2  # a rank, which compares with a whole one
 
 
 def fail(message: str) -> NoReturn:
     sys.exit(f"error: {message}")
 
 
-def run_job(way: str, sampled: bool, folder: pathlib.Path, args: argparse.Namespace) -> Line:
+def run_job(
+    way: str, ranks: int, sampled: bool, folder: pathlib.Path, args: argparse.Namespace
+) -> Line:
     """Starts the ranks; returns what each found."""
     with tempfile.TemporaryDirectory() as results:
         command = [
             *(sys.executable, "-m", "torch.distributed.run", "--standalone"),
-            *("--nproc-per-node", str(args.ranks), str(HERE / "rank.py"), way),
+            *("--nproc-per-node", str(ranks), str(HERE / "rank.py"), way),
             *("--teachers", str(folder), "--results", results),
             *(["--sample"] if sampled else []),
+            *(["--cold"] if args.cold else []),
         ]
         environment = {**os.environ, "OMP_NUM_THREADS": "1", "HF_HUB_OFFLINE": "1"}
         job = subprocess.run(command, capture_output=True, text=True, check=False, env=environment)
         if job.returncode != 0:
             print(job.stderr, file=sys.stderr)
             return {"error": f"failed with exit code {job.returncode}; its messages are above"}
-        files = (pathlib.Path(results) / f"{rank}.json" for rank in range(args.ranks))
+        files = (pathlib.Path(results) / f"{rank}.json" for rank in range(ranks))
         return {"by_rank": [json.loads(file.read_text()) for file in files]}
 
 
@@ -61,39 +65,44 @@ def measure(folder: pathlib.Path, args: argparse.Namespace, raw: pathlib.Path) -
     """Rounds in which all ways take turns, then one in which their memory is sampled."""
     lines = []
     with open(raw, "w") as file:
-        for number, way in itertools.product(range(args.rounds + 1), args.ways):
+        jobs = itertools.product(args.ranks, range(args.rounds + 1), args.ways)
+        for ranks, number, way in jobs:
             sampled = number == args.rounds
             machine.warm_page_cache(teachers.measured(folder).file)
             load = os.getloadavg()[0]
-            line = {"way": way, "round": number, "sampled": sampled, "load_average": load}
-            line |= run_job(way, sampled, folder, args)
+            line = {"way": way, "ranks": ranks, "round": number, "sampled": sampled}
+            line |= {"load_average": load, **run_job(way, ranks, sampled, folder, args)}
             lines.append(line)
             file.write(json.dumps(line) + "\n")
             file.flush()
             turn = "memory" if sampled else f"{number + 1}/{args.rounds}"
-            print(f"{turn} {way}: {tables.progress_of(line)}", file=sys.stderr)
+            print(f"{ranks} ranks, {turn} {way}: {tables.progress_of(line)}", file=sys.stderr)
     return lines
+
+
+def costs_of(lines: list[Line], ranks: int) -> list[str]:
+    measurements = Measurements([line for line in lines if line["ranks"] == ranks])
+    return [f"**{ranks} ranks**", "", measurements.costs(), ""]
 
 
 def text_of(lines: list[Line], file_bytes: int, args: argparse.Namespace) -> str:
     about = machine.description()
     loads = sorted(line["load_average"] for line in lines)
     versions = ", ".join(f"{name} {metadata.version(name)}" for name in VERSIONS)
-    measurements = Measurements(lines)
+    cache = "dropped from the page cache before" if args.cold else "in the page cache"
     command = shlex.join(["benchmarks/python/run", *sys.argv[1:]])
     return "\n".join(
         [
             f"Tier cpu: `{command}`, {datetime.date.today()}, {about['cores']} cores of "
             f"{about['processor']}, {about['memory']}, Linux {about['kernel']}, {versions}; "
-            f"WanTransformer3DModel of {file_bytes / teachers.GIGABYTE:.2f} GB in float32 in the "
-            f"page cache, {args.ranks} ranks over Gloo, rounds: {args.rounds}, minimum / median, "
+            f"WanTransformer3DModel of {file_bytes / teachers.GIGABYTE:.2f} GB in float32, "
+            f"{cache}, ranks over Gloo, rounds: {args.rounds}, minimum / median, "
             f"load average {loads[0]:.1f} to {loads[-1]:.1f}.",
             "",
-            measurements.costs(),
-            "",
+            *(part for ranks in args.ranks for part in costs_of(lines, ranks)),
             "Whether all is as `from_pretrained` has it, on every rank; or what is wrong first:",
             "",
-            measurements.rights(),
+            Measurements(lines).rights(),
         ]
     )
 
@@ -113,7 +122,10 @@ def update(document: pathlib.Path, text: str) -> None:
 def parse_arguments() -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--gigabytes", type=float, default=1.0, help="about the teacher's size")
-    parser.add_argument("--ranks", type=int, default=2)
+    parser.add_argument("--ranks", type=int, nargs="+", default=[2])
+    parser.add_argument(
+        "--cold", action="store_true", help="drop the teacher's file from the page cache each time"
+    )
     parser.add_argument("--rounds", type=int, default=5)
     parser.add_argument("--sharded", action="store_true", help="modules that FSDP2 shards")
     parser.add_argument("--ways", nargs="+", choices=WAYS, metavar="WAY",
@@ -125,14 +137,15 @@ def parse_arguments() -> argparse.Namespace:
     )
     args = parser.parse_args()
     args.ways = args.ways or list(SHARDED if args.sharded else WHOLE)
-    if args.ranks < 1 or args.rounds < 1 or args.gigabytes <= 0:
+    if min(args.ranks) < 1 or args.rounds < 1 or args.gigabytes <= 0:
         fail("--ranks and --rounds must be 1 or more, --gigabytes more than 0")
     return args
 
 
 def main() -> None:
     args = parse_arguments()
-    need = args.gigabytes * teachers.GIGABYTE * args.ranks * MODELS_OF_MEMORY + OTHER_MEMORY
+    models = MODELS_OF_MEMORY_IN_SHARDS if args.sharded else MODELS_OF_MEMORY
+    need = args.gigabytes * teachers.GIGABYTE * max(args.ranks) * models + OTHER_MEMORY
     if need > machine.available_bytes():
         fail(f"needs {need / teachers.GIGABYTE:.0f} GB of free memory; give a smaller --gigabytes")
     RESULTS.mkdir(parents=True, exist_ok=True)

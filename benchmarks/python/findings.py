@@ -8,6 +8,7 @@ import torch
 from torch import nn
 from torch.distributed.tensor import DTensor
 
+PARTS = ("weights", "buffers", "ties", "attributes")
 #: What is looked at, by the name of what is wrong with it first; empty where all is right.
 Findings = dict[str, str]
 

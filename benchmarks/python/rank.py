@@ -9,15 +9,16 @@ import pathlib
 import time
 from typing import Any
 
+import machine
 import teachers
 import torch
 import torch.distributed as dist
 import usage
-from findings import Findings, findings
+from findings import PARTS, Findings, findings
 from teachers import Teacher
 from torch import nn
 from torch.distributed.tensor import DTensor
-from ways import WAYS, Way
+from ways import WAYS, Build, Way
 
 _PAGE_BYTES = 4096
 
@@ -29,7 +30,7 @@ def checked(module: nn.Module, teacher: Teacher) -> Findings:
 
 def warm_up(way: Way, small: tuple[Teacher, ...]) -> list[Findings]:
     """Has the way build the small teachers: imports are then done, and connections made."""
-    return [checked(way.build(teacher), teacher) for teacher in small]
+    return [checked(way.prepare(teacher)(teacher), teacher) for teacher in small]
 
 
 def write_every_page(module: nn.Module) -> None:
@@ -41,13 +42,13 @@ def write_every_page(module: nn.Module) -> None:
             tensor.detach().view(-1).view(torch.uint8)[::_PAGE_BYTES].add_(0)
 
 
-def timed(way: Way, teacher: Teacher) -> tuple[nn.Module, dict[str, Any]]:
+def timed(build: Build, teacher: Teacher) -> tuple[nn.Module, dict[str, Any]]:
     reads = usage.read_by_calls()
     usage.reset_resident_peak()
     resident = usage.resident_peak()
     dist.barrier()
     begin = time.perf_counter()
-    module = way.build(teacher)
+    module = build(teacher)
     seconds = time.perf_counter() - begin
     dist.barrier()
     begin = time.perf_counter()
@@ -60,11 +61,11 @@ def timed(way: Way, teacher: Teacher) -> tuple[nn.Module, dict[str, Any]]:
     }
 
 
-def sampled(way: Way, teacher: Teacher) -> tuple[nn.Module, dict[str, Any]]:
+def sampled(build: Build, teacher: Teacher) -> tuple[nn.Module, dict[str, Any]]:
     usage.keep_touched_pages()
     with usage.Sampler(teacher.file) as sampler:
         dist.barrier()
-        module = way.build(teacher)
+        module = build(teacher)
         write_every_page(module)
     return module, {"not_of_files": sampler.not_of_files, "mapped": sampler.mapped}
 
@@ -74,17 +75,23 @@ def main() -> None:
     parser.add_argument("way", choices=WAYS)
     parser.add_argument("--teachers", type=pathlib.Path, required=True)
     parser.add_argument("--results", type=pathlib.Path, required=True)
+    parser.add_argument("--cold", action="store_true", help="drop the teacher from the page cache")
     parser.add_argument("--sample", action="store_true", help="look at memory, and take no time")
     args = parser.parse_args()
 
     dist.init_process_group("gloo")
     way = WAYS[args.way]
     teacher = teachers.measured(args.teachers)
-    found = warm_up(way, teachers.small(args.teachers))
+    is_way = isinstance(way, Way)
+    found = warm_up(way, teachers.small(args.teachers)) if is_way else []
+    build = way.prepare(teacher)
     gc.collect()
-    module, measured = (sampled if args.sample else timed)(way, teacher)
-    found.insert(0, checked(module, teacher))
-    wrong = {part: next(filter(None, (one[part] for one in found)), "") for part in found[0]}
+    if args.cold:
+        machine.cool_page_cache(teacher.file)
+    module, measured = (sampled if args.sample else timed)(build, teacher)
+    if is_way:
+        found.insert(0, checked(module, teacher))
+    wrong = {part: next(filter(None, (one[part] for one in found)), "") for part in PARTS if found}
     result = args.results / f"{dist.get_rank()}.json"
     result.write_text(json.dumps({**measured, "wrong": wrong}))
     dist.barrier()

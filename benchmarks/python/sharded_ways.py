@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from typing import Any
 
 import torch
@@ -16,6 +16,8 @@ from torch.distributed.checkpoint.state_dict import StateDictOptions, set_model_
 from torch.distributed.fsdp import fully_shard
 
 import fakescore
+
+_MOST_OF_A_CALL = 1 << 26
 
 
 def shard(module: nn.Module) -> None:
@@ -40,6 +42,44 @@ def fakescore_auto(teacher: Teacher) -> nn.Module:
 
 def fakescore_root(teacher: Teacher) -> nn.Module:
     return fakescore.create_fake_score_meta(teacher.from_pretrained, shard=shard, read="root")
+
+
+def fakescore_live(teacher: Teacher) -> Callable[[Teacher], nn.Module]:
+    live = fakescore_auto(teacher)
+    return lambda _: fakescore.create_fake_score_meta(teacher.from_pretrained, live, shard=shard)
+
+
+def copy_limit(teacher: Teacher) -> Callable[[Teacher], nn.Module]:
+    live = fakescore_auto(teacher)
+
+    def copy(_: Teacher) -> nn.Module:
+        parts = [_local(parameter) for parameter in live.parameters()]
+        return _holder([torch.empty_like(part).copy_(part) for part in parts])
+
+    return copy
+
+
+def read_limit(teacher: Teacher) -> nn.Module:
+    """Each rank its stretch of the file, all of them together all of it."""
+    size = teacher.file.stat().st_size
+    ranks, rank = dist.get_world_size(), dist.get_rank()
+    begin, end = size * rank // ranks, size * (rank + 1) // ranks
+    memory = torch.empty(end - begin, dtype=torch.uint8)
+    with open(teacher.file, "rb", buffering=0) as file:
+        view = memoryview(memory.numpy())
+        file.seek(begin)
+        while view:
+            view = view[file.readinto(view[:_MOST_OF_A_CALL]) :]
+    return _holder([memory])
+
+
+def _local(parameter: nn.Parameter) -> torch.Tensor:
+    part: torch.Tensor = parameter.detach().to_local()  # type: ignore[attr-defined]
+    return part
+
+
+def _holder(tensors: list[torch.Tensor]) -> nn.Module:
+    return nn.ParameterList(nn.Parameter(tensor, requires_grad=False) for tensor in tensors)
 
 
 def _empty(teacher: Teacher) -> nn.Module:

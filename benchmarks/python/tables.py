@@ -6,18 +6,12 @@ import statistics
 from collections.abc import Callable, Iterable, Sequence
 from typing import Any
 
+from findings import PARTS
 from teachers import GIGABYTE
-from ways import ALL_OURS, WAYS
+from ways import ALL_OURS, WAYS, Way
 
 #: A job: its way, whether it was sampled, and what each rank found; or an error in place of that.
 Line = dict[str, Any]
-
-_PARTS = {
-    "weights": "weights",
-    "buffers": "buffers",
-    "ties": "ties",
-    "attributes": "plain attributes",
-}
 
 
 def is_right(line: Line) -> bool:
@@ -75,7 +69,8 @@ class Measurements:
         return table(columns, map(self._cost_row, self._ways()))
 
     def rights(self) -> str:
-        return table(["way", *_PARTS.values()], map(self._right_row, self._ways()))
+        ways = [way for way in self._ways() if isinstance(WAYS[way], Way)]
+        return table(["way", *PARTS], map(self._right_row, ways))
 
     def _ways(self) -> list[str]:
         return [way for way in WAYS if any(line["way"] == way for line in self._lines)]
@@ -114,7 +109,7 @@ class Measurements:
 
     def _right_row(self, way: str) -> list[str]:
         lines = [line for line in self._lines if line["way"] == way]
-        return [WAYS[way].title, *(_verdict(lines, part) for part in _PARTS)]
+        return [WAYS[way].title, *(_verdict(lines, part) for part in PARTS)]
 
 
 def _read(timed: Sequence[Line], sampled: Sequence[Line], rank: int) -> str:

@@ -7,8 +7,7 @@ from __future__ import annotations
 
 import copy
 from collections.abc import Callable
-from dataclasses import dataclass
-from typing import Any
+from typing import Any, NamedTuple
 
 import sharded_ways
 import torch
@@ -65,51 +64,83 @@ def deepcopy_broadcast(teacher: Teacher) -> nn.Module:
     return module
 
 
-@dataclass(frozen=True)
-class Way:
+Build = Callable[[Teacher], nn.Module]
+
+
+def _as_it_is(build: Build) -> Callable[[Teacher], Build]:
+    return lambda _: build
+
+
+class Way(NamedTuple):
     title: str
-    build: Callable[[Teacher], nn.Module]
+    #: Called before the time that counts; gives what is called within it.
+    prepare: Callable[[Teacher], Build]
+
+
+class Limit(NamedTuple):
+    """The least that a host has to do for the same; what it gives is no module like the teacher."""
+
+    title: str
+    prepare: Callable[[Teacher], Build]
 
 
 OURS = {
-    "fakescore": Way("`create_fake_score_meta`", fakescore_auto),
-    "fakescore_root": Way('`create_fake_score_meta(read="root")`', fakescore_root),
+    "fakescore": Way("`create_fake_score_meta`", _as_it_is(fakescore_auto)),
+    "fakescore_root": Way('`create_fake_score_meta(read="root")`', _as_it_is(fakescore_root)),
 }
 PEERS = {
     "set_state_dict": Way(
-        "meta, `to_empty`, `set_model_state_dict(broadcast_from_rank0=True)`", set_state_dict
+        "meta, `to_empty`, `set_model_state_dict(broadcast_from_rank0=True)`",
+        _as_it_is(set_state_dict),
     ),
     "accelerate": Way(
         "accelerate: `init_empty_weights`, `load_checkpoint_in_model` on every rank",
-        accelerate_empty,
+        _as_it_is(accelerate_empty),
     ),
-    "from_pretrained": Way("`from_pretrained` on every rank", from_pretrained),
+    "from_pretrained": Way("`from_pretrained` on every rank", _as_it_is(from_pretrained)),
     "deepcopy": Way(
         "`from_pretrained` and `deepcopy` on rank 0, the constructor on the others, "
         "`dist.broadcast` of each tensor",
-        deepcopy_broadcast,
+        _as_it_is(deepcopy_broadcast),
     ),
 }
 SHARDED_OURS = {
-    "fakescore_shards": Way("`create_fake_score_meta(shard=)`", sharded_ways.fakescore_auto),
+    "fakescore_shards": Way(
+        "`create_fake_score_meta(shard=)`", _as_it_is(sharded_ways.fakescore_auto)
+    ),
     "fakescore_shards_root": Way(
-        '`create_fake_score_meta(shard=, read="root")`', sharded_ways.fakescore_root
+        '`create_fake_score_meta(shard=, read="root")`', _as_it_is(sharded_ways.fakescore_root)
+    ),
+    "fakescore_shards_live": Way(
+        "`create_fake_score_meta(shard=)` of a live teacher in the same shards",
+        sharded_ways.fakescore_live,
     ),
 }
 SHARDED_PEERS = {
     "set_state_dict_shards": Way(
         "meta, `fully_shard`, `to_empty`, `set_model_state_dict(broadcast_from_rank0=True)`",
-        sharded_ways.set_state_dict,
+        _as_it_is(sharded_ways.set_state_dict),
     ),
     "dcp_reader": Way(
         "meta, `fully_shard`, `to_empty`, `dcp.load` with `HuggingFaceStorageReader`",
-        sharded_ways.dcp_reader,
+        _as_it_is(sharded_ways.dcp_reader),
     ),
     "whole_then_shard": Way(
-        "`from_pretrained` on every rank, then `fully_shard`", sharded_ways.whole_then_shard
+        "`from_pretrained` on every rank, then `fully_shard`",
+        _as_it_is(sharded_ways.whole_then_shard),
     ),
 }
-WHOLE = {**OURS, **PEERS}
-SHARDED = {**SHARDED_OURS, **SHARDED_PEERS}
+SHARDED_LIMITS = {
+    "read_limit": Limit(
+        "limit: each rank reads as many bytes of the file into fresh pages, in sequence",
+        _as_it_is(sharded_ways.read_limit),
+    ),
+    "copy_limit": Limit(
+        "limit: each rank copies its shards of a live module into fresh pages",
+        sharded_ways.copy_limit,
+    ),
+}
+WHOLE: dict[str, Way | Limit] = {**OURS, **PEERS}
+SHARDED: dict[str, Way | Limit] = {**SHARDED_OURS, **SHARDED_PEERS, **SHARDED_LIMITS}
 WAYS = {**WHOLE, **SHARDED}
 ALL_OURS = {**OURS, **SHARDED_OURS}

@@ -103,7 +103,8 @@ def create_fake_score_meta(
             "turns", the ranks share the reading and broadcast in turn; "auto": as
             docs/sharding.md has it.
         timeout: seconds without a sign of another rank after which it is lost; 300 if None.
-        verify: compare a digest of every tensor that is no shard across ranks at the end.
+        verify: compare a digest of every tensor across ranks at the end, of shards between
+            ranks that keep the same part.
         progress: see `Progress`.
 
     Returns:

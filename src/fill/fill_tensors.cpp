@@ -24,6 +24,7 @@
 #include "fill/timeout_scope.hpp"
 #include "tensor/broken_device.hpp"
 #include "transfer/verify.hpp"
+#include "transfer/verify_replicas.hpp"
 
 namespace fakescore {
 namespace detail {
@@ -74,6 +75,18 @@ void finish(const FillContext& context, const DescribedTarget& described,
   });
 }
 
+Digest verify(const FillContext& context, const std::vector<NamedTensor>& filled) {
+  Communicator& communicator = context.communicator;
+  const int root = context.options.root;
+  const Digest whole = verify_across_ranks(communicator, without_shards(filled), root);
+  const std::vector<NamedTensor> shards = shards_of(filled);
+  if (shards.empty()) return whole;
+  DigestSequence all;
+  all.add(whole);
+  all.add(verify_replicas(communicator, shards, root));
+  return all.value();
+}
+
 /// The phases from the first byte on, and the report.
 FillReport fill_storages(const FillContext& context, DescribedTarget& described,
                          PlannedFill planned, Storages& storages, PhaseClock clock) {
@@ -89,11 +102,8 @@ FillReport fill_storages(const FillContext& context, DescribedTarget& described,
   planned.teacher.reset();
   described.target.tape.reset();
   if (context.options.verify) {
-    report.digest = clock.run("verify", [&] {
-      return verify_across_ranks(context.communicator,
-                                 without_shards(filled_tensors(described, storages)),
-                                 context.options.root);
-    });
+    report.digest =
+        clock.run("verify", [&] { return verify(context, filled_tensors(described, storages)); });
   }
   clock.run("finish", [&] { finish(context, described, storages); });
   static_cast<KeyReport&>(report) = std::move(planned.keys);

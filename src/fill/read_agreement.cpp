@@ -7,10 +7,9 @@
 #include "fakescore/tensor/digest.hpp"
 #include "fill/replicas.hpp"
 #include "fill/shards.hpp"
+#include "tensor/digest_wire.hpp"
 
 namespace fakescore {
-
-auto wire_fields(Digest& digest) { return std::tie(digest.low, digest.high); }
 
 auto wire_fields(TeacherFile& file) {
   return std::tie(file.path, file.bytes, file.modified_ns, file.header);

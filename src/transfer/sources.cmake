@@ -16,4 +16,5 @@ fakescore_add_unit(fakescore_objects transfer
   transfer/prefetch.cpp
   transfer/root_feed.cpp
   transfer/transfer.cpp
-  transfer/verify.cpp)
+  transfer/verify.cpp
+  transfer/verify_replicas.cpp)

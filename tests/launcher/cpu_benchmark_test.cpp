@@ -102,6 +102,7 @@ TEST_P(CpuBenchmark, MeasuresTheLimits) {
   for (const json& rank : line["by_rank"]) {
     EXPECT_GT(rank["broadcast_seconds"], 0);
     EXPECT_GT(rank["copy_seconds"], 0);
+    EXPECT_GT(rank["populated_copy_seconds"], 0);
   }
 }
 

@@ -469,6 +469,34 @@ TEST(FillShards, ARankThatFailsWhileItReadsItsShareStopsAll) {
   });
 }
 
+TEST(FillShards, ReplicasThatDifferAreNamed) {
+  run_on_every_rank([](Communicator& communicator) {
+    const std::vector<int64_t> sizes{30, 4};
+    const SharedFile file(communicator, {{"a", torch::ones(sizes)}, {"b", torch::ones(sizes)}});
+    FillTarget target;
+    // The first ranks keep one part of it, the last one another.
+    const int last = communicator.world_size() - 1;
+    const Box part{{communicator.rank() == last ? 15 : 0, 0}, {15, 4}};
+    target.tensors = {shard("a", sizes, part), shard("b", sizes, part)};
+    FillOptions options;
+    options.verify = true;
+    const FillReport right = fill_tensors(target, file.source(), communicator, options);
+    ASSERT_TRUE(right.digest);
+    EXPECT_TRUE(communicator.compare(to_string(*right.digest), "a test's digest").is_same());
+    if (communicator.world_size() < 3) return;
+    options.progress = [&](const Progress& progress) {
+      const bool is_there = progress.phase == "move" && progress.done_bytes == progress.total_bytes;
+      if (is_there && communicator.rank() == 1) target.tensors[1].tensor.fill_(3);
+    };
+    EXPECT_THAT(
+        error_of<MismatchError>(
+            [&] { fill_tensors(target, file.source(), communicator, options); }),
+        AllOf(HasSubstr("b: its bytes on rank 1 differ from those on rank 0, which keeps the same"),
+              HasSubstr("rank 1 in verify")));
+    EXPECT_FALSE(communicator.broken());
+  });
+}
+
 TEST(FillShards, PartsOfATiedTensorThatDifferOnAnyRankAreRefused) {
   run_on_every_rank([](Communicator& communicator) {
     const std::vector<int64_t> sizes{30};

@@ -52,7 +52,8 @@ struct FillReport : KeyReport {
   /// Peak of LibTorch's allocator on the rank's GPU since the process began, by rank; empty for
   /// tensors on the CPU.
   std::vector<uint64_t> peak_device_bytes;
-  std::optional<Digest> digest;  ///< of every tensor, if `verify` was set
+  /// Of every tensor, if `verify` was set; with shards, of their parts as these ranks cut them.
+  std::optional<Digest> digest;
 };
 
 }  // namespace fakescore

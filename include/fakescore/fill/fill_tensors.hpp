@@ -67,7 +67,7 @@ using TargetBuilder = std::function<FillTarget()>;
 ///
 /// Shards: each rank reads what it holds, or gets it from the root, or from the ranks that have it
 /// of a teacher in shards, and replays whole what the teacher lacks, to cut it; the random state is
-/// the root's. They are left out of options.verify.
+/// the root's. Of options.verify, ranks that keep the same part are compared.
 ///
 /// Memory: a rank holds the tensors and a few buckets, and where shards are replayed the largest
 /// whole one, or 64 MiB of them. A reading rank also maps the teacher's files, and pins

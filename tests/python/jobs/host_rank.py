@@ -13,6 +13,7 @@ import time
 import torch
 import torch.distributed as dist
 from torch import nn
+from torch.distributed.device_mesh import init_device_mesh
 from torch.distributed.fsdp import fully_shard
 from torch.distributed.tensor import Shard
 
@@ -39,11 +40,19 @@ def by_columns(module: nn.Module) -> None:
     fully_shard(module, shard_placement_fn=lambda parameter: Shard(1))
 
 
-def is_right(module: nn.Module, dim: int | None) -> bool:
+def by_rows_on_each_host(module: nn.Module) -> None:
+    mesh = init_device_mesh("cpu", (2, 2), mesh_dim_names=("replicate", "shard"))
+    fully_shard(module, mesh=mesh)
+
+
+def is_right(module: nn.Module, dim: int | None, ranks: int | None = None) -> bool:
+    """`ranks`: so many hold one copy, if not all."""
+    chunks = ranks or dist.get_world_size()
+
     def part(tensor: torch.Tensor) -> torch.Tensor:
         if dim is None:
             return tensor
-        return tensor.chunk(dist.get_world_size(), dim)[dist.get_rank()]
+        return tensor.chunk(chunks, dim)[dist.get_rank() % chunks]
 
     pairs = zip(module.parameters(), whole().parameters(), strict=True)
     return all(
@@ -84,6 +93,8 @@ def main() -> None:
             outcome["right"] = is_right(create(teacher), None)
         elif job == "rows":
             outcome["right"] = is_right(create(teacher, shard=by_rows), 0)
+        elif job == "hsdp":
+            outcome["right"] = is_right(create(teacher, shard=by_rows_on_each_host), 0, 2)
         else:
             outcome["right"] = is_right(create(live, shard=by_columns), 1)
         report = fakescore.last_report()

@@ -98,15 +98,21 @@ def linked_hosts(folder: pathlib.Path) -> Iterator[list[Host]]:
                 subprocess.run(["ip", *left], check=False, capture_output=True)
 
 
-def start(hosts: list[Host], job: str, teachers: list[str], *started: str) -> list[Any]:
+def start(
+    hosts: list[Host], job: str, teachers: list[str], *started: str, ranks_per_host: int = 1
+) -> list[Any]:
+    """`teachers`: what each host sees. Returns the processes by rank."""
+    world_size = ranks_per_host * len(hosts)
     return [
         host.start(
             [
-                *(sys.executable, str(HERE / "host_rank.py"), job, str(rank), str(len(hosts))),
-                *(hosts[0].address, "29531", host.link, teachers[rank], *started),
+                *(sys.executable, str(HERE / "host_rank.py"), job, str(rank), str(world_size)),
+                *(hosts[0].address, "29531", host.link, teacher, *started),
             ]
         )
-        for rank, host in enumerate(hosts)
+        for rank, (host, teacher) in enumerate(
+            place for place in zip(hosts, teachers, strict=True) for _ in range(ranks_per_host)
+        )
     ]
 
 

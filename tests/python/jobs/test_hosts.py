@@ -44,6 +44,23 @@ def test_each_byte_is_read_once_and_crosses_the_link_no_more_than_once(hosts, te
         assert read_bytes == [MODEL_BYTES // 2, MODEL_BYTES // 2]
 
 
+@pytest.mark.parametrize("is_shared", [True, False])
+def test_replicas_on_several_hosts_read_each_byte_once(hosts, teacher, is_shared):
+    """HSDP: each host has all rows, each of its ranks one half of them."""
+    teachers = [teacher, teacher if is_shared else ELSEWHERE]
+    found = outcomes(start(hosts, "hsdp", teachers, ranks_per_host=2))
+    for rank, outcome in enumerate(found):
+        assert outcome.get("right"), outcome
+        assert outcome["read"] == ("turns" if is_shared else "root"), outcome
+        sent = 1 / 2 if is_shared else 1 - rank // 2
+        assert sent * MODEL_BYTES <= outcome["sent"] <= SLACK * sent * MODEL_BYTES + MESSAGES, rank
+    if is_shared:
+        assert found[0]["reason"] == "ranks of several hosts keep the same parts"
+        assert found[0]["read_bytes"] == [MODEL_BYTES // 4] * 4
+    else:
+        assert found[0]["read_bytes"] == [MODEL_BYTES, 0, 0, 0]
+
+
 @pytest.mark.parametrize(("job", "is_shared"), [("whole", True), ("whole", False), ("live", True)])
 def test_a_host_that_is_cut_off_is_an_error_on_both_sides(hosts, teacher, tmp_path, job, is_shared):
     started = tmp_path / "started"
