@@ -22,8 +22,8 @@ enum class TeacherRead : int {
   /// Every rank reads what it holds, on any number of hosts; an error if one cannot.
   kEveryRank = 2,
   /// The ranks share the reading, and broadcast in turn: each byte is read once, and every rank's
-  /// way to its files and to its GPU is used. Of shards each rank reads its own, as with
-  /// kEveryRank. An error if one cannot.
+  /// way to its files and to its GPU is used. Of shards each reads its own, and ranks that keep the
+  /// same one a share of it each. An error if one cannot.
   kInTurns = 3,
 };
 
