@@ -8,7 +8,9 @@ import json
 import os
 import pathlib
 import secrets
+import shlex
 import shutil
+import signal
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -28,32 +30,55 @@ def ip(*arguments: str) -> None:
 
 
 class Host:
-    """A network namespace; what runs there sees a boot id of its own."""
+    """A network namespace; what runs there sees a boot id and, as far as told, files of its own."""
 
     def __init__(self, number: int, folder: pathlib.Path) -> None:
         mark = secrets.token_hex(4)
         self.name = f"fakescore-{mark}"
         self.link = f"fs-{mark}"
         self.address = f"10.99.0.{number + 1}"
-        self.boot_id = folder / f"boot_id_{number}"
-        self.boot_id.write_text(f"{number:08}-0000-0000-0000-000000000000\n")
+        boot_id = folder / f"boot_id_{number}"
+        boot_id.write_text(f"{number:08}-0000-0000-0000-000000000000\n")
+        self.mounts = [(str(boot_id), "/proc/sys/kernel/random/boot_id")]
 
-    def start(self, command: list[str]) -> "subprocess.Popen[str]":
-        run = f"mount --bind {self.boot_id} /proc/sys/kernel/random/boot_id && exec " + '"$@"'
+    def inside(self, command: list[str]) -> list[str]:
+        """The command that runs `command` on this host."""
+        mounts = [shlex.join(["mount", "--bind", *mount]) for mount in self.mounts]
+        run = " && ".join([*mounts, 'exec "$@"'])
+        return ["ip", "netns", "exec", self.name, "sh", "-c", run, "sh", *command]
+
+    def sees(self, what: pathlib.Path, at: pathlib.Path) -> None:
+        """From now on what runs here has `what` in the place of `at`."""
+        self.mounts.append((str(what), str(at)))
+
+    def start(
+        self, command: list[str], *, stdin: int | None = None, **environment: str
+    ) -> "subprocess.Popen[str]":
+        path = [str(HERE.parent), *filter(None, [os.environ.get("PYTHONPATH")])]
         return subprocess.Popen(
-            ["ip", "netns", "exec", self.name, "sh", "-c", run, "sh", *command],
+            self.inside(command),
+            stdin=stdin,
             stdout=subprocess.PIPE,
             stderr=subprocess.PIPE,
             text=True,
             env={
                 **os.environ,
-                "PYTHONPATH": os.pathsep.join(
-                    [str(HERE.parent), *filter(None, [os.environ.get("PYTHONPATH")])]
-                ),
+                "PYTHONPATH": os.pathsep.join(path),
                 "OMP_NUM_THREADS": "1",
                 "GLOO_SOCKET_IFNAME": self.link,
+                **environment,
             },
         )
+
+    def sent_bytes(self) -> int:
+        """Over the link so far, as the kernel counts it."""
+        counted = subprocess.run(
+            ["ip", "-n", self.name, "-s", "-j", "link", "show", self.link],
+            check=True,
+            capture_output=True,
+            text=True,
+        )
+        return int(json.loads(counted.stdout)[0]["stats64"]["tx"]["bytes"])
 
     def slow_down(self) -> None:
         limit = ("rate", "20mbit", "burst", "256kb", "latency", "50ms")
@@ -62,6 +87,21 @@ class Host:
 
     def cut_off(self) -> None:
         ip("-n", self.name, "link", "set", self.link, "down")
+
+    def end_all(self) -> None:
+        """Kills what still runs here, such as mpirun's daemon."""
+        running = subprocess.run(
+            ["ip", "netns", "pids", self.name], check=False, capture_output=True, text=True
+        )
+        for process in running.stdout.split():
+            with contextlib.suppress(ProcessLookupError):
+                os.kill(int(process), signal.SIGKILL)
+
+
+def skip_or_fail(reason: str) -> None:
+    # CI sets it, so that no skip goes unseen.
+    assert "FAKESCORE_REQUIRE_HOSTS" not in os.environ, reason
+    pytest.skip(reason)
 
 
 def make_namespace(host: Host) -> str | None:
@@ -82,9 +122,7 @@ def linked_hosts(folder: pathlib.Path) -> Iterator[list[Host]]:
         for host in pair:
             missing = make_namespace(host)
             if missing is not None:
-                # CI sets it, so that no skip goes unseen.
-                assert "FAKESCORE_REQUIRE_HOSTS" not in os.environ, missing
-                pytest.skip(missing)
+                skip_or_fail(missing)
         ip("link", "add", pair[0].link, "type", "veth", "peer", "name", pair[1].link)
         for host in pair:
             ip("link", "set", host.link, "netns", host.name)
@@ -94,6 +132,7 @@ def linked_hosts(folder: pathlib.Path) -> Iterator[list[Host]]:
         yield pair
     finally:
         for host in pair:
+            host.end_all()
             for left in (["netns", "del", host.name], ["link", "del", host.link]):
                 subprocess.run(["ip", *left], check=False, capture_output=True)
 
