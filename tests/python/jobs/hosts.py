@@ -14,7 +14,7 @@ import signal
 import subprocess
 import sys
 from collections.abc import Iterator
-from typing import Any
+from typing import Any, NoReturn
 
 import pytest
 
@@ -80,13 +80,19 @@ class Host:
         )
         return int(json.loads(counted.stdout)[0]["stats64"]["tx"]["bytes"])
 
-    def slow_down(self) -> None:
-        limit = ("rate", "20mbit", "burst", "256kb", "latency", "50ms")
+    def slow_down(self, rate: str = "20mbit") -> None:
+        limit = ("rate", rate, "burst", "256kb", "latency", "50ms")
         command = ["tc", "-n", self.name, "qdisc", "add", "dev", self.link, "root", "tbf", *limit]
         subprocess.run(command, check=True, capture_output=True, text=True)
 
     def cut_off(self) -> None:
         ip("-n", self.name, "link", "set", self.link, "down")
+
+    def mend(self) -> None:
+        """The link is there again, at full speed."""
+        ip("-n", self.name, "link", "set", self.link, "up")
+        command = ["tc", "-n", self.name, "qdisc", "del", "dev", self.link, "root"]
+        subprocess.run(command, check=False, capture_output=True)  # it may not be slow
 
     def end_all(self) -> None:
         """Kills what still runs here, such as mpirun's daemon."""
@@ -98,7 +104,7 @@ class Host:
                 os.kill(int(process), signal.SIGKILL)
 
 
-def skip_or_fail(reason: str) -> None:
+def skip_or_fail(reason: str) -> NoReturn:
     # CI sets it, so that no skip goes unseen.
     assert "FAKESCORE_REQUIRE_HOSTS" not in os.environ, reason
     pytest.skip(reason)
