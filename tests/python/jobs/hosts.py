@@ -47,9 +47,14 @@ class Host:
         run = " && ".join([*mounts, 'exec "$@"'])
         return ["ip", "netns", "exec", self.name, "sh", "-c", run, "sh", *command]
 
-    def sees(self, what: pathlib.Path, at: pathlib.Path) -> None:
-        """From now on what runs here has `what` in the place of `at`."""
+    @contextlib.contextmanager
+    def seeing(self, what: pathlib.Path, at: pathlib.Path) -> Iterator[None]:
+        """What is started here within has `what` in the place of `at`."""
         self.mounts.append((str(what), str(at)))
+        try:
+            yield
+        finally:
+            self.mounts.pop()
 
     def start(
         self, command: list[str], *, stdin: int | None = None, **environment: str

@@ -1,5 +1,6 @@
 """Which files each host sees under the teacher's path: who then reads, why, and what is sent."""
 
+import contextlib
 import json
 import os
 import pathlib
@@ -71,12 +72,14 @@ VIEWS = [
 
 @pytest.mark.parametrize("view", VIEWS, ids=lambda view: view.name)
 def test_who_reads_and_why(hosts, folder, tmp_path, view):
-    if view.change is not None:
-        other = tmp_path / "other"
-        shutil.copytree(folder, other)  # with the files' modification times
-        view.change(other)
-        hosts[1].sees(other, at=folder)
-    found = outcomes(start(hosts, view.job, [str(folder), str(folder)]))
+    with contextlib.ExitStack() as views:
+        if view.change is not None:
+            other = tmp_path / "other"
+            shutil.copytree(folder, other)  # with the files' modification times
+            view.change(other)
+            views.enter_context(hosts[1].seeing(other, at=folder))
+        ranks = start(hosts, view.job, [str(folder), str(folder)])
+    found = outcomes(ranks)
     parts_read = (1 / 2, 1 / 2) if view.read == "turns" else (1, 0)
     parts_sent = (1 / 2, 0) if view.job == "rows" else parts_read
     for part, outcome in zip(parts_sent, found, strict=True):

@@ -1,5 +1,7 @@
 """mpirun over two hosts: the program of C++, whose ranks meet over MPI."""
 
+import contextlib
+import itertools
 import json
 import os
 import pathlib
@@ -7,6 +9,7 @@ import shlex
 import shutil
 import subprocess
 import time
+from collections.abc import Iterator
 from typing import NamedTuple
 
 import pytest
@@ -103,23 +106,41 @@ def wait_for(text: str, file: pathlib.Path, seconds: float) -> str:
     raise AssertionError(f"no {text!r} in {file} within {seconds} s: {found}")
 
 
-def test_a_link_that_is_cut_amid_the_move_ends_the_ranks_in_time(hosts, agent, teacher, tmp_path):
-    """mpirun itself waits for its lost daemon; that is not ours (docs/launching.md)."""
+@contextlib.contextmanager
+def cut_amid_the_move(
+    hosts: list[Host], agent: str, teacher: str, words: pathlib.Path, *options: str
+) -> "Iterator[subprocess.Popen[str]]":
+    """A job that has just lost its link. What its ranks say is in files, WORDS and the rank."""
     for host in hosts:
         host.slow_down()
-    said = [pathlib.Path(f"{tmp_path}/rank.{rank}") for rank in range(len(hosts))]
-    job = mpirun(
-        hosts,
-        agent,
-        *("sh", "-c", RECORDED, str(tmp_path / "rank"), PROGRAM, "run", "--teacher", teacher),
-        *("--timeout", str(TIMEOUT_SECONDS)),
-    )
+    program = (PROGRAM, "run", "--teacher", teacher, "--timeout", str(TIMEOUT_SECONDS))
+    job = mpirun(hosts, agent, *options, "sh", "-c", RECORDED, str(words), *program)
     try:
-        wait_for("move:", said[0], 60)
+        wait_for("move:", words.with_suffix(".0"), 60)
         hosts[1].cut_off()
-        for rank, other in ((0, 1), (1, 0)):
-            words = wait_for("exit code", said[rank], TIMEOUT_SECONDS + SLACK_SECONDS)
-            assert "exit code 5" in words
-            assert f"rank {other} of 2 did not answer" in words
+        yield job
     finally:
         job.kill()
+
+
+def test_a_link_that_is_cut_amid_the_move_ends_the_ranks_in_time(hosts, agent, teacher, tmp_path):
+    """mpirun itself waits for its lost daemon; that is not ours (docs/launching.md)."""
+    words = tmp_path / "words"
+    with cut_amid_the_move(hosts, agent, teacher, words):
+        for rank, other in ((0, 1), (1, 0)):
+            said = words.with_suffix(f".{rank}")
+            found = wait_for("exit code", said, TIMEOUT_SECONDS + SLACK_SECONDS)
+            assert "exit code 5" in found
+            assert f"rank {other} of 2 did not answer" in found
+
+
+def test_mpirun_ends_too_if_it_looks_after_its_daemons(hosts, agent, teacher, tmp_path):
+    seconds = {"time": 1, "intvl": 1, "probes": 2}
+    options = [
+        ("--mca", f"oob_tcp_keepalive_{name}", str(value)) for name, value in seconds.items()
+    ]
+    words = tmp_path / "words"
+    with cut_amid_the_move(hosts, agent, teacher, words, *itertools.chain(*options)) as job:
+        _, errors = job.communicate(timeout=TIMEOUT_SECONDS + SLACK_SECONDS)
+    assert job.returncode != 0
+    assert "lost communication with a remote daemon" in errors
