@@ -115,25 +115,18 @@ def skip_or_fail(reason: str) -> NoReturn:
     pytest.skip(reason)
 
 
-def make_namespace(host: Host) -> str | None:
-    """Why it cannot be made."""
-    if shutil.which("ip") is None or shutil.which("tc") is None:
-        return "ip or tc is not installed (Debian: iproute2)"
-    made = subprocess.run(
-        ["ip", "netns", "add", host.name], check=False, capture_output=True, text=True
-    )
-    return f"no network namespaces here: {made.stderr.strip()}" if made.returncode else None
-
-
 @contextlib.contextmanager
 def linked_hosts(folder: pathlib.Path) -> Iterator[list[Host]]:
     """Two hosts and a link between them; skips the test, and says why, where there can be none."""
+    if shutil.which("ip") is None or shutil.which("tc") is None:
+        skip_or_fail("ip or tc is not installed (Debian: iproute2)")
     pair = [Host(0, folder), Host(1, folder)]
     try:
         for host in pair:
-            missing = make_namespace(host)
-            if missing is not None:
-                skip_or_fail(missing)
+            add = ["ip", "netns", "add", host.name]
+            made = subprocess.run(add, check=False, capture_output=True, text=True)
+            if made.returncode:
+                skip_or_fail(f"no network namespaces here: {made.stderr.strip()}")
         ip("link", "add", pair[0].link, "type", "veth", "peer", "name", pair[1].link)
         for host in pair:
             ip("link", "set", host.link, "netns", host.name)
