@@ -67,21 +67,17 @@ def call_of(
 ) -> dict[str, Any]:
     """What came of a call; `make` adds the module to the list before anything can go wrong."""
     made: list[nn.Module] = []
-    began = time.monotonic()
+    outcome = {"error": "", "text": ""}
     try:
         fakescore.create_fake_score_meta(
             lambda: make(made), teacher, timeout=TIMEOUT_SECONDS, **options
         )
-        outcome = {"error": "", "text": "", "phase": ""}
     except fakescore.FakescoreError as error:
-        outcome = {"error": type(error).__name__, "text": str(error), "phase": error.phase}
+        outcome = {"error": type(error).__name__, "text": str(error)}
     except KeyboardInterrupt:
-        outcome = {"error": "KeyboardInterrupt", "text": "", "phase": ""}
+        outcome = {"error": "KeyboardInterrupt", "text": ""}
     tensors = [tensor for module in made for tensor in module.state_dict().values()]
-    return outcome | {
-        "seconds": time.monotonic() - began,
-        "is_on_meta": all(tensor.is_meta for tensor in tensors),
-    }
+    return outcome | {"is_on_meta": all(tensor.is_meta for tensor in tensors)}
 
 
 def is_filled(module: nn.Module, teacher: str) -> bool:
