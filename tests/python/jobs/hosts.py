@@ -8,11 +8,13 @@ import json
 import os
 import pathlib
 import secrets
+import shlex
 import shutil
+import signal
 import subprocess
 import sys
 from collections.abc import Iterator
-from typing import Any
+from typing import Any, NoReturn
 
 import pytest
 
@@ -28,63 +30,103 @@ def ip(*arguments: str) -> None:
 
 
 class Host:
-    """A network namespace; what runs there sees a boot id of its own."""
+    """A network namespace; what runs there sees a boot id and, as far as told, files of its own."""
 
     def __init__(self, number: int, folder: pathlib.Path) -> None:
         mark = secrets.token_hex(4)
         self.name = f"fakescore-{mark}"
         self.link = f"fs-{mark}"
         self.address = f"10.99.0.{number + 1}"
-        self.boot_id = folder / f"boot_id_{number}"
-        self.boot_id.write_text(f"{number:08}-0000-0000-0000-000000000000\n")
+        boot_id = folder / f"boot_id_{number}"
+        boot_id.write_text(f"{number:08}-0000-0000-0000-000000000000\n")
+        self.mounts = [(str(boot_id), "/proc/sys/kernel/random/boot_id")]
 
-    def start(self, command: list[str]) -> "subprocess.Popen[str]":
-        run = f"mount --bind {self.boot_id} /proc/sys/kernel/random/boot_id && exec " + '"$@"'
+    def inside(self, command: list[str]) -> list[str]:
+        """The command that runs `command` on this host."""
+        mounts = [shlex.join(["mount", "--bind", *mount]) for mount in self.mounts]
+        run = " && ".join([*mounts, 'exec "$@"'])
+        return ["ip", "netns", "exec", self.name, "sh", "-c", run, "sh", *command]
+
+    @contextlib.contextmanager
+    def seeing(self, what: pathlib.Path, at: pathlib.Path) -> Iterator[None]:
+        """What is started here within has `what` in the place of `at`."""
+        self.mounts.append((str(what), str(at)))
+        try:
+            yield
+        finally:
+            self.mounts.pop()
+
+    def start(
+        self, command: list[str], *, stdin: int | None = None, **environment: str
+    ) -> "subprocess.Popen[str]":
+        path = [str(HERE.parent), *filter(None, [os.environ.get("PYTHONPATH")])]
         return subprocess.Popen(
-            ["ip", "netns", "exec", self.name, "sh", "-c", run, "sh", *command],
+            self.inside(command),
+            stdin=stdin,
             stdout=subprocess.PIPE,
             stderr=subprocess.PIPE,
             text=True,
             env={
                 **os.environ,
-                "PYTHONPATH": os.pathsep.join(
-                    [str(HERE.parent), *filter(None, [os.environ.get("PYTHONPATH")])]
-                ),
+                "PYTHONPATH": os.pathsep.join(path),
                 "OMP_NUM_THREADS": "1",
                 "GLOO_SOCKET_IFNAME": self.link,
+                **environment,
             },
         )
 
-    def slow_down(self) -> None:
-        limit = ("rate", "20mbit", "burst", "256kb", "latency", "50ms")
+    def sent_bytes(self) -> int:
+        """Over the link so far, as the kernel counts it."""
+        counted = subprocess.run(
+            ["ip", "-n", self.name, "-s", "-j", "link", "show", self.link],
+            check=True,
+            capture_output=True,
+            text=True,
+        )
+        return int(json.loads(counted.stdout)[0]["stats64"]["tx"]["bytes"])
+
+    def slow_down(self, rate: str = "20mbit") -> None:
+        limit = ("rate", rate, "burst", "256kb", "latency", "50ms")
         command = ["tc", "-n", self.name, "qdisc", "add", "dev", self.link, "root", "tbf", *limit]
         subprocess.run(command, check=True, capture_output=True, text=True)
 
     def cut_off(self) -> None:
         ip("-n", self.name, "link", "set", self.link, "down")
 
+    def mend(self) -> None:
+        """The link is there again, at full speed."""
+        ip("-n", self.name, "link", "set", self.link, "up")
+        command = ["tc", "-n", self.name, "qdisc", "del", "dev", self.link, "root"]
+        subprocess.run(command, check=False, capture_output=True)  # it may not be slow
 
-def make_namespace(host: Host) -> str | None:
-    """Why it cannot be made."""
-    if shutil.which("ip") is None or shutil.which("tc") is None:
-        return "ip or tc is not installed (Debian: iproute2)"
-    made = subprocess.run(
-        ["ip", "netns", "add", host.name], check=False, capture_output=True, text=True
-    )
-    return f"no network namespaces here: {made.stderr.strip()}" if made.returncode else None
+    def end_all(self) -> None:
+        """Kills what still runs here, such as mpirun's daemon."""
+        running = subprocess.run(
+            ["ip", "netns", "pids", self.name], check=False, capture_output=True, text=True
+        )
+        for process in running.stdout.split():
+            with contextlib.suppress(ProcessLookupError):
+                os.kill(int(process), signal.SIGKILL)
+
+
+def skip_or_fail(reason: str) -> NoReturn:
+    # CI sets it, so that no skip goes unseen.
+    assert "FAKESCORE_REQUIRE_HOSTS" not in os.environ, reason
+    pytest.skip(reason)
 
 
 @contextlib.contextmanager
 def linked_hosts(folder: pathlib.Path) -> Iterator[list[Host]]:
     """Two hosts and a link between them; skips the test, and says why, where there can be none."""
+    if shutil.which("ip") is None or shutil.which("tc") is None:
+        skip_or_fail("ip or tc is not installed (Debian: iproute2)")
     pair = [Host(0, folder), Host(1, folder)]
     try:
         for host in pair:
-            missing = make_namespace(host)
-            if missing is not None:
-                # CI sets it, so that no skip goes unseen.
-                assert "FAKESCORE_REQUIRE_HOSTS" not in os.environ, missing
-                pytest.skip(missing)
+            add = ["ip", "netns", "add", host.name]
+            made = subprocess.run(add, check=False, capture_output=True, text=True)
+            if made.returncode:
+                skip_or_fail(f"no network namespaces here: {made.stderr.strip()}")
         ip("link", "add", pair[0].link, "type", "veth", "peer", "name", pair[1].link)
         for host in pair:
             ip("link", "set", host.link, "netns", host.name)
@@ -94,6 +136,7 @@ def linked_hosts(folder: pathlib.Path) -> Iterator[list[Host]]:
         yield pair
     finally:
         for host in pair:
+            host.end_all()
             for left in (["netns", "del", host.name], ["link", "del", host.link]):
                 subprocess.run(["ip", *left], check=False, capture_output=True)
 
