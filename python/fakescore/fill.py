@@ -31,7 +31,7 @@ from .teachers import (
     tensor_names,
 )
 from .tensors import Kind, ModuleTensor, unregistered_tensors
-from .wrappers import unwrap
+from .wrappers import refuse_fsdp1, unwrap
 
 #: Which parameters are to be trained.
 Trainable = bool | Callable[[str, nn.Parameter], bool]
@@ -288,6 +288,7 @@ def _fill(
         # First, for no rank may fail before it has taken its part.
         given = parts_of_fsdp1(cast("nn.Module", teacher)) if of_fsdp1 else teacher
         module = make_module()
+        refuse_fsdp1(module)
         allocate_shards(unwrap(module), chosen)
         native = teacher_for(unwrap(module), given, map_keys, is_source, group.rank)
         tape = tape_of(unwrap(module))

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import sys
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, cast
@@ -16,7 +15,7 @@ from . import _native
 from .errors import ConfigError, TeacherError
 from .pretrained import Pretrained
 from .sharding import native_shards, part_of, shard_of
-from .wrappers import is_sharded, is_sharded_tensor, refuse_zero_3, unwrap
+from .wrappers import imported_fsdp, is_sharded, is_sharded_tensor, refuse_zero_3, unwrap
 
 
 @dataclass(frozen=True)
@@ -88,7 +87,7 @@ def native_teacher(
 
 def is_sharded_by_fsdp1(teacher: object) -> bool:
     """Whether its state dict has parts, which all ranks have to ask for together."""
-    fsdp = _fsdp()
+    fsdp = imported_fsdp()
     if fsdp is None or not isinstance(teacher, nn.Module):
         return False
     return any(
@@ -106,14 +105,9 @@ def parts_of_fsdp1(teacher: nn.Module) -> Mapping[str, Any]:
     return get_model_state_dict(teacher)
 
 
-def _fsdp() -> Any:
-    # Whoever has sharded something has imported it; to import it here takes most of a second.
-    return sys.modules.get("torch.distributed.fsdp")
-
-
 def state_dict_of(teacher: nn.Module) -> Mapping[str, Any]:
     """A module's state dict; of one that FSDP2 has sharded, the parts, wherever it stands."""
-    fsdp = _fsdp()
+    fsdp = imported_fsdp()
     for part in teacher.modules():
         if fsdp is not None and isinstance(part, fsdp.FSDPModule):
             part.reshard()  # after a forward the root's parameters are gathered

@@ -35,6 +35,10 @@ std::shared_ptr<const MappedFile> MappedFile::open(const std::filesystem::path& 
   file->size_ = static_cast<size_t>(status.st_size);
   if (file->size_ > 0) {
     void* mapping = ::mmap(nullptr, file->size_, PROT_READ, MAP_PRIVATE, file->descriptor_, 0);
+    if (mapping == MAP_FAILED && errno == ENOMEM) {
+      throw MemoryError(path.string(), "is too large to be mapped here, or one mapping too many",
+                        "raise this rank's limits: ulimit -v, vm.max_map_count");
+    }
     if (mapping == MAP_FAILED) {
       throw_teacher_error(path, "", std::string("cannot be mapped: ") + std::strerror(errno));
     }

@@ -191,7 +191,7 @@ FAILURES = [
     Failure("raises", 3, "memory", "auto", ("BuildError",) * 2, "rank 3 in build: ValueError"),
     Failure("asks for too much", 0, "file", "auto", OUT_OF_MEMORY, "rank 0 in build: "),
     Failure("has no file", 2, "file", "turns", ("TeacherError",) * 2, "rank 2 in plan: "),
-    Failure("cannot map the file", 0, "file", "auto", ("TeacherError",) * 2, "rank 0 in plan: "),
+    Failure("cannot map the file", 0, "file", "auto", OUT_OF_MEMORY, "rank 0 in plan: "),
     Failure("cannot place a tensor", 3, "file", "auto", OUT_OF_MEMORY, "rank 3 in place: "),
     Failure("does not fail", 0, "file", "auto", ("", ""), ""),
     # Last, for the group is of no more use then.
