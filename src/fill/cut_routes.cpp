@@ -46,43 +46,79 @@ void add(RoutesByRank& routes, int from, int to, const Box& box, int delay) {
 }
 
 void sort_routes(RoutesByRank& routes) {
-  const auto by_rank = [](const Route& a, const Route& b) { return a.rank < b.rank; };
+  const auto before = [](const Route& a, const Route& b) {
+    return std::tie(a.rank, a.rounds_later, a.box) < std::tie(b.rank, b.rounds_later, b.box);
+  };
   for (TensorRoutes& of_rank : routes.ranks) {
-    std::sort(of_rank.sends.begin(), of_rank.sends.end(), by_rank);
-    std::sort(of_rank.receives.begin(), of_rank.receives.end(), by_rank);
+    std::sort(of_rank.sends.begin(), of_rank.sends.end(), before);
+    std::sort(of_rank.receives.begin(), of_rank.receives.end(), before);
   }
 }
 
 }  // namespace
 
 std::vector<int> Chains::order(std::vector<int> ranks, int from) const {
-  const auto host_of = [this](int rank) {
-    return hosts.empty() ? 0 : hosts[static_cast<size_t>(rank)];
-  };
   const int first = host_of(from);
-  // Whoever is first, the others come in the same circle.
+  // Hosts in a circle that begins with the first one's, and so do the ranks of that host.
   const auto place = [&](int rank) {
     const int host = host_of(rank);
-    return std::tuple(host < first, host, rank < from, rank);
+    return std::tuple(host < first, host, host == first && rank < from, rank);
   };
   std::sort(ranks.begin(), ranks.end(), [&](int a, int b) { return place(a) < place(b); });
   return ranks;
 }
 
+namespace {
+
+/// The way of one box from rank to rank: from one of the same host, where there is one that has it.
+class PassingOn {
+ public:
+  PassingOn(const Box& box, const Chains& chains, RoutesByRank& routes)
+      : box_(box), chains_(chains), routes_(routes) {}
+
+  /// A rank has it, so many rounds after the first one.
+  void has_it(int rank, int delay) {
+    last_ = &(by_host_[chains_.host_of(rank)] = {rank, delay + chains_.rounds});
+  }
+
+  /// False where nobody has it yet.
+  bool to(int rank) {
+    if (last_ == nullptr) return false;
+    const auto here = by_host_.find(chains_.host_of(rank));
+    const End from = here != by_host_.end() ? here->second : *last_;
+    add(routes_, from.rank, rank, box_, from.delay);
+    has_it(rank, from.delay);
+    return true;
+  }
+
+ private:
+  /// Who got it last, and when that rank can pass it on.
+  struct End {
+    int rank = 0;
+    int delay = 0;
+  };
+
+  const Box& box_;
+  const Chains& chains_;
+  RoutesByRank& routes_;
+  std::map<int, End> by_host_;
+  const End* last_ = nullptr;
+};
+
+}  // namespace
+
 RoutesByRank route_from_root(const CutTensor& tensor, int root, const Chains& chains) {
   RoutesByRank routes;
   routes.ranks.resize(tensor.kept.size());
   for (const auto& [box, ranks] : ranks_by_box(tensor.kept)) {
-    int from = root;
-    int delay = 0;
+    PassingOn passing(box, chains, routes);
+    passing.has_it(root, -chains.rounds);  // from its source
     for (const int rank : chains.order(ranks, root)) {
       if (rank == root) {
         add(routes, root, root, box, 0);
-        continue;
+      } else {
+        passing.to(rank);
       }
-      add(routes, from, rank, box, delay);
-      from = rank;
-      delay += chains.rounds;
     }
   }
   sort_routes(routes);
@@ -156,13 +192,24 @@ class Holders {
   int64_t longest_ = 0;  ///< of any box along it
 };
 
+/// Which of the ranks that have something gives it to another: itself, else one of its host, else
+/// not always the same one.
+int holder_for(int to, const std::vector<int>& ranks, const Chains& chains) {
+  if (std::binary_search(ranks.begin(), ranks.end(), to)) return to;
+  std::vector<int> of_host;
+  for (const int rank : ranks) {
+    if (chains.host_of(rank) == chains.host_of(to)) of_host.push_back(rank);
+  }
+  const std::vector<int>& from = of_host.empty() ? ranks : of_host;
+  return from[static_cast<size_t>(to) % from.size()];
+}
+
 /// Brings a rank all parts of a box.
 void gather_box(const CutTensor& tensor, const Holders& holders, int to, const Box& kept,
-                RoutesByRank& routes) {
+                const Chains& chains, RoutesByRank& routes) {
   int64_t found = 0;
   holders.for_each_common(kept, [&](const Box& common, const std::vector<int>& ranks) {
-    const bool is_here = std::binary_search(ranks.begin(), ranks.end(), to);
-    add(routes, is_here ? to : ranks[static_cast<size_t>(to) % ranks.size()], to, common, 0);
+    add(routes, holder_for(to, ranks, chains), to, common, 0);
     found += elements_of(common);
   });
   if (found == elements_of(kept)) return;
@@ -181,25 +228,20 @@ RoutesByRank route_from_holders(const CutTensor& tensor, const Chains& chains) {
   const Holders holders(tensor);
   holders.require_disjoint(tensor.name);
   for (const auto& [kept, ranks] : ranks_by_box(tensor.kept)) {
-    int from = -1;
+    PassingOn passing(kept, chains, routes);
     std::vector<int> others;
     for (const int rank : ranks) {
       if (intersection(tensor.held[static_cast<size_t>(rank)], kept) == kept) {
         add(routes, rank, rank, kept, 0);
-        from = rank;
+        passing.has_it(rank, 0);
       } else {
         others.push_back(rank);
       }
     }
-    int delay = from < 0 ? 0 : chains.rounds;
-    for (const int rank : chains.order(others, from < 0 ? ranks.front() : from)) {
-      if (from < 0) {
-        gather_box(tensor, holders, rank, kept, routes);
-      } else {
-        add(routes, from, rank, kept, delay);
-      }
-      from = rank;
-      delay += chains.rounds;
+    for (const int rank : chains.order(others, ranks.front())) {
+      if (passing.to(rank)) continue;
+      gather_box(tensor, holders, rank, kept, chains, routes);
+      passing.has_it(rank, 0);
     }
   }
   sort_routes(routes);
@@ -208,56 +250,50 @@ RoutesByRank route_from_holders(const CutTensor& tensor, const Chains& chains) {
 
 namespace {
 
-/// Shares below this are not worth a message of their own.
-constexpr int64_t kSmallestShare = int64_t{16} << 10;
-
-/// What one of `readers` ranks reads of a box: neighbouring elements of it, in row-major order.
-Box share_of(const Box& box, size_t reader, size_t readers) {
-  Box share = box;
-  for (size_t dim = 0; dim < box.sizes.size(); ++dim) {
-    if (box.sizes[dim] == 1) continue;
-    const auto at = [&](size_t number) {
-      return box.sizes[dim] * static_cast<int64_t>(number) / static_cast<int64_t>(readers);
-    };
-    share.offsets[dim] += at(reader);
-    share.sizes[dim] = at(reader + 1) - at(reader);
-    break;
-  }
-  return share;
+/// The first dimension along which a box can be cut into neighbouring elements; its last one if
+/// none.
+size_t first_cut(const Box& box) {
+  size_t dim = 0;
+  while (dim + 1 < box.sizes.size() && box.sizes[dim] == 1) ++dim;
+  return dim;
 }
 
-/// What each of the ranks that keep a box reads of it; those that are missing read nothing.
-std::map<int, Box> shares_of(const Box& box, const std::vector<int>& ranks, size_t turn) {
-  const size_t readers = ranks.size();
-  if (elements_of(box) < kSmallestShare * static_cast<int64_t>(readers)) {
-    return {{ranks[turn % readers], box}};
-  }
-  std::map<int, Box> shares;
-  for (size_t i = 0; i < readers; ++i) {
-    const Box share = share_of(box, i, readers);
-    if (elements_of(share) > 0) shares.emplace(ranks[i], share);
-  }
-  return shares;
+/// Into how many shares a box can be cut.
+size_t most_shares(const Box& box) {
+  return box.sizes.empty() ? 1 : static_cast<size_t>(box.sizes[first_cut(box)]);
+}
+
+/// One of `shares` of a box: neighbouring elements of it, in row-major order.
+Box share_of(const Box& box, size_t number, size_t shares) {
+  Box share = box;
+  if (shares == 1) return share;
+  const size_t dim = first_cut(box);
+  const auto at = [&](size_t end) {
+    return box.sizes[dim] * static_cast<int64_t>(end) / static_cast<int64_t>(shares);
+  };
+  share.offsets[dim] += at(number);
+  share.sizes[dim] = at(number + 1) - at(number);
+  return share;
 }
 
 }  // namespace
 
-RoutesByRank route_among_readers(const CutTensor& tensor, size_t turn, const Chains& chains) {
+RoutesByRank route_among_readers(const CutTensor& tensor, const ReadingTurn& turn,
+                                 const Chains& chains) {
   RoutesByRank routes;
   routes.ranks.resize(tensor.kept.size());
-  const std::vector<int64_t> zeros(tensor.sizes.size());
-  for (TensorRoutes& of_rank : routes.ranks) of_rank.reads = {zeros, zeros};
-  for (const auto& [box, ranks] : ranks_by_box(tensor.kept)) {
-    for (const auto& [reader, share] : shares_of(box, ranks, turn)) {
-      routes.ranks[static_cast<size_t>(reader)].reads = share;
-      int from = reader;
+  for (const auto& [box, keepers] : ranks_by_box(tensor.kept)) {
+    const std::vector<int> ranks = chains.order(keepers, 0);
+    const size_t shares = std::min({turn.shares, ranks.size(), most_shares(box)});
+    for (size_t i = 0; i < shares; ++i) {
+      const Box share = share_of(box, i, shares);
+      const int reader = ranks[ranks.size() - 1 - (turn.first + i) % ranks.size()];
+      routes.ranks[static_cast<size_t>(reader)].reads.push_back(share);
+      PassingOn passing(share, chains, routes);
       // It lies in its place by then, as what is passed on does.
-      int delay = 1;
+      passing.has_it(reader, 1 - chains.rounds);
       for (const int rank : chains.order(ranks, reader)) {
-        if (rank == reader) continue;
-        add(routes, from, rank, share, delay);
-        from = rank;
-        delay += chains.rounds;
+        if (rank != reader) passing.to(rank);
       }
     }
   }

@@ -22,17 +22,18 @@ struct Chains {
   int rounds = 0;            ///< between one and the next
   std::vector<int> hosts{};  ///< by rank; all of them on one if empty
 
+  int host_of(int rank) const { return hosts.empty() ? 0 : hosts[static_cast<size_t>(rank)]; }
   /// Ranks in the order in which they get what `from` has: those of its host first, and then host
   /// by host, so that it comes to each host once.
   std::vector<int> order(std::vector<int> ranks, int from) const;
 };
 
-/// The routes of one tensor, as one rank has them.
+/// The routes of one tensor, as one rank has them. Those between two ranks are in the same order on
+/// both.
 struct TensorRoutes {
   std::vector<Route> sends;
   std::vector<Route> receives;
-  /// What the rank is to have before anything is sent, where that is not known without the routes.
-  Box reads{};
+  std::vector<Box> reads{};  ///< what this rank brings from the files to its place before
 };
 
 /// Of every rank.
@@ -52,9 +53,16 @@ RoutesByRank route_from_root(const CutTensor& tensor, int root, const Chains& ch
 /// that overlap and are not the same. Pure.
 RoutesByRank route_from_holders(const CutTensor& tensor, const Chains& chains);
 
-/// The way of a tensor in a file that all ranks see: of the ranks that keep one box each reads a
-/// share of it into its place, and passes that on to the others from there. A small box one of them
-/// reads, by `turn` always another. Pure.
-RoutesByRank route_among_readers(const CutTensor& tensor, size_t turn, const Chains& chains);
+/// Whose turn it is to read a tensor, of the ranks that keep the same part.
+struct ReadingTurn {
+  size_t first = 0;   ///< counted over all tensors
+  size_t shares = 1;  ///< the part is cut into so many, each the next one's
+};
+
+/// The way of a tensor in files that all ranks see: of the ranks that keep one box, one reads it,
+/// or several a share of it each, to its place, from where it is passed on to the others. The turn
+/// goes round backwards: what one rank receives comes ever later then, and seldom at once. Pure.
+RoutesByRank route_among_readers(const CutTensor& tensor, const ReadingTurn& turn,
+                                 const Chains& chains);
 
 }  // namespace fakescore::detail

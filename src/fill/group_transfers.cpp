@@ -175,9 +175,12 @@ Transfer make_cut_of_root(const FillContext& context, const DescribedTarget& des
 
 /// What ranks read, each its share, into its place, from where it goes on as it is stored.
 Transfer make_cut_of_readers(const FillContext& context, const DescribedTarget& described,
-                             const GroupPlan& group, const Storages& storages) {
+                             const GroupPlan& group, Teacher& teacher, const Storages& storages) {
   Transfer transfer = make_cut(context, described, group, storages);
   transfer.layout.cast.reset();
+  // Of one that is put together from several, each rank would put together all.
+  transfer.cut->has_shares =
+      !group.fills.empty() && teacher.file_bytes(group.fills.front().teacher) != nullptr;
   return transfer;
 }
 
@@ -247,7 +250,7 @@ std::vector<Transfer> make_transfers(const FillContext& context, const Described
         is_redistributed(planned, group)
             ? make_cut_of_parts(context, described, group, *planned.teacher, storages)
         : is_shard && !is_replayed && planned.reads_in_turns()
-            ? make_cut_of_readers(context, described, group, storages)
+            ? make_cut_of_readers(context, described, group, *planned.teacher, storages)
         : is_shard && (is_replayed || !reads_own)
             ? make_cut_of_root(context, described, group, planned.teacher.get(), storages)
             : make_transfer(context, described, planned, group, storages,

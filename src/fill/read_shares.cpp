@@ -37,13 +37,6 @@ ByteRange place_of(const Cut& cut, const Box& share) {
   return {begin, begin + static_cast<size_t>(count) * cut.element_bytes};
 }
 
-bool is_empty(const Box& box) {
-  for (const int64_t size : box.sizes) {
-    if (size == 0) return true;
-  }
-  return false;
-}
-
 }  // namespace
 
 std::vector<Transfer> shares_to_read(const FillContext& context, const DescribedTarget& described,
@@ -52,23 +45,24 @@ std::vector<Transfer> shares_to_read(const FillContext& context, const Described
   std::vector<Transfer> shares;
   for (const Transfer& transfer : cuts) {
     const Cut& cut = *transfer.cut;
-    const Box& share = *cut.held;
     const GroupPlan& group = planned.plan.groups[transfer.group];
-    if (is_empty(share) || group.fills.empty()) continue;
-    Transfer reading;
-    reading.name = transfer.name;
-    reading.destination = transfer.destination;
-    reading.layout.ranges = {place_of(cut, share)};
-    Teacher& teacher = *planned.teacher;
-    if (auto bytes = part_in_file(group, described, teacher, {cut.own.global_sizes, share})) {
-      reading.source = InFile{std::move(bytes)};
-    } else {
-      reading.source = InDestination{
-          [&described, &group, &teacher, &storages, &cut, &share, device = context.device] {
-            read_share(described, group, teacher, storages, cut.own, share, device);
-          }};
+    if (group.fills.empty()) continue;
+    for (const Box& share : cut.reads) {
+      Transfer reading;
+      reading.name = transfer.name;
+      reading.destination = transfer.destination;
+      reading.layout.ranges = {place_of(cut, share)};
+      Teacher& teacher = *planned.teacher;
+      if (auto bytes = part_in_file(group, described, teacher, {cut.own.global_sizes, share})) {
+        reading.source = InFile{std::move(bytes)};
+      } else {
+        reading.source = InDestination{
+            [&described, &group, &teacher, &storages, &cut, &share, device = context.device] {
+              read_share(described, group, teacher, storages, cut.own, share, device);
+            }};
+      }
+      shares.push_back(std::move(reading));
     }
-    shares.push_back(std::move(reading));
   }
   return shares;
 }

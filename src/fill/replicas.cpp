@@ -1,47 +1,73 @@
 #include "fill/replicas.hpp"
 
 #include <map>
+#include <set>
+#include <utility>
 
 #include "comm/bulk/collect.hpp"
 #include "comm/host.hpp"
 #include "error/wire.hpp"
 #include "fakescore/comm/run_agreed.hpp"
-#include "fakescore/tensor/digest.hpp"
 #include "tensor/shard_wire.hpp"
 
 namespace fakescore::detail {
+
+BytesByHosts count_by_hosts(const std::vector<int>& hosts, const std::vector<KeptTensor>& tensors) {
+  BytesByHosts bytes;
+  for (const KeptTensor& tensor : tensors) {
+    std::map<Box, std::set<int>> hosts_of;
+    for (size_t rank = 0; rank < hosts.size(); ++rank) {
+      hosts_of[tensor.kept[rank]].insert(hosts[rank]);
+    }
+    for (const auto& [box, of_box] : hosts_of) {
+      uint64_t size = tensor.element_bytes;
+      for (const int64_t length : box.sizes) size *= static_cast<uint64_t>(length);
+      bytes.once += size;
+      bytes.again += size * (of_box.size() - 1);
+    }
+  }
+  return bytes;
+}
+
 namespace {
 
 constexpr int kRank = 0;  ///< which compares
+/// Biases and buffers that are whole on every host are not worth a message.
+constexpr uint64_t kMuch = 64;
 
-/// Of every tensor that is cut; the names are the same on every rank.
-std::string digest_of_parts(const Manifest& manifest) {
+std::vector<Box> boxes_of(const Manifest& manifest) {
   std::vector<Box> boxes;
-  for (const TensorSpec& spec : manifest.specs()) {
-    if (spec.shard) boxes.push_back(spec.shard->box);
+  for (int64_t group = 0; group < manifest.alias_groups(); ++group) {
+    const TensorSpec& spec = manifest.first_of_group(group);
+    const std::vector<int64_t> zeros(spec.sizes.size());
+    boxes.push_back(spec.shard ? spec.shard->box : Box{zeros, spec.sizes});
   }
-  const std::string text = to_wire(boxes);
-  return to_string(digest_bytes(text.data(), text.size()));
+  return boxes;
 }
 
-bool is_on_two_hosts(const std::vector<std::string>& ranks) {
-  std::map<std::string, std::string> host_of;
-  for (const std::string& rank : ranks) {
-    const auto [host, parts] = from_wire<std::string, std::string>(rank, "a rank's parts");
-    if (host_of.emplace(parts, host).first->second != host) return true;
+bool is_much(const std::vector<std::string>& described, const Manifest& manifest) {
+  std::vector<std::string> host_ids;
+  std::vector<KeptTensor> tensors;
+  for (int64_t group = 0; group < manifest.alias_groups(); ++group) {
+    tensors.push_back({c10::elementSize(manifest.first_of_group(group).dtype), {}});
   }
-  return false;
+  for (const std::string& text : described) {
+    auto [host, boxes] = from_wire<std::string, std::vector<Box>>(text, "a rank's parts");
+    host_ids.push_back(host);
+    for (size_t i = 0; i < tensors.size(); ++i) tensors[i].kept.push_back(std::move(boxes.at(i)));
+  }
+  const BytesByHosts bytes = count_by_hosts(number_hosts(host_ids), tensors);
+  return kMuch * bytes.again > bytes.once;
 }
 
 }  // namespace
 
 bool hosts_keep_the_same_parts(Communicator& communicator, const Manifest& own,
                                const std::string& phase) {
-  const auto ranks =
-      collect_at(communicator, kRank, to_wire(host_id(), digest_of_parts(own)), phase);
+  const auto described = collect_at(communicator, kRank, to_wire(host_id(), boxes_of(own)), phase);
   std::string found;
   run_agreed(communicator, phase, ErrorCode::kInternal, [&] {
-    if (communicator.rank() == kRank) found = is_on_two_hosts(ranks) ? "yes" : "no";
+    if (communicator.rank() == kRank) found = is_much(described, own) ? "yes" : "no";
   });
   return communicator.broadcast_message(found, kRank, phase) == "yes";
 }

@@ -1,13 +1,32 @@
 #pragma once
 
+#include <cstddef>
+#include <cstdint>
 #include <string>
+#include <vector>
 
 #include "fakescore/comm/communicator.hpp"
 #include "fakescore/tensor/manifest.hpp"
 
 namespace fakescore::detail {
 
-/// Collective. Whether on two hosts there are ranks that keep the same part of every tensor.
+/// What ranks keep of one tensor.
+struct KeptTensor {
+  size_t element_bytes = 0;
+  std::vector<Box> kept;  ///< by rank
+};
+
+/// Bytes that the ranks of all hosts need, each part counted once a host.
+struct BytesByHosts {
+  uint64_t once = 0;   ///< of the first host that needs a part
+  uint64_t again = 0;  ///< of the others
+};
+
+/// `hosts` are numbers, by rank. Pure.
+BytesByHosts count_by_hosts(const std::vector<int>& hosts, const std::vector<KeptTensor>& tensors);
+
+/// Collective. Whether several hosts need so much alike that each reading its own would read much
+/// more than all of it.
 bool hosts_keep_the_same_parts(Communicator& communicator, const Manifest& own,
                                const std::string& phase);
 

@@ -1,6 +1,6 @@
 #include "fill/route_agreement.hpp"
 
-#include <map>
+#include <algorithm>
 #include <utility>
 
 #include "comm/bulk/collect.hpp"
@@ -8,6 +8,7 @@
 #include "error/wire.hpp"
 #include "fakescore/comm/run_agreed.hpp"
 #include "fill/cut_routes.hpp"
+#include "fill/reading_turns.hpp"
 #include "tensor/shard_wire.hpp"
 #include "transfer/exchange_transfers.hpp"
 
@@ -40,35 +41,54 @@ std::string describe_own(const std::vector<Transfer>& cuts) {
   return to_wire(own);
 }
 
-/// By rank, a number for its host.
-std::vector<int> number_hosts(const std::vector<OwnBoxes>& ranks) {
-  std::map<std::string, int> numbers;
-  std::vector<int> hosts;
-  for (const OwnBoxes& of_rank : ranks) {
-    hosts.push_back(numbers.emplace(of_rank.host, static_cast<int>(numbers.size())).first->second);
+/// Readers take turns of so many bytes of whole tensors: long ones, for what is passed on with
+/// several delays is not to come to a rank at once, but not so long that some ranks read nothing.
+uint64_t stretch_of_turn(const std::vector<Transfer>& cuts, uint64_t round_bytes, size_t ranks) {
+  constexpr uint64_t kTurnsOfARank = 4;
+  uint64_t all = 0;
+  for (const Transfer& transfer : cuts) all += transfer.whole_bytes;
+  return std::clamp(all / (kTurnsOfARank * ranks), round_bytes, kRoundsInFlight * round_bytes);
+}
+
+uint64_t largest_part(const CutTensor& tensor, size_t element_bytes) {
+  uint64_t most = 0;
+  for (const Box& box : tensor.kept) {
+    uint64_t elements = 1;
+    for (const int64_t size : box.sizes) elements *= static_cast<uint64_t>(size);
+    most = std::max(most, elements * element_bytes);
   }
-  return hosts;
+  return most;
 }
 
 /// By rank, the routes of all tensors, and the longest delay.
 std::vector<std::string> route_all(const std::vector<std::string>& described, int root,
-                                   CutsFrom from, const std::vector<Transfer>& cuts) {
+                                   CutsFrom from, uint64_t round_bytes,
+                                   const std::vector<Transfer>& cuts) {
   std::vector<OwnBoxes> boxes;
+  std::vector<std::string> hosts;
   for (const std::string& text : described) {
     boxes.push_back(std::get<0>(from_wire<OwnBoxes>(text, "a rank's parts")));
+    hosts.push_back(boxes.back().host);
   }
-  const Chains chains{kRoundsInFlight, number_hosts(boxes)};
+  const Chains chains{kRoundsInFlight, number_hosts(hosts)};
+  ReadingTurns turns(stretch_of_turn(cuts, round_bytes, boxes.size()));
   std::vector<std::vector<TensorRoutes>> by_rank(boxes.size());
   int latest = 0;
   for (size_t i = 0; i < cuts.size(); ++i) {
-    CutTensor tensor{cuts[i].name, cuts[i].cut->own.global_sizes, {}, {}};
+    const Cut& cut = *cuts[i].cut;
+    CutTensor tensor{cuts[i].name, cut.own.global_sizes, {}, {}};
     for (const OwnBoxes& of_rank : boxes) {
       tensor.kept.push_back(of_rank.kept.at(i));
       if (from == CutsFrom::kHolders) tensor.held.push_back(of_rank.held.at(i));
     }
-    RoutesByRank routes = from == CutsFrom::kRoot      ? route_from_root(tensor, root, chains)
-                          : from == CutsFrom::kHolders ? route_from_holders(tensor, chains)
-                                                       : route_among_readers(tensor, i, chains);
+    const auto route = [&] {
+      if (from == CutsFrom::kRoot) return route_from_root(tensor, root, chains);
+      if (from == CutsFrom::kHolders) return route_from_holders(tensor, chains);
+      const uint64_t part = largest_part(tensor, cut.element_bytes);
+      return route_among_readers(tensor, turns.next(cuts[i].whole_bytes, part, cut.has_shares),
+                                 chains);
+    };
+    RoutesByRank routes = route();
     latest = std::max(latest, routes.latest);
     for (size_t rank = 0; rank < by_rank.size(); ++rank) {
       by_rank[rank].push_back(std::move(routes.ranks[rank]));
@@ -81,19 +101,21 @@ std::vector<std::string> route_all(const std::vector<std::string>& described, in
 
 }  // namespace
 
-int agree_on_routes(Communicator& communicator, int root, CutsFrom from,
+int agree_on_routes(Communicator& communicator, int root, CutsFrom from, uint64_t round_bytes,
                     std::vector<Transfer>& cuts, const std::string& phase) {
   const auto described = collect_at(communicator, root, describe_own(cuts), phase);
   std::vector<std::string> by_rank;
   run_agreed(communicator, phase, ErrorCode::kInternal, [&] {
-    if (communicator.rank() == root) by_rank = route_all(described, root, from, cuts);
+    if (communicator.rank() == root) {
+      by_rank = route_all(described, root, from, round_bytes, cuts);
+    }
   });
   const std::string own = hand_out_from(communicator, root, by_rank, phase);
   auto [routes, latest] = from_wire<std::vector<TensorRoutes>, int>(own, "the routes of parts");
   for (size_t i = 0; i < cuts.size(); ++i) {
     cuts[i].cut->sends = std::move(routes.at(i).sends);
     cuts[i].cut->receives = std::move(routes.at(i).receives);
-    if (from == CutsFrom::kReaders) cuts[i].cut->held = std::move(routes.at(i).reads);
+    cuts[i].cut->reads = std::move(routes.at(i).reads);
   }
   return latest;
 }

@@ -1,5 +1,6 @@
 #pragma once
 
+#include <cstdint>
 #include <string>
 #include <vector>
 
@@ -16,10 +17,9 @@ enum class CutsFrom {
 };
 
 /// Collective. Gives cut tensors, of which each rank knows what it keeps and what it has, their
-/// routes, which the root works out for all ranks: it alone learns of all boxes. Of what is read,
-/// Cut::held is then what this rank is to bring to its place before anything is sent. Returns the
-/// longest delay.
-int agree_on_routes(Communicator& communicator, int root, CutsFrom from,
+/// routes, which the root works out for all ranks: it alone learns of all boxes. `round_bytes` are
+/// those of whole tensors that travel at a time. Returns the longest delay.
+int agree_on_routes(Communicator& communicator, int root, CutsFrom from, uint64_t round_bytes,
                     std::vector<Transfer>& cuts, const std::string& phase);
 
 }  // namespace fakescore::detail

@@ -23,7 +23,7 @@ std::vector<Transfer> take_cuts(std::vector<Transfer>& transfers) {
 /// Ranks that neither send nor receive for long must not take a slow one for lost. Chains of ranks
 /// that pass parts on begin anew each time, and are to be short beside what they carry.
 uint64_t bytes_between_agreements(int latest, size_t bucket_bytes) {
-  constexpr uint64_t kBuckets = 64;
+  constexpr uint64_t kBuckets = 16;
   return std::max(kBytesBetweenAgreements,
                   kBuckets * static_cast<uint64_t>(latest) * uint64_t{bucket_bytes});
 }
@@ -34,7 +34,8 @@ void exchange_cuts(const FillContext& context, std::vector<Transfer> cuts, const
   Communicator& communicator = context.communicator;
   const TransferOptions& options = progress.options();
   const int latest =
-      agree_on_routes(communicator, context.options.root, supply.from, cuts, options.phase);
+      agree_on_routes(communicator, context.options.root, supply.from,
+                      exchanged_at_once(context.device, options), cuts, options.phase);
   const uint64_t most = bytes_between_agreements(latest, options.bucket_bytes);
   for (auto begin = cuts.begin(); begin != cuts.end();) {
     auto end = begin;

@@ -17,8 +17,8 @@ namespace fakescore::detail {
 struct Route {
   int rank = 0;
   Box box;
-  /// So many rounds after its first one the box is passed on: by a rank that has received it
-  /// without a delay, or with a shorter one, from its destination and in its dtype.
+  /// So many rounds after its first one the box is passed on: by a rank in whose destination it is
+  /// by then, from there and in its dtype.
   int rounds_later = 0;
 };
 
@@ -27,6 +27,9 @@ struct Cut {
   Shard own;                      ///< what this rank keeps: row-major, in the destination
   size_t begin = 0;               ///< its first byte there
   size_t element_bytes = 0;       ///< of the destination
+  /// Whether some of a part can be read from the teacher without all of the tensor.
+  bool has_shares = false;
+  std::vector<Box> reads{};       ///< what this rank brings from files to its place before
   std::optional<Box> held{};      ///< what the source has, in row-major order; all if nullopt
   std::vector<Route> sends{};     ///< ascending ranks; this one for what it keeps of its source
   std::vector<Route> receives{};  ///< ascending ranks, disjoint boxes

@@ -40,7 +40,6 @@ class DeviceExchange {
   DeviceExchange(BulkPlane& bulk, int rank, const std::vector<Transfer>& transfers, int latest,
                  const TransferOptions& options)
       : bulk_(bulk),
-        rank_(rank),
         transfers_(transfers),
         options_(options),
         device_(bulk.device()),
@@ -48,7 +47,7 @@ class DeviceExchange {
         caller_(streams_.getStream(device_)),
         copy_(streams_.getStreamFromGlobalPool(device_, /*isHighPriority=*/false)),
         comm_(streams_.getStreamFromGlobalPool(device_, /*isHighPriority=*/true)),
-        buckets_(plan_buckets_of(transfers, options.bucket_bytes)),
+        buckets_(plan_buckets_of(transfers, exchanged_at_once(device_, options))),
         rounds_(transfers, buckets_, rank, latest),
         sources_(transfers, buckets_),
         failure_(rank, options.phase),
@@ -63,8 +62,11 @@ class DeviceExchange {
       sent = std::max(sent, bytes_of(round.sends));
       received = std::max(received, bytes_of(round.receives));
     }
-    const Transfer& first = transfers_.front();
-    const bool is_root = rank_ == first.layout.root && !first.cut->held;
+    // Who has whole tensors; others have their own parts, or what was read into its place.
+    const bool is_root =
+        std::any_of(transfers_.begin(), transfers_.end(), [](const Transfer& transfer) {
+          return !transfer.cut->held && !std::holds_alternative<Received>(transfer.source);
+        });
     if (is_root) {
       feed_ = std::make_unique<RootFeed>(transfers_, buckets_, options_.pinned_bytes, copy_);
     }
@@ -265,7 +267,6 @@ class DeviceExchange {
   }
 
   BulkPlane& bulk_;
-  int rank_;
   const std::vector<Transfer>& transfers_;
   const TransferOptions& options_;
   at::Device device_;

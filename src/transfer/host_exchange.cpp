@@ -42,16 +42,13 @@ Place in_a_row(size_t begin, size_t run_bytes) {
   return {static_cast<int64_t>(begin), static_cast<int64_t>(run_bytes)};
 }
 
-/// A bucket is mostly for one rank, and an exchange costs all of them: of so many buckets.
-constexpr size_t kBuckets = 8;
-
 class HostExchange {
  public:
   HostExchange(Communicator& communicator, const std::vector<Transfer>& transfers, int latest,
                const TransferOptions& options)
       : communicator_(communicator),
         transfers_(transfers),
-        buckets_(plan_buckets_of(transfers, kBuckets * options.bucket_bytes)),
+        buckets_(plan_buckets_of(transfers, exchanged_at_once(at::kCPU, options))),
         rounds_(transfers, buckets_, communicator.rank(), latest),
         sources_(transfers, buckets_),
         failure_(communicator.rank(), options.phase),

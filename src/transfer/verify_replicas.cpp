@@ -38,20 +38,27 @@ struct Seen {
                "check the memory and the network of these ranks"});
 }
 
+struct OwnParts {
+  std::vector<Box> boxes;
+  std::vector<Digest> digests;
+};
+
 Digest compare(const std::vector<NamedTensor>& shards, const std::vector<std::string>& described) {
-  std::vector<std::map<Box, Seen>> parts(shards.size());
-  for (size_t rank = 0; rank < described.size(); ++rank) {
-    const auto [boxes, digests] = from_wire<std::vector<Box>, std::vector<Digest>>(
-        described[rank], "the digests of a rank's parts");
-    for (size_t i = 0; i < shards.size(); ++i) {
-      const Seen own{static_cast<int>(rank), digests.at(i)};
-      const Seen& first = parts[i].emplace(boxes.at(i), own).first->second;
-      if (first.digest != own.digest) throw_difference(shards[i].name, first.rank, own.rank);
-    }
+  std::vector<OwnParts> ranks;
+  for (const std::string& text : described) {
+    auto [boxes, digests] =
+        from_wire<std::vector<Box>, std::vector<Digest>>(text, "the digests of a rank's parts");
+    ranks.push_back({std::move(boxes), std::move(digests)});
   }
   DigestSequence sequence;
-  for (const auto& of_tensor : parts) {
-    for (const auto& [box, seen] : of_tensor) sequence.add(seen.digest);
+  for (size_t i = 0; i < shards.size(); ++i) {
+    std::map<Box, Seen> parts;
+    for (size_t rank = 0; rank < ranks.size(); ++rank) {
+      const Seen own{static_cast<int>(rank), ranks[rank].digests.at(i)};
+      const Seen& first = parts.emplace(ranks[rank].boxes.at(i), own).first->second;
+      if (first.digest != own.digest) throw_difference(shards[i].name, first.rank, own.rank);
+    }
+    for (const auto& [box, seen] : parts) sequence.add(seen.digest);
   }
   return sequence.value();
 }

@@ -62,6 +62,11 @@ TEST(FillShardsOnGpu, NoRankReceivesMoreThanItKeeps) {
   });
 }
 
+TEST(FillShardsOnGpu, RanksShareTheReadingOfLargeParts) {
+  run_on_every_rank(
+      [](Communicator& communicator) { testing::expect_shares_of_large_parts(communicator); });
+}
+
 TEST(FillShardsOnGpu, ReplicasReadEachByteOnceInTurns) {
   run_on_every_rank([](Communicator& communicator) {
     testing::expect_replicas_to_read_each_byte_once(communicator);

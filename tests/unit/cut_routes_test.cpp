@@ -9,7 +9,10 @@
 #include <algorithm>
 #include <set>
 
+#include "comm/host.hpp"
 #include "fakescore/error.hpp"
+#include "fill/reading_turns.hpp"
+#include "fill/replicas.hpp"
 #include "fill/shards.hpp"
 #include "support/error_of.hpp"
 #include "support/property.hpp"
@@ -181,75 +184,134 @@ TEST(CutRoutes, APartComesToEachHostOnce) {
   EXPECT_EQ(between_hosts, 2);
 }
 
-/// Enough elements for two ranks to share.
-CutTensor large_rows_of(std::vector<Box> kept) { return {"rows", {64, 1024}, std::move(kept)}; }
-
-Box large_rows(int64_t begin, int64_t count) { return {{begin, 0}, {count, 1024}}; }
-
-TEST(CutRoutes, RanksThatKeepOnePartEachReadAShareOfIt) {
-  const Box upper = large_rows(0, 32);
-  const Box lower = large_rows(32, 32);
-  const auto routes = route_among_readers(large_rows_of({upper, lower, upper, lower}), 0, kChains);
-  EXPECT_EQ(of(routes, 0).reads, large_rows(0, 16));
-  EXPECT_EQ(of(routes, 1).reads, large_rows(32, 16));
-  EXPECT_EQ(of(routes, 2).reads, large_rows(16, 16));
-  EXPECT_EQ(of(routes, 3).reads, large_rows(48, 16));
-  ASSERT_EQ(of(routes, 0).sends.size(), 1U);
-  EXPECT_EQ(of(routes, 0).sends[0].rank, 2);
-  EXPECT_EQ(of(routes, 0).sends[0].rounds_later, 1) << "from its place, once it is there";
-  EXPECT_EQ(of(routes, 0).receives[0].box, large_rows(16, 16));
+TEST(CutRoutes, WhoHasItOnAHostPassesItOnThere) {
+  const Chains chains{kRounds, {0, 0, 1, 1}};
+  const std::vector<Box> all(4, rows(0, 12));
+  // A rank of each host has all of it.
+  const auto routes =
+      route_from_holders(rows_of(all, {rows(0, 12), rows(0, 0), rows(0, 12), rows(0, 0)}), chains);
+  EXPECT_EQ(of(routes, 1).receives[0].rank, 0);
+  EXPECT_EQ(of(routes, 3).receives[0].rank, 2);
+  const auto parts = route_from_holders(rows_of({rows(0, 0), rows(0, 6), rows(0, 0), rows(0, 12)},
+                                                {rows(0, 12), rows(0, 0), rows(0, 12), rows(0, 0)}),
+                                        chains);
+  EXPECT_EQ(of(parts, 1).receives[0].rank, 0);
+  EXPECT_EQ(of(parts, 3).receives[0].rank, 2);
 }
 
-TEST(CutRoutes, ASmallPartIsReadByOneInTurn) {
-  const CutTensor tensor = rows_of({rows(0, 12), rows(0, 12), rows(0, 0)});
-  for (size_t turn = 0; turn < 4; ++turn) {
-    const auto routes = route_among_readers(tensor, turn, kChains);
-    EXPECT_EQ(of(routes, turn % 2).reads, rows(0, 12));
-    EXPECT_EQ(of(routes, 1 - turn % 2).reads, (Box{{0, 0}, {0, 0}}));
-    EXPECT_EQ(of(routes, 2).reads, (Box{{0, 0}, {0, 0}})) << "it keeps nothing";
-    EXPECT_EQ(of(routes, 1 - turn % 2).receives[0].box, rows(0, 12));
+TEST(CutRoutes, OneOfThoseThatKeepAPartReadsItInTurn) {
+  const Box upper = rows(0, 6);
+  const Box lower = rows(6, 6);
+  const CutTensor tensor = rows_of({upper, lower, upper, lower, rows(0, 0)});
+  for (const size_t turn : {size_t{0}, size_t{1}, size_t{2}}) {
+    const auto routes = route_among_readers(tensor, {turn, 1}, kChains);
+    const size_t reader = turn % 2 == 0 ? 2 : 0;
+    EXPECT_THAT(of(routes, reader).reads, ::testing::ElementsAre(upper));
+    EXPECT_THAT(of(routes, reader + 1).reads, ::testing::ElementsAre(lower));
+    EXPECT_TRUE(of(routes, 2 - reader).reads.empty());
+    EXPECT_TRUE(of(routes, 4).reads.empty()) << "it keeps nothing";
+    ASSERT_EQ(of(routes, reader).sends.size(), 1U);
+    EXPECT_EQ(of(routes, reader).sends[0].rounds_later, 1) << "from its place, once it is there";
+    EXPECT_EQ(of(routes, 2 - reader).receives[0].box, upper);
   }
+}
+
+TEST(CutRoutes, AScalarIsReadOnce) {
+  const CutTensor tensor{"scale", {}, {Box{}, Box{}}};
+  const auto routes = route_among_readers(tensor, {1, 3}, kChains);
+  EXPECT_EQ(of(routes, 0).reads.size(), 1U);
+  EXPECT_TRUE(of(routes, 1).reads.empty());
+  EXPECT_EQ(of(routes, 1).receives.size(), 1U);
+}
+
+TEST(CutRoutes, ReadersTakeTurnsAtStretchesAndShareLargeParts) {
+  ReadingTurns turns(100);
+  const auto next = [&](uint64_t whole, uint64_t part, bool has_shares = true) {
+    const ReadingTurn turn = turns.next(whole, part, has_shares);
+    return std::pair(turn.first, turn.shares);
+  };
+  EXPECT_EQ(next(60, 30), std::pair(size_t{0}, size_t{1}));
+  EXPECT_EQ(next(60, 30), std::pair(size_t{0}, size_t{1}));
+  EXPECT_EQ(next(60, 30), std::pair(size_t{1}, size_t{1}));
+  EXPECT_EQ(next(700, 350), std::pair(size_t{1}, size_t{3})) << "its shares are of three turns";
+  EXPECT_EQ(next(700, 350, false), std::pair(size_t{4}, size_t{1}));
+  EXPECT_EQ(next(10, 10), std::pair(size_t{5}, size_t{1}));
+}
+
+/// What goes from one rank to another with one delay, in the order of a list.
+std::vector<Box> boxes_between(const std::vector<Route>& routes, size_t rank, int delay) {
+  std::vector<Box> boxes;
+  for (const Route& route : routes) {
+    if (route.rank == static_cast<int>(rank) && route.rounds_later == delay) {
+      boxes.push_back(route.box);
+    }
+  }
+  return boxes;
 }
 
 TEST(CutRoutes, ReadersBringEachElementOnceToWhoKeepsIt) {
   testing::expect_property(100, [] {
-    const std::vector<int64_t> sizes{*rc::gen::inRange<int64_t>(1, 300),
-                                     *rc::gen::inRange<int64_t>(1, 300)};
-    const auto ranks = *rc::gen::inRange<size_t>(1, 9);
-    const CutTensor tensor{"t", sizes, draw_parts(sizes, ranks)};
+    const std::vector<int64_t> sizes{*rc::gen::inRange<int64_t>(1, 60),
+                                     *rc::gen::inRange<int64_t>(1, 9)};
+    // Enough replicas for lists that no sort keeps in order by chance.
+    const auto ranks = *rc::gen::inRange<size_t>(1, 40);
+    const bool has_replicas = *rc::gen::arbitrary<bool>();
+    const CutTensor tensor{
+        "t", sizes,
+        has_replicas ? std::vector<Box>(ranks, Box{{0, 0}, sizes}) : draw_parts(sizes, ranks)};
     Chains chains{kRounds, {}};
-    for (size_t rank = 0; rank < ranks; ++rank) chains.hosts.push_back(*rc::gen::inRange(0, 3));
-    const auto routes = route_among_readers(tensor, *rc::gen::inRange<size_t>(0, 9), chains);
+    const auto ranks_of_host = *rc::gen::inRange<size_t>(1, 9);
+    for (size_t rank = 0; rank < ranks; ++rank) {
+      chains.hosts.push_back(static_cast<int>(rank / ranks_of_host));
+    }
+    const ReadingTurn turn{*rc::gen::inRange<size_t>(0, 90), *rc::gen::inRange<size_t>(1, 50)};
+    const auto routes = route_among_readers(tensor, turn, chains);
     at::Tensor read = torch::zeros(sizes, torch::kLong);
     at::Tensor wanted = torch::zeros(sizes, torch::kLong);
     const std::set<Box> distinct(tensor.kept.begin(), tensor.kept.end());
     for (const Box& box : distinct) box_of(wanted, Shard{sizes, box}).fill_(1);
     for (size_t rank = 0; rank < ranks; ++rank) {
       const TensorRoutes& own = of(routes, rank);
-      box_of(read, Shard{sizes, own.reads}).add_(1);
       at::Tensor got = torch::zeros(sizes, torch::kLong);
-      box_of(got, Shard{sizes, own.reads}).add_(1);
+      for (const Box& box : own.reads) {
+        box_of(read, Shard{sizes, box}).add_(1);
+        box_of(got, Shard{sizes, box}).add_(1);
+      }
       for (const Route& route : own.receives) box_of(got, Shard{sizes, route.box}).add_(1);
       at::Tensor kept = torch::zeros(sizes, torch::kLong);
       box_of(kept, Shard{sizes, tensor.kept[rank]}).add_(1);
       RC_ASSERT(torch::equal(got, kept));
       for (const Route& route : own.sends) {
-        const bool was_read = route.box == own.reads && route.rounds_later == 1;
+        const bool was_read =
+            route.rounds_later >= 1 &&
+            std::find(own.reads.begin(), own.reads.end(), route.box) != own.reads.end();
         const bool was_received =
             std::any_of(own.receives.begin(), own.receives.end(), [&](const Route& received) {
               return received.box == route.box &&
                      received.rounds_later + kRounds <= route.rounds_later;
             });
         RC_ASSERT(was_read || was_received);
-        const auto& theirs = of(routes, static_cast<size_t>(route.rank)).receives;
-        RC_ASSERT(std::count_if(theirs.begin(), theirs.end(), [&](const Route& other) {
-                    return other.rank == static_cast<int>(rank) && other.box == route.box &&
-                           other.rounds_later == route.rounds_later;
-                  }) == 1);
+        const auto peer = static_cast<size_t>(route.rank);
+        RC_ASSERT(boxes_between(own.sends, peer, route.rounds_later) ==
+                  boxes_between(of(routes, peer).receives, rank, route.rounds_later));
       }
     }
     RC_ASSERT(torch::equal(read, wanted));
   });
+}
+
+TEST(Replicas, AreCountedByHostAndBox) {
+  const KeptTensor halves{4, {rows(0, 6), rows(6, 6), rows(0, 6), rows(6, 6)}};
+  const KeptTensor own{2, {rows(0, 3), rows(3, 3), rows(6, 3), rows(9, 3)}};
+  const KeptTensor nothing{2, std::vector<Box>(4, rows(0, 0))};
+  const BytesByHosts two = count_by_hosts({0, 0, 1, 1}, {halves, own, nothing});
+  EXPECT_EQ(two.once, 12U * 3 * 4 + 12 * 3 * 2);
+  EXPECT_EQ(two.again, 12U * 3 * 4);
+  EXPECT_EQ(count_by_hosts({0, 1, 0, 1}, {halves}).again, 0U) << "each host has one half";
+}
+
+TEST(Replicas, AHostThatTheKernelDoesNotSayIsOneOfItsOwn) {
+  EXPECT_EQ(number_hosts({"a", "", "b", "a", ""}), (std::vector<int>{0, 1, 2, 0, 3}));
 }
 
 }  // namespace

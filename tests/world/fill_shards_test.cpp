@@ -437,6 +437,11 @@ TEST(FillShards, ReplicasPassPartsOnSoThatTheRootSendsEachOnce) {
   });
 }
 
+TEST(FillShards, RanksShareTheReadingOfLargeParts) {
+  run_on_every_rank(
+      [](Communicator& communicator) { testing::expect_shares_of_large_parts(communicator); });
+}
+
 TEST(FillShards, ReplicasReadEachByteOnceInTurns) {
   run_on_every_rank([](Communicator& communicator) {
     testing::expect_replicas_to_read_each_byte_once(communicator);
