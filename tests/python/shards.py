@@ -112,10 +112,10 @@ def _is_same_part(ours: torch.Tensor, its: torch.Tensor) -> bool:
     )
 
 
-def whole(width: int = 8) -> Net:
+def whole(width: int = 8, seed: int = 7) -> Net:
     """The same on every rank."""
     with torch.random.fork_rng(devices=[]):
-        torch.manual_seed(7)
+        torch.manual_seed(seed)
         return Net(width)
 
 
@@ -143,6 +143,15 @@ def _gathered(tensor: torch.Tensor) -> torch.Tensor:
     return tensor.full_tensor() if isinstance(tensor, DTensor) else tensor
 
 
+def _assert_close(ours: torch.Tensor, wanted: torch.Tensor) -> None:
+    if wanted.dtype == torch.bfloat16:
+        # FSDP2 adds up the gradients of what several units take in another order.
+        atol = 2**-7 * wanted.abs().max().item()
+        torch.testing.assert_close(ours, wanted, rtol=2**-6, atol=atol)
+    else:
+        torch.testing.assert_close(ours, wanted)
+
+
 def step_as_whole(
     sharded: nn.Module,
     module: nn.Module,
@@ -155,15 +164,15 @@ def step_as_whole(
     for output in outputs:
         output.float().square().mean().backward()
     wanted = dict(module.named_parameters())
+    assert any(parameter.grad is not None for parameter in wanted.values())
     for name, parameter in sharded.named_parameters():
         if wanted[name].grad is None:
             assert parameter.grad is None, name
             continue
-        gradient = _gathered(parameter.grad) / scale
-        torch.testing.assert_close(gradient, wanted[name].grad)
+        _assert_close(_gathered(parameter.grad) / scale, wanted[name].grad)
     optimizers = [torch.optim.SGD(net.parameters(), 0.1) for net in (sharded, module)]
     if scale == 1:
         for optimizer in optimizers:
             optimizer.step()
         for name, parameter in sharded.named_parameters():
-            torch.testing.assert_close(_gathered(parameter), wanted[name])
+            _assert_close(_gathered(parameter), wanted[name])
