@@ -152,6 +152,16 @@ def _assert_close(ours: torch.Tensor, wanted: torch.Tensor) -> None:
         torch.testing.assert_close(ours, wanted)
 
 
+def take_step(
+    module: nn.Module, predict: Callable[[nn.Module], torch.Tensor] = _predict_ids
+) -> torch.Tensor:
+    """Forward, backward and the optimizer's step. Returns what was predicted."""
+    output = predict(module.train())
+    output.float().square().mean().backward()
+    torch.optim.SGD(module.parameters(), 0.1).step()
+    return output.detach()
+
+
 def step_as_whole(
     sharded: nn.Module,
     module: nn.Module,
@@ -159,10 +169,7 @@ def step_as_whole(
 ) -> None:
     """A training step of both ends with the same gradients and parameters."""
     scale = dist.get_world_size() if torch.__version__ < "2.9" else 1  # Gloo sums there
-    outputs = [predict(net.train()) for net in (sharded, module)]
-    torch.testing.assert_close(*outputs)
-    for output in outputs:
-        output.float().square().mean().backward()
+    torch.testing.assert_close(take_step(sharded, predict), take_step(module, predict))
     wanted = dict(module.named_parameters())
     assert any(parameter.grad is not None for parameter in wanted.values())
     for name, parameter in sharded.named_parameters():
@@ -170,9 +177,5 @@ def step_as_whole(
             assert parameter.grad is None, name
             continue
         _assert_close(_gathered(parameter.grad) / scale, wanted[name].grad)
-    optimizers = [torch.optim.SGD(net.parameters(), 0.1) for net in (sharded, module)]
-    if scale == 1:
-        for optimizer in optimizers:
-            optimizer.step()
-        for name, parameter in sharded.named_parameters():
+        if scale == 1:
             _assert_close(_gathered(parameter), wanted[name])

@@ -46,9 +46,13 @@ def state_of(teacher):
     }
 
 
-@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
 @pytest.mark.parametrize(
-    ("shard_teacher", "shard_student"), [(fsdp2, fsdp2), (fsdp2, hybrid), (hybrid, fsdp2)]
+    ("shard_teacher", "shard_student", "dtype"),
+    [
+        (fsdp2, fsdp2, torch.float32),
+        (fsdp2, hybrid, torch.bfloat16),
+        (hybrid, fsdp2, torch.float32),
+    ],
 )
 def test_two_calls_from_one_teacher(several, shard_teacher, shard_student, dtype):
     teacher = other_than_the_file()
