@@ -14,7 +14,7 @@ import torch.distributed as dist
 from safetensors.torch import save_model
 from torch import nn
 from torch.distributed.device_mesh import DeviceMesh, init_device_mesh
-from torch.distributed.fsdp import fully_shard
+from torch.distributed.fsdp import FSDPModule, fully_shard
 from torch.distributed.tensor import DTensor, Replicate, Shard
 from torch.distributed.tensor.parallel import ColwiseParallel, parallelize_module
 
@@ -167,7 +167,7 @@ def step_as_whole(
     module: nn.Module,
     predict: Callable[[nn.Module], torch.Tensor] = _predict_ids,
 ) -> None:
-    """A training step of both ends with the same gradients and parameters."""
+    """A training step of both ends with the same gradients and parameters, which are then used."""
     scale = dist.get_world_size() if torch.__version__ < "2.9" else 1  # Gloo sums there
     torch.testing.assert_close(take_step(sharded, predict), take_step(module, predict))
     wanted = dict(module.named_parameters())
@@ -179,3 +179,9 @@ def step_as_whole(
         _assert_close(_gathered(parameter.grad) / scale, wanted[name].grad)
         if scale == 1:
             _assert_close(_gathered(parameter), wanted[name])
+    if scale == 1:
+        with torch.no_grad():
+            _assert_close(predict(sharded), predict(module))
+        for part in sharded.modules():
+            if isinstance(part, FSDPModule):
+                part.reshard()

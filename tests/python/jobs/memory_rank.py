@@ -1,5 +1,6 @@
-"""A rank that fills a module in shards, one way after the other; rank 0 prints how the memory of all
-ranks grew with each, in JSON.
+"""A rank that fills a module in shards, in one way after the other.
+
+Rank 0 prints how the memory of each rank grew with each, in JSON.
 
 memory_rank.py TEACHER, under torchrun
 """
@@ -41,23 +42,20 @@ def shard(module: nn.Module, dim: int) -> None:
         fully_shard(part, shard_placement_fn=lambda parameter: Shard(dim))
 
 
-def smaps() -> dict[str, int]:
-    """Bytes of this process: of its own, anonymous, and its share of what is of files."""
-    lines = pathlib.Path("/proc/self/smaps_rollup").read_text().splitlines()[1:]
-    found = {line.split(":")[0]: int(line.split()[1]) << 10 for line in lines}
-    return {
-        "private": found["Private_Clean"] + found["Private_Dirty"],
-        "anonymous": found["Anonymous"],
-        "share": found["Pss"],
-        "share of files": found["Pss_File"],
-    }
+def anonymous() -> int:
+    """Bytes that are of no file, by smaps.
+
+    Its share of files' pages changes as other processes of the machine map them: `resident_peak`
+    counts such pages in full.
+    """
+    rollup = pathlib.Path("/proc/self/smaps_rollup").read_text()
+    return int(rollup.split("Anonymous:")[1].split()[0]) << 10
 
 
-def resident(field: str) -> int:
-    for line in pathlib.Path("/proc/self/status").read_text().splitlines():
-        if line.startswith(field + ":"):
-            return int(line.split()[1]) << 10
-    raise KeyError(field)
+def resident_peak() -> int:
+    """Bytes, pages of mapped files included. The kernel's own count: no peak escapes it."""
+    status = pathlib.Path("/proc/self/status").read_text()
+    return int(status.split("VmHWM:")[1].split()[0]) << 10
 
 
 class Sampler(threading.Thread):
@@ -66,14 +64,11 @@ class Sampler(threading.Thread):
     def __init__(self) -> None:
         super().__init__()
         self._ended = threading.Event()
-        self.looks = 0
-        self.peaks = smaps()
+        self.peak = anonymous()
 
     def run(self) -> None:
         while not self._ended.wait(0.001):
-            self.looks += 1
-            for name, value in smaps().items():
-                self.peaks[name] = max(self.peaks[name], value)
+            self.peak = max(self.peak, anonymous())
 
     def end(self) -> None:
         self._ended.set()
@@ -100,15 +95,15 @@ def growth(teacher: str, read: str, dim: int) -> dict[str, object]:
     gc.collect()
     ctypes.CDLL(None).malloc_trim(0)  # or the call would grow into what an earlier one has left
     dist.barrier()
-    before = smaps()
+    before = anonymous()
     pathlib.Path("/proc/self/clear_refs").write_text("5")  # the peak is that of now
-    resident_before = resident("VmHWM")
+    resident = resident_peak()
     sampler = Sampler()
     sampler.start()
     filled = fill(teacher, read, dim, DEPTH)
-    resident_peak = resident("VmHWM")
+    resident = resident_peak() - resident
     sampler.end()
-    after = smaps()
+    after = anonymous()
     return {
         "rank": rank,
         "read": read,
@@ -117,10 +112,9 @@ def growth(teacher: str, read: str, dim: int) -> dict[str, object]:
             torch.equal(parameter.to_local(), value_of(layer).chunk(ranks, dim)[rank])
             for layer, parameter in enumerate(filled.parameters())
         ),
-        "looks": sampler.looks,
-        "resident peak": resident_peak - resident_before,
-        "peak": {name: sampler.peaks[name] - before[name] for name in before},
-        "after": {name: after[name] - before[name] for name in before},
+        "resident peak": resident,
+        "anonymous peak": sampler.peak - before,
+        "anonymous after": after - before,
     }
 
 
