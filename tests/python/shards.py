@@ -78,7 +78,10 @@ def cut(whole: torch.Tensor, dtensor: DTensor) -> torch.Tensor:
 
 
 def differences(sharded: nn.Module, whole: nn.Module) -> list[str]:
-    """Names of tensors of which this rank does not hold the bits that it should of `whole`."""
+    """Names of tensors of which some rank does not hold the bits that it should of `whole`.
+
+    Collective, so that no rank goes on to wait for one whose test has failed.
+    """
     expected = dict(named(whole))
     names = []
     for name, tensor in named(sharded):
@@ -90,16 +93,27 @@ def differences(sharded: nn.Module, whole: nn.Module) -> list[str]:
         )
         if not is_same:
             names.append(name)
-    return names + sorted(expected)
+    return _of_all_ranks(names + sorted(expected))
 
 
 def differences_of_parts(a: nn.Module, b: nn.Module) -> list[str]:
-    """Names of tensors of which two modules in shards hold other parts, or other bits."""
-    return [
-        name
-        for (name, ours), (same_name, its) in zip(named(a), named(b), strict=True)
-        if name != same_name or not _is_same_part(ours, its)
-    ]
+    """Names of tensors of which two modules hold other parts, or other bits, on some rank.
+
+    Collective, as `differences` is.
+    """
+    return _of_all_ranks(
+        [
+            name
+            for (name, ours), (same_name, its) in zip(named(a), named(b), strict=True)
+            if name != same_name or not _is_same_part(ours, its)
+        ]
+    )
+
+
+def _of_all_ranks(names: list[str]) -> list[str]:
+    everyone: list[list[str]] = [[]] * dist.get_world_size()
+    dist.all_gather_object(everyone, names)
+    return [f"{name} of rank {rank}" for rank, own in enumerate(everyone) for name in own]
 
 
 def _is_same_part(ours: torch.Tensor, its: torch.Tensor) -> bool:

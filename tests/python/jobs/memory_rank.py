@@ -1,8 +1,8 @@
 """A rank that fills a module in shards, in one way after the other.
 
-Rank 0 prints how the memory of each rank grew with each, in JSON.
+Writes how its memory grew with each, to a file of JSON that its number is the name of.
 
-memory_rank.py TEACHER, under torchrun
+memory_rank.py TEACHER FOLDER, under torchrun
 """
 
 import ctypes
@@ -121,10 +121,8 @@ def growth(teacher: str, read: str, dim: int) -> dict[str, object]:
 def main() -> None:
     dist.init_process_group("gloo")
     own = [growth(sys.argv[1], read, dim) for read, dim in WAYS]
-    everyone: list[object] = [None] * dist.get_world_size()
-    dist.all_gather_object(everyone, own)
-    if dist.get_rank() == 0:
-        print(json.dumps(everyone), flush=True)
+    # Not gathered: Gloo's threads would let go of the tensors for it while Python ends, and abort.
+    pathlib.Path(sys.argv[2], f"{dist.get_rank()}.json").write_text(json.dumps(own))
     dist.barrier()
     dist.destroy_process_group()
 

@@ -26,11 +26,12 @@ def teacher(tmp_path_factory):
 
 
 @pytest.fixture(scope="module", params=[2, 4])
-def growths(request, teacher):
+def growths(request, teacher, tmp_path_factory):
     """Of each rank, by way."""
+    results = tmp_path_factory.mktemp("results")
     torchrun = ("-m", "torch.distributed.run", "--standalone", "--nproc-per-node")
     done = subprocess.run(
-        [sys.executable, *torchrun, str(request.param), str(SCRIPT), teacher],
+        [sys.executable, *torchrun, str(request.param), str(SCRIPT), teacher, str(results)],
         env={**os.environ, "OMP_NUM_THREADS": "1"},
         capture_output=True,
         text=True,
@@ -38,7 +39,7 @@ def growths(request, teacher):
         check=False,
     )
     assert done.returncode == 0, done.stderr
-    return json.loads(done.stdout)
+    return [json.loads((results / f"{rank}.json").read_text()) for rank in range(request.param)]
 
 
 def sent_and_received(read, rank, ranks):
