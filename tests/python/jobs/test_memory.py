@@ -43,10 +43,10 @@ def growths(request, teacher, tmp_path_factory):
 
 
 def sent_and_received(read, rank, ranks):
-    """Of the buckets on their way: the source sends others' parts, they receive their own."""
+    """Of the buckets on their way: others receive their own parts alone."""
     if read == "all":
         return 0
-    return BUCKETS * (ranks - 1) // ranks if rank == 0 else BUCKETS // ranks
+    return BUCKETS if rank == 0 else BUCKETS // ranks
 
 
 def pages_of_files(read, dim, rank):
