@@ -67,6 +67,6 @@ def test_a_rank_holds_its_shards_and_the_buckets_on_their_way(growths, way):
         assert growth["right"], growth
         bound = shards + sent_and_received(read, rank, ranks) + SLACK
         assert growth["anonymous peak"] <= bound, growth
-        # malloc may keep what buckets took, for the next ones.
-        assert shards - SLACK < growth["anonymous after"] <= bound, growth
+        # malloc may keep what buckets took, of this call or of one before, and use it again.
+        assert shards // 2 < growth["anonymous after"] <= bound, growth
         assert growth["resident peak"] <= bound + pages_of_files(read, dim, rank), growth
