@@ -57,6 +57,11 @@ class Turn:
 class ShardedTurn(Turn):
     """The same of a network that FSDP2 has sharded, whose backward pass averages gradients."""
 
+    def __init__(self, network: Any, *arguments: Any) -> None:
+        # A forward pass leaves the root gathered, with parameters that never get a gradient.
+        network.reshard()
+        super().__init__(network, *arguments)
+
     def take(self, ranks: Ranks, batches: list[dict[str, Any]]) -> list[Losses]:
         (rank,), (batch,) = ranks.here, batches
         with rank.drawing():

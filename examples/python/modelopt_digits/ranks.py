@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import functools
+import os
 from collections.abc import Iterator
 from typing import TypeVar
 
@@ -16,15 +17,22 @@ Value = TypeVar("Value")
 class Rank:
     """What a rank has to itself: its random numbers."""
 
-    def __init__(self, seed: int) -> None:
+    def __init__(self, seed: int, device: torch.device) -> None:
         self._state = torch.Generator().manual_seed(seed).get_state()
+        self._gpu_state = (
+            torch.Generator(device).manual_seed(seed).get_state() if device.type == "cuda" else None
+        )
 
     @contextlib.contextmanager
     def drawing(self) -> Iterator[None]:
-        """Inside, torch's default generator is this rank's, wherever its last use left it."""
+        """Inside, torch's default generators are this rank's, wherever their last use left them."""
         torch.set_rng_state(self._state)
+        if self._gpu_state is not None:
+            torch.cuda.set_rng_state(self._gpu_state)
         yield
         self._state = torch.get_rng_state()
+        if self._gpu_state is not None:
+            self._gpu_state = torch.cuda.get_rng_state()
 
 
 class Ranks:
@@ -34,17 +42,22 @@ class Ranks:
         seed: of the first rank; each of the others has the next one.
         in_this_process: how many ranks there are, all of them here, without torch.distributed.
             None joins the job of torchrun as one rank.
+        device: "cpu", or "cuda", which is the GPU of torchrun's local rank.
     """
 
-    def __init__(self, seed: int, in_this_process: int | None = None) -> None:
+    def __init__(self, seed: int, in_this_process: int | None = None, device: str = "cpu") -> None:
+        self.device = torch.device(device)
+        if device == "cuda":
+            self.device = torch.device(device, int(os.environ.get("LOCAL_RANK", "0")))
+            torch.cuda.set_device(self.device)
         if in_this_process is None:
-            dist.init_process_group("gloo")
+            dist.init_process_group("nccl" if device == "cuda" else "gloo")
             self.count = dist.get_world_size()
             first, here = dist.get_rank(), 1
         else:
             self.count = in_this_process
             first, here = 0, in_this_process
-        self.here = [Rank(seed + index) for index in range(first, first + here)]
+        self.here = [Rank(seed + index, self.device) for index in range(first, first + here)]
         self.first_is_here = first == 0
 
     def gather(self, here: list[Value]) -> list[Value]:

@@ -24,7 +24,7 @@ def draw_with_teacher(
 ) -> torch.Tensor:
     """What the teacher makes of noise in its many steps."""
     scheduler = DDIMScheduler.from_config(schedule.config)
-    scheduler.set_timesteps(TEACHER_STEPS)
+    scheduler.set_timesteps(TEACHER_STEPS, device=noise.device)
     images = noise
     for step in scheduler.timesteps:
         predicted = teacher(images, timestep=step.expand(len(noise)), class_labels=labels)

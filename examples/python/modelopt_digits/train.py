@@ -1,4 +1,4 @@
-"""Distil the digits model into a student of one step, by ModelOpt's DMD2, on CPU ranks.
+"""Distil the digits model into a student of one step, by ModelOpt's DMD2, on CPU ranks or on GPUs.
 
 torchrun --standalone --nproc-per-node 2 train.py --picture digits.png
 """
@@ -8,7 +8,6 @@ torchrun --standalone --nproc-per-node 2 train.py --picture digits.png
 from __future__ import annotations
 
 import argparse
-import copy
 import hashlib
 import itertools
 import json
@@ -53,7 +52,7 @@ class DigitsPipeline(mtf.DMDPipeline):  # type: ignore[misc]
     ) -> torch.Tensor:
         # ModelOpt noises by (1 - t) x + t eps. One of the model's steps has the same ratio of noise
         # to signal, and there the sum of their squares is 1.
-        kept = SCHEDULE.alphas_cumprod
+        kept = SCHEDULE.alphas_cumprod.to(timestep.device)
         step = torch.searchsorted(((1 - kept) / kept).sqrt(), timestep / (1 - timestep))
         scale = torch.hypot(timestep, 1 - timestep)[:, None, None, None]
         noise: torch.Tensor = model(
@@ -69,9 +68,15 @@ class DigitsPipeline(mtf.DMDPipeline):  # type: ignore[misc]
         return images
 
 
+def load_teacher() -> nn.Module:
+    loaded: nn.Module = DiTTransformer2DModel.from_pretrained(TEACHER)
+    return loaded
+
+
 def shard(module: nn.Module) -> None:
     """By FSDP2, over all ranks."""
-    mesh = init_device_mesh("cpu", (dist.get_world_size(),))
+    device = "cuda" if dist.get_backend() == "nccl" else "cpu"
+    mesh = init_device_mesh(device, (dist.get_world_size(),))
     # The DiT calls the first block's embedding from outside of the block.
     blocks: Any = module.transformer_blocks
     for block in blocks[1:]:
@@ -79,16 +84,14 @@ def shard(module: nn.Module) -> None:
     fully_shard(module, mesh=mesh)
 
 
-def make_fake_score(by: str, teacher: nn.Module) -> nn.Module:
+def make_fake_score(by: str, teacher: nn.Module, device: torch.device) -> nn.Module:
     if isinstance(teacher, FSDPModule):
         # From the parts that each rank has of the teacher.
-        return fakescore.create_fake_score_meta(
-            lambda: DiTTransformer2DModel.from_pretrained(TEACHER), teacher, shard=shard
-        )
+        return fakescore.create_fake_score_meta(load_teacher, teacher, shard=shard)
     if by == "modelopt":
         copied: nn.Module = mtf.create_fake_score(teacher)
         return copied
-    return fakescore.create_fake_score_meta(lambda: DiTTransformer2DModel.from_pretrained(TEACHER))
+    return fakescore.create_fake_score_meta(load_teacher, device=device)
 
 
 def make_discriminator(rank: Rank, blocks: int, width: int) -> nn.Module:
@@ -97,20 +100,65 @@ def make_discriminator(rank: Rank, blocks: int, width: int) -> nn.Module:
     return made
 
 
-def make_test() -> tuple[torch.Tensor, torch.Tensor]:
+def make_config(gan: float, *, has_average: bool) -> mtf.DMDConfig:
+    # A start later than 0.8 is closer to the teacher's, but a student that predicts the noise has
+    # its errors multiplied by t / (1 - t) there.
+    return mtf.DMDConfig(
+        pred_type="eps",
+        fake_score_pred_type="eps",
+        sample_t_cfg=mtf.SampleTimestepConfig(time_dist_type="uniform", min_t=0.02, max_t=0.8),
+        gan_loss_weight_gen=gan,
+        # The mean of some fifty updates.
+        ema=mtf.EMAConfig(decay=0.98) if has_average else None,
+    )
+
+
+def real_digits(device: torch.device) -> tuple[torch.Tensor, torch.Tensor]:
+    """Images and labels."""
+    digits = load_digits()
+    images = torch.tensor(digits.images / 8 - 1, dtype=torch.float32)[:, None]
+    return images.to(device), torch.tensor(digits.target).to(device)
+
+
+def make_test(device: torch.device) -> tuple[torch.Tensor, torch.Tensor]:
     """The digits that are asked for, and the noise to draw them from."""
     asked = torch.arange(10).repeat_interleave(DRAWN_OF_A_DIGIT)
     drawing = torch.Generator().manual_seed(0)
-    return asked, torch.randn(len(asked), 1, SIZE, SIZE, generator=drawing)
+    noise = torch.randn(len(asked), 1, SIZE, SIZE, generator=drawing)
+    return asked.to(device), noise.to(device)
+
+
+def gathered(tensor: torch.Tensor) -> torch.Tensor:
+    whole = tensor.full_tensor() if isinstance(tensor, DTensor) else tensor
+    return whole.detach()
 
 
 def digest(module: nn.Module) -> str:
     """Of all its bits."""
     hashed = hashlib.sha256()
     for tensor in itertools.chain(module.parameters(), module.buffers()):
-        whole = tensor.full_tensor() if isinstance(tensor, DTensor) else tensor
-        hashed.update(whole.detach().numpy().tobytes())
+        hashed.update(gathered(tensor).cpu().numpy().tobytes())
     return hashed.hexdigest()
+
+
+def distance(module: nn.Module, teacher: nn.Module) -> float:
+    """How far training has taken its parameters from the teacher's."""
+    squares = [
+        (gathered(parameter) - gathered(start)).square().sum()
+        for parameter, start in zip(module.parameters(), teacher.parameters(), strict=True)
+    ]
+    return torch.stack(squares).sum().sqrt().item()
+
+
+def write_scored_picture(
+    path: pathlib.Path, drawings: dict[str, torch.Tensor], judge: Judge, asked: torch.Tensor
+) -> None:
+    captioned = {}
+    for name, drawn in drawings.items():
+        caption = f"{name}: {judge(drawn.cpu(), asked.cpu())}"
+        print(caption)
+        captioned[caption] = drawn.cpu()
+    write_picture(path, captioned)
 
 
 def parse_arguments() -> argparse.Namespace:
@@ -130,8 +178,11 @@ def parse_arguments() -> argparse.Namespace:
     parser.add_argument(
         "--fsdp2", action="store_true", help="shard teacher, student and fake score over the ranks"
     )
+    parser.add_argument("--device", choices=["cpu", "cuda"], default="cpu")
     parser.add_argument("--seed", type=int, default=0)
-    parser.add_argument("--record", type=pathlib.Path, help="JSON of losses and digests to write")
+    parser.add_argument(
+        "--record", type=pathlib.Path, help="JSON of losses, digests, and how far training went"
+    )
     parser.add_argument("--picture", type=pathlib.Path, help="PNG to write, and scores to print")
     arguments = parser.parse_args()
     alone = arguments.one_process or arguments.gan or arguments.fake_score == "modelopt"
@@ -143,17 +194,14 @@ def parse_arguments() -> argparse.Namespace:
 def main() -> None:
     arguments = parse_arguments()
     torch.set_num_threads(1)
-    ranks = Ranks(arguments.seed, arguments.one_process)
-    digits = load_digits()
-    images = torch.tensor(digits.images / 8 - 1, dtype=torch.float32)[:, None]
-    labels = torch.tensor(digits.target)
-
-    teacher = DiTTransformer2DModel.from_pretrained(TEACHER)
-    student = DiTTransformer2DModel.from_pretrained(TEACHER)
+    ranks = Ranks(arguments.seed, arguments.one_process, arguments.device)
+    images, labels = real_digits(ranks.device)
+    teacher: Any = load_teacher().to(ranks.device)
+    student: Any = load_teacher().to(ranks.device)
     if arguments.fsdp2:
         shard(teacher)
         shard(student)
-    fake_score = make_fake_score(arguments.fake_score, teacher)
+    fake_score = make_fake_score(arguments.fake_score, teacher, ranks.device)
     replicas = {"fake score as made": ranks.gather([digest(fake_score)])}
 
     discriminator = None
@@ -163,23 +211,16 @@ def main() -> None:
         blocks, width = len(teacher.transformer_blocks), teacher.inner_dim
         drawn = [make_discriminator(rank, blocks, width) for rank in ranks.here]
         replicas["discriminator as made"] = ranks.gather([digest(each) for each in drawn])
-        discriminator = drawn[0]
+        discriminator = drawn[0].to(ranks.device)
         fakescore.sync_module_states(discriminator)
         replicas["discriminator made equal"] = ranks.gather([digest(discriminator)])
 
-    # A start later than 0.8 is closer to the teacher's, but a student that predicts the noise has
-    # its errors multiplied by t / (1 - t) there.
-    config = mtf.DMDConfig(
-        pred_type="eps",
-        fake_score_pred_type="eps",
-        sample_t_cfg=mtf.SampleTimestepConfig(time_dist_type="uniform", min_t=0.02, max_t=0.8),
-        gan_loss_weight_gen=arguments.gan,
-        # The mean of some fifty updates. ModelOpt's average of shards asks for CUDA.
-        ema=None if arguments.fsdp2 else mtf.EMAConfig(decay=0.98),
-    )
+    # ModelOpt's average of shards asks for CUDA.
+    has_average = not arguments.fsdp2 or ranks.device.type == "cuda"
+    config = make_config(arguments.gan, has_average=has_average)
     pipeline = DigitsPipeline(student, teacher, fake_score, config, discriminator=discriminator)
 
-    asked, noise = make_test()
+    asked, noise = make_test(ranks.device)
     before = pipeline.draw(student, noise, asked)
     losses = ranks.gather(
         train(pipeline, ranks, images, labels, steps=arguments.steps, rate=arguments.rate)
@@ -190,10 +231,11 @@ def main() -> None:
         "student, 1 step, after": pipeline.draw(student, noise, asked),
     }
     if pipeline.ema is not None:
-        average = copy.deepcopy(student)
+        average = load_teacher().to(ranks.device)
         pipeline.ema.copy_to(average)
         trained["student's average"] = average
         drawings["student's average, 1 step"] = pipeline.draw(average, noise, asked)
+    distances = {name: distance(network, teacher) for name, network in trained.items()}
     if discriminator is not None:
         trained["discriminator"] = discriminator
     replicas |= {name: ranks.gather([digest(network)]) for name, network in trained.items()}
@@ -206,14 +248,11 @@ def main() -> None:
         if len(digests) > 1:
             print(f"{name}: {'equal' if len(set(digests)) == 1 else 'NOT equal'} on all ranks")
     if arguments.record:
-        arguments.record.write_text(json.dumps({"losses": losses, "replicas": replicas}))
+        record = {"losses": losses, "replicas": replicas, "distances": distances}
+        arguments.record.write_text(json.dumps(record))
     if arguments.picture:
-        judge = Judge(images, labels)
-        captions = {name: f"{name}: {judge(drawn, asked)}" for name, drawn in drawings.items()}
-        print(*captions.values(), sep="\n")
-        write_picture(
-            arguments.picture, {captions[name]: drawn for name, drawn in drawings.items()}
-        )
+        judge = Judge(images.cpu(), labels.cpu())
+        write_scored_picture(arguments.picture, drawings, judge, asked)
 
 
 if __name__ == "__main__":

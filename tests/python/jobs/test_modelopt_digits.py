@@ -13,6 +13,8 @@ MISSING = "is not installed: pip install -r tests/python/requirements.txt"
 pytest.importorskip("modelopt", reason=f"nvidia-modelopt {MISSING}")
 pytest.importorskip("sklearn", reason=f"scikit-learn {MISSING}")
 
+#: bin/emulate of a release build, which tests/python/run names.
+EMULATE = os.environ.get("FAKESCORE_EMULATE")
 SCRIPT = pathlib.Path(__file__).parents[3] / "examples/python/modelopt_digits/train.py"
 #: The student's turn is every fifth step, from the first one on.
 STEPS = 6
@@ -79,16 +81,36 @@ def test_replicas_of_the_discriminator_are_made_equal_and_all_stay_so(ours):
     assert equal and all(equal.values())
 
 
-def test_networks_that_fsdp2_has_sharded_train_as_whole_ones(tmp_path):
-    """The fake score is made of the parts that each rank has of the teacher.
-
-    The norm of all gradients is added up in another order, so that losses differ in the last bits.
-    """
-    whole = trained(TORCHRUN, [], tmp_path / "whole.json", gan=0)
-    sharded = trained(TORCHRUN, ["--fsdp2"], tmp_path / "sharded.json", gan=0)
+def expect_the_same_training(sharded, whole):
+    """The norm of all gradients is added up in another order, so that last bits differ."""
     made = "fake score as made"
     assert sharded["replicas"][made] == whole["replicas"][made]
     for ours, its in zip(sharded["losses"], whole["losses"], strict=True):
         assert [set(step) for step in ours] == [set(step) for step in its]
         for step, other in zip(ours, its, strict=True):
+            assert all(math.isfinite(loss) for loss in step.values())
             assert step == pytest.approx(other, rel=1e-3)
+    for network, distance in sharded["distances"].items():
+        assert distance == pytest.approx(whole["distances"][network], rel=1e-3) != 0
+
+
+def test_networks_that_fsdp2_has_sharded_train_as_whole_ones(tmp_path):
+    """The fake score is made of the parts that each rank has of the teacher."""
+    whole = trained(TORCHRUN, [], tmp_path / "whole.json", gan=0)
+    sharded = trained(TORCHRUN, ["--fsdp2"], tmp_path / "sharded.json", gan=0)
+    expect_the_same_training(sharded, whole)
+
+
+@pytest.mark.skipif(EMULATE is None, reason="there is no bin/emulate: tests/run builds it")
+def test_the_same_on_emulated_gpus_with_an_average_of_the_sharded_student(tmp_path):
+    script = pathlib.Path(__file__).with_name("emulated_script.py")
+    launcher = [*TORCHRUN, "--no-python", EMULATE, sys.executable, script]
+    on_gpus = ["--device", "cuda"]
+    whole = trained(launcher, on_gpus, tmp_path / "whole.json", gan=0)
+    sharded = trained(launcher, [*on_gpus, "--fsdp2"], tmp_path / "sharded.json", gan=0)
+    expect_the_same_training(sharded, whole)
+    assert set(sharded["distances"]) == {"student", "fake score", "student's average"}
+    replicas = sharded["replicas"]
+    assert all(len(set(digests)) == 1 for digests in replicas.values())
+    assert replicas["student's average"] != replicas["student"]
+    assert replicas["student's average"] != replicas["fake score as made"]

@@ -120,7 +120,7 @@ def fastgen_before(pipeline, precision):
         teacher = fastgen.Wan(pipeline)
     fake_score = fastgen.build_fake_score(pipeline, teacher)
     fake_score.to(dtype=precision)
-    fastgen.fill_from_rank_0(fake_score)
+    fastgen.fill_from_rank_0(fake_score, fastgen.state_dict_of_rank_0(fake_score))
     return teacher, fake_score
 
 

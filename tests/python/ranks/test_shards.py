@@ -1,7 +1,6 @@
 """Modules that FSDP2 and tensor parallelism have sharded, filled by each rank's own part."""
 
 import functools
-import itertools
 import pathlib
 import tempfile
 
@@ -19,55 +18,27 @@ from torch.distributed.fsdp import (
     fully_shard,
 )
 from torch.distributed.fsdp.wrap import ModuleWrapPolicy
-from torch.distributed.tensor import DTensor, Partial, Replicate, Shard
-from torch.distributed.tensor.parallel import (
-    ColwiseParallel,
-    RowwiseParallel,
-    parallelize_module,
-)
+from torch.distributed.tensor import DTensor, Partial
+from torch.distributed.tensor.parallel import RowwiseParallel, parallelize_module
 
 import fakescore
-from support import MODELS, TIMEOUT, Net, named, same_bits
+from shards import (
+    differences,
+    fsdp2,
+    fsdp2_by_columns,
+    hybrid,
+    saved,
+    shared_folder,
+    step_as_whole,
+    tensor_parallel_alone,
+    tensor_parallel_and_fsdp2,
+    whole,
+)
+from support import MODELS, TIMEOUT, Net, same_bits
 from tiny_models import CLASSES
 
 create = functools.partial(fakescore.create_fake_score_meta, timeout=TIMEOUT, device="cpu")
 materialize = functools.partial(fakescore.materialize, timeout=TIMEOUT, device="cpu")
-
-_NUMBERS = itertools.count()
-
-
-def blocks_of(module):
-    """The first list of blocks, if there is one."""
-    return next((part for part in module.children() if isinstance(part, nn.ModuleList)), ())
-
-
-def fsdp2(module, mesh=None, **kwargs):
-    for block in blocks_of(module):
-        fully_shard(block, mesh=mesh, **kwargs)
-    fully_shard(module, mesh=mesh, **kwargs)
-
-
-def cut(whole, dtensor):
-    """What this rank holds of a tensor, by DTensor's own cutting of a real one."""
-    real = DTensor.from_local(
-        whole, dtensor.device_mesh, [Replicate()] * dtensor.device_mesh.ndim, run_check=False
-    )
-    return real.redistribute(placements=dtensor.placements).to_local()
-
-
-def differences(sharded, whole):
-    expected = dict(named(whole))
-    names = []
-    for name, tensor in named(sharded):
-        wanted = expected.pop(name).detach()
-        is_same = (
-            same_bits(tensor.to_local(), cut(wanted, tensor))
-            if isinstance(tensor, DTensor)
-            else same_bits(tensor, wanted)
-        )
-        if not is_same:
-            names.append(name)
-    return names + sorted(expected)
 
 
 @pytest.mark.parametrize("dtype", [None, torch.bfloat16])
@@ -78,34 +49,6 @@ def test_each_rank_gets_what_fsdp2_would_give_it(model, dtype):
     assert all(isinstance(parameter, DTensor) for parameter in fake_score.parameters())
     assert differences(fake_score, load() if dtype is None else load().to(dtype)) == []
     assert fakescore.last_report().missing == ()
-
-
-def second_dimension(parameter):
-    return Shard(1) if parameter.dim() > 1 else Shard(0)
-
-
-def hybrid(module):
-    sizes = (2, dist.get_world_size() // 2)
-    fsdp2(module, init_device_mesh("cpu", sizes, mesh_dim_names=("replicas", "shards")))
-
-
-def tensor_parallel(module, mesh):
-    plan = {f"blocks.{i}.to_qkv": ColwiseParallel() for i in range(len(module.blocks))}
-    parallelize_module(module, mesh, plan)
-
-
-def tensor_parallel_alone(module):
-    tensor_parallel(module, init_device_mesh("cpu", (dist.get_world_size(),)))
-
-
-def tensor_parallel_and_fsdp2(module):
-    mesh = init_device_mesh("cpu", (2, dist.get_world_size() // 2), mesh_dim_names=("dp", "tp"))
-    tensor_parallel(module, mesh["tp"])
-    fsdp2(module, mesh["dp"])
-
-
-def fsdp2_by_columns(module):
-    fsdp2(module, shard_placement_fn=second_dimension)
 
 
 @pytest.mark.parametrize(
@@ -130,49 +73,6 @@ def test_uneven_and_empty_shards(width):
     fake_score = create(lambda: Net(width), saved(with_values), shard=fsdp2)
     assert differences(fake_score, with_values) == []
     step_as_whole(fake_score, with_values)
-
-
-def whole(width=8):
-    """The same on every rank."""
-    with torch.random.fork_rng(devices=[]):
-        torch.manual_seed(7)
-        return Net(width)
-
-
-@functools.cache
-def shared_folder():
-    folders = [tempfile.mkdtemp()] if dist.get_rank() == 0 else [None]
-    dist.broadcast_object_list(folders)
-    return pathlib.Path(folders[0])
-
-
-def saved(module):
-    """A file of its weights, that all ranks see."""
-    path = shared_folder() / f"{next(_NUMBERS)}.safetensors"
-    if dist.get_rank() == 0:
-        save_model(module, str(path))
-    dist.barrier()
-    return path
-
-
-def step_as_whole(sharded, module):
-    """A training step of both ends with the same gradients and parameters."""
-    ids = torch.arange(6).reshape(2, 3)
-    scale = dist.get_world_size() if torch.__version__ < "2.9" else 1  # Gloo sums there
-    outputs = [net.train()(ids) for net in (sharded, module)]
-    torch.testing.assert_close(*outputs)
-    for output in outputs:
-        output.square().mean().backward()
-    wanted = dict(module.named_parameters())
-    for name, parameter in sharded.named_parameters():
-        gradient = parameter.grad.full_tensor() / scale
-        torch.testing.assert_close(gradient, wanted[name].grad)
-    optimizers = [torch.optim.SGD(net.parameters(), 0.1) for net in (sharded, module)]
-    if scale == 1:
-        for optimizer in optimizers:
-            optimizer.step()
-        for name, parameter in sharded.named_parameters():
-            torch.testing.assert_close(parameter.full_tensor(), wanted[name])
 
 
 def test_an_uneven_strided_shard_is_refused_by_name(world_size):
@@ -389,7 +289,7 @@ def test_a_frozen_first_forward_reduces_in_full_precision():
 def test_a_checkpoint_of_the_sharded_module_is_read_again():
     with_values = whole()
     net = create(Net, saved(with_values), shard=fsdp2)
-    folder = shared_folder() / f"{next(_NUMBERS)}"
+    folder = shared_folder() / "checkpoint"
     dcp.save({"model": net.state_dict()}, checkpoint_id=folder)
     other = create(Net, saved(whole(8)), shard=fsdp2)
     with torch.no_grad():

@@ -12,6 +12,8 @@ from diffusers import WanTransformer3DModel
 from diffusers.models.transformers.transformer_wan import WanRotaryPosEmbed
 from torch import nn
 from torch.distributed.checkpoint.state_dict import StateDictOptions, set_model_state_dict
+from torch.distributed.device_mesh import DeviceMesh, init_device_mesh
+from torch.distributed.fsdp import MixedPrecisionPolicy, fully_shard
 
 
 class NoiseSchedule:
@@ -58,6 +60,12 @@ class Wan(Network):
             nn.init.zeros_(embedder.time_proj.bias)
         return embedder
 
+    def fully_shard(self, mesh: DeviceMesh, mp_policy: MixedPrecisionPolicy) -> None:
+        """Not of itself: FSDP2 gives what it shards another class, and this one's is abstract."""
+        for block in self.transformer.blocks:
+            fully_shard(block, mesh=mesh, mp_policy=mp_policy)
+        fully_shard(self.transformer, mesh=mesh, mp_policy=mp_policy)
+
     def reset_parameters(self) -> None:
         """Of what `to_empty` left as garbage, what no state dict holds."""
         config = self.transformer.config
@@ -83,9 +91,23 @@ def build_fake_score(pipeline: pathlib.Path, teacher: Wan) -> Wan:
     return fake_score
 
 
-def fill_from_rank_0(net: Wan) -> None:
-    """Its `model_to_fsdp`, without the sharding."""
-    state_dict = copy.deepcopy(net.state_dict()) if dist.get_rank() == 0 else {}
+def cast_and_shard(net: Wan, precision: torch.dtype) -> None:
+    """The first part of its `model_to_fsdp`."""
+    net.to(dtype=precision)
+    net.fully_shard(
+        mesh=init_device_mesh("cpu", (dist.get_world_size(),)),
+        mp_policy=MixedPrecisionPolicy(
+            param_dtype=precision, reduce_dtype=torch.float32, cast_forward_inputs=False
+        ),
+    )
+
+
+def state_dict_of_rank_0(net: Wan) -> dict[str, torch.Tensor]:
+    return copy.deepcopy(net.state_dict()) if dist.get_rank() == 0 else {}
+
+
+def fill_from_rank_0(net: Wan, state_dict: dict[str, torch.Tensor]) -> None:
+    """The last part of its `model_to_fsdp`."""
     net.to_empty(device="cpu")
     net.reset_parameters()
     set_model_state_dict(
