@@ -220,11 +220,12 @@ CLI::App* add_measure_command(CLI::App& app, MeasureCommandOptions& options) {
                    "file to read from, which every rank sees; a part of the teacher")
       ->required();
   measure
-      ->add_option("--bytes", options.what.bytes,
-                   "bytes that each rank moves for each figure; it holds twice as many at most")
+      ->add_option(
+          "--bytes", options.what.bytes,
+          "bytes that each rank moves for each figure, and has in memory beside a few buckets")
       ->check(CLI::Range(uint64_t{1} << 20, uint64_t{1} << 40))
       ->capture_default_str();
-  measure->add_option("--rounds", options.what.rounds, "of which the median counts")
+  measure->add_option("--rounds", options.what.rounds, "of which the fastest counts")
       ->check(CLI::Range(1, 1000))
       ->capture_default_str();
   measure->add_option("--device", options.device, "cpu, or cuda: bytes travel between GPUs")

@@ -157,7 +157,7 @@ TEST(Forecast, IsOfBothCasesWhereTheFilesDecide) {
   ASSERT_EQ(one.size(), 1U);
   EXPECT_TRUE(one[0].from_disk.has_value());
   const std::string json = to_json(one);
-  EXPECT_THAT(json, HasSubstr(R"("first":1,"last":3)"));
+  EXPECT_THAT(json, HasSubstr(R"("first":2,"last":3)"));
   EXPECT_THAT(json, HasSubstr(R"("bottleneck":"link out of a host")"));
 }
 

@@ -21,11 +21,11 @@ struct Rates {
 /// stated. What is not there is not known: a prediction that needs it is an error.
 struct Figures {
   std::string backend = "mpi";  ///< as TrafficOptions has it
-  /// Between cached files or other memory and memory that has pages already.
+  /// From cached files to memory that was written to right before.
   std::optional<Rates> copy;
   /// To memory that has no pages yet: what making them costs, and no more.
   std::optional<Rates> first_write;
-  /// What ranks of one host receive from each other, into memory that has pages already.
+  /// What ranks of one host receive from each other, in the same way.
   std::optional<Rates> message;
   std::optional<double> disk;  ///< of a host: files that its page cache does not have
   /// Of all hosts together, where what they read from is one. None: it is no bottleneck.
