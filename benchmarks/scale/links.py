@@ -68,7 +68,7 @@ class Links:
         mount = f"mount --bind {self.boot_ids[0]} /proc/sys/kernel/random/boot_id"
         return ["ip", "netns", "exec", self.spaces[0], "sh", "-c", f"{mount} && exec \"$@\"", "sh",
                 "mpirun", "--oversubscribe", "--host", hosts, "-n", str(HOSTS * ranks_per_host),
-                "--mca", "plm_rsh_agent", str(self.agent), "--mca", "btl", "tcp,self,vader",
+                "--mca", "plm_rsh_agent", str(self.agent), "--mca", "btl", "tcp,self",
                 "--mca", "btl_tcp_if_include", network, "--mca", "oob_tcp_if_include", network]
 
     def remove(self) -> None:
