@@ -1,5 +1,7 @@
-"""Two hosts with a link between them: network namespaces of this machine, each with a boot id of its
-own, by which fakescore tells hosts apart."""
+"""Two hosts with a link between them: network namespaces of this machine, each with a boot id of
+its own, by which fakescore tells hosts apart.
+"""
+
 import contextlib
 import os
 import pathlib
@@ -29,10 +31,11 @@ class Links:
             self.boot_ids.append(folder / f"boot_id_{host}")
             self.boot_ids[host].write_text(f"{host:08}-0000-0000-0000-000000000000\n")
         self.agent = folder / "agent"
-        cases = " ".join(f"{self.addresses[host]}) set -- {self._prefix(host)} \"$*\" ;;"
-                         for host in range(HOSTS))
+        cases = " ".join(
+            f'{self.addresses[host]}) set -- {self._prefix(host)} "$*" ;;' for host in range(HOSTS)
+        )
         # mpirun starts what runs on another host by "AGENT HOST COMMAND...".
-        self.agent.write_text(f"#!/bin/sh\nhost=$1\nshift\ncase $host in {cases} esac\nexec \"$@\"\n")
+        self.agent.write_text(f'#!/bin/sh\nhost=$1\nshift\ncase $host in {cases} esac\nexec "$@"\n')
         self.agent.chmod(0o755)
 
     def _prefix(self, host: int) -> str:
@@ -52,9 +55,27 @@ class Links:
 
     def set_rate(self, rate: str) -> None:
         for host in range(HOSTS):
-            subprocess.run(["tc", "-n", self.spaces[host], "qdisc", "replace", "dev",
-                            self.devices[host], "root", "tbf", "rate", rate, "burst", "256kb",
-                            "latency", "50ms"], check=True, capture_output=True)
+            subprocess.run(
+                [
+                    "tc",
+                    "-n",
+                    self.spaces[host],
+                    "qdisc",
+                    "replace",
+                    "dev",
+                    self.devices[host],
+                    "root",
+                    "tbf",
+                    "rate",
+                    rate,
+                    "burst",
+                    "256kb",
+                    "latency",
+                    "50ms",
+                ],
+                check=True,
+                capture_output=True,
+            )
 
     def sent_bytes(self) -> int:
         """By the first host so far, as the kernel counts."""
@@ -66,16 +87,41 @@ class Links:
         hosts = ",".join(f"{address}:{ranks_per_host}" for address in self.addresses)
         network = "10.98.0.0/24"
         mount = f"mount --bind {self.boot_ids[0]} /proc/sys/kernel/random/boot_id"
-        return ["ip", "netns", "exec", self.spaces[0], "sh", "-c", f"{mount} && exec \"$@\"", "sh",
-                "mpirun", "--oversubscribe", "--host", hosts, "-n", str(HOSTS * ranks_per_host),
-                "--mca", "plm_rsh_agent", str(self.agent), "--mca", "btl", "tcp,self",
-                "--mca", "btl_tcp_if_include", network, "--mca", "oob_tcp_if_include", network]
+        return [
+            "ip",
+            "netns",
+            "exec",
+            self.spaces[0],
+            "sh",
+            "-c",
+            f'{mount} && exec "$@"',
+            "sh",
+            "mpirun",
+            "--oversubscribe",
+            "--host",
+            hosts,
+            "-n",
+            str(HOSTS * ranks_per_host),
+            "--mca",
+            "plm_rsh_agent",
+            str(self.agent),
+            "--mca",
+            "btl",
+            "tcp,self",
+            "--mca",
+            "btl_tcp_if_include",
+            network,
+            "--mca",
+            "oob_tcp_if_include",
+            network,
+        ]
 
     def remove(self) -> None:
         for space in self.spaces:
             # Such as mpirun's daemon after a failure.
-            left = subprocess.run(["ip", "netns", "pids", space], check=False, capture_output=True,
-                                  text=True).stdout.split()
+            left = subprocess.run(
+                ["ip", "netns", "pids", space], check=False, capture_output=True, text=True
+            ).stdout.split()
             for process in left:
                 with contextlib.suppress(ProcessLookupError):
                     os.kill(int(process), signal.SIGKILL)
