@@ -100,8 +100,8 @@ def about(args: argparse.Namespace, load: list[float]) -> str:
         f"Tier cpu: `{command}`, {datetime.date.today()}, {facts['cores']} cores of "
         f"{facts['processor']}, {facts['memory']}, Linux {facts['kernel']}, load average "
         f"{min(load):.1f} to {max(load):.1f}. Least / median of {args.rounds} rounds, in each of "
-        f"which every row's figures are measured and its fill is run, {REPEATS} times each, of which "
-        "the fastest counts."
+        f"which every row's figures are measured and its fill is run, {REPEATS} times each: the "
+        "fastest counts."
     )
 
 

@@ -227,12 +227,15 @@ class Measuring {
       measured_.figures.message = Rates{all / alone, all * receivers / together};
     }
     if (hosts_.count() > 1) {
-      const auto on_host = [&](int step) {
-        const int host = (hosts_.host + step + hosts_.count()) % hosts_.count();
-        return hosts_.ranks[static_cast<size_t>(host)][static_cast<size_t>(hosts_.place)];
-      };
+      // One way: a fill seldom uses both at once.
+      const bool sends = hosts_.host % 2 == 0;
+      const int peer = hosts_.host + (sends ? 1 : -1);
+      const bool has_peer = peer < hosts_.count();
+      const int partner =
+          has_peer ? hosts_.ranks[static_cast<size_t>(peer)][static_cast<size_t>(hosts_.place)]
+                   : -1;
       const double seconds = seconds_of(
-          true, [] {}, [&] { exchange(on_host(1), on_host(-1)); });
+          true, [] {}, [&] { exchange(sends ? partner : -1, sends ? -1 : partner); });
       measured_.figures.link = all * ranks_here() / seconds;
     }
     outgoing_ = at::Tensor();

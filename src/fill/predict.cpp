@@ -115,17 +115,35 @@ class Predicting {
     const uint64_t in = most_of_a_host(&HostTraffic::received);
     if (std::max(out, in) == 0) return;
     const double link = require(figures_.link, "link");
+    if (traffic_.read == TeacherRead::kInTurns && shape_.ranks_per_copy == 1) {
+      return add("links in turn", bytes_in_turn() / link);
+    }
     add("link out of a host", static_cast<double>(out) / link);
     add("link into a host", static_cast<double>(in) / link);
   }
+
+  /// Ranks that broadcast in turn do so one after the other: few buckets are in flight, and a turn
+  /// is many. What one host sends does not go beside what another does, but for what a broadcast
+  /// is passed on by.
+  double bytes_in_turn() const {
+    double sent = 0;
+    for (const HostTraffic& host : traffic_.hosts) sent += static_cast<double>(host.sent);
+    const int others = shape_.hosts - 1;
+    if (traffic_.longest_way <= 2) return sent;
+    if (is_chain()) return sent / others;
+    int levels = 0;
+    while ((int64_t{1} << levels) < shape_.hosts) ++levels;
+    return sent * levels / others;
+  }
+
+  bool is_chain() const { return traffic_.longest_way == shape_.world_size() - 1; }
 
   /// What is passed on from rank to rank is on its way while the first ranks are at it already; a
   /// tree passes whole buckets on, and so do replicas of shards.
   void add_way() {
     if (traffic_.longest_way == 0) return;
-    const bool is_chain = traffic_.longest_way == shape_.world_size() - 1;
     double piece = static_cast<double>(options_.bucket_bytes);
-    if (is_chain) piece = figures_.backend.starts_with("nccl") ? kSliceBytes : kSegmentBytes;
+    if (is_chain()) piece = figures_.backend.starts_with("nccl") ? kSliceBytes : kSegmentBytes;
     const double rate = shape_.hosts > 1 ? require(figures_.link, "link")
                                          : require(figures_.message, "message").rank;
     prediction_.way_seconds = traffic_.longest_way * (figures_.hop_seconds + piece / rate);
