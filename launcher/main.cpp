@@ -11,6 +11,7 @@
 #include "fakescore/fakescore.hpp"
 #include "inspect_command.hpp"
 #include "log.hpp"
+#include "measure_command.hpp"
 #include "options.hpp"
 #include "plan_command.hpp"
 #include "print.hpp"
@@ -75,7 +76,10 @@ void load_cuda_early() {
   }
 }
 
-int run_job(const RunOptions& options) {
+using JobCommand = std::function<void(const LaunchEnv&, Communicator&)>;
+
+/// A command that every rank of a job runs.
+int run_job(const LaunchOptions& options, const at::Device& device, const JobCommand& command) {
   std::optional<int> rank;
   try {
     LaunchOverride override;
@@ -84,12 +88,11 @@ int run_job(const RunOptions& options) {
     rank = env.rank;
     const auto timeout =
         std::chrono::milliseconds(static_cast<int64_t>(options.timeout_seconds * 1000));
-    const at::Device device(options.device);
     if (device.is_cuda()) load_cuda_early();
     const auto communicator = make_communicator(env, timeout, device);
     rank = communicator->rank();
     try {
-      run(options, env, *communicator);
+      command(env, *communicator);
       return kSuccess;
     } catch (const CommError& error) {
       leave_at_once(report_error(error.info(), *rank));
@@ -116,16 +119,29 @@ int main(int argc, char** argv) {
   app.footer(kFooter);
   RunOptions run_options;
   PlanOptions plan_options;
+  MeasureCommandOptions measure_options;
   TeacherOptions inspect_options;
   const CLI::App* run_command = add_run_command(app, run_options);
   const CLI::App* plan_command = add_plan_command(app, plan_options);
+  const CLI::App* measure_command = add_measure_command(app, measure_options);
   add_inspect_command(app, inspect_options);
   try {
     app.parse(argc, argv);
   } catch (const CLI::ParseError& error) {
     return end_parsing(app, error);
   }
-  if (run_command->parsed()) return run_job(run_options);
+  if (run_command->parsed()) {
+    return run_job(run_options, at::Device(run_options.device),
+                   [&](const LaunchEnv& env, Communicator& communicator) {
+                     run(run_options, env, communicator);
+                   });
+  }
+  if (measure_command->parsed()) {
+    return run_job(measure_options, at::Device(measure_options.device),
+                   [&](const LaunchEnv&, Communicator& communicator) {
+                     measure(measure_options, communicator);
+                   });
+  }
   if (plan_command->parsed()) return run_alone("plan", [&] { plan(plan_options); });
   return run_alone("inspect", [&] { inspect(inspect_options); });
 }

@@ -119,6 +119,49 @@ void add_job_options(CLI::App& command, JobOptions& options) {
   command.add_option("--json", options.json, "file in which rank 0 writes the report");
 }
 
+void add_launch_options(CLI::App& command, LaunchOptions& options) {
+  command
+      .add_option("--timeout", options.timeout_seconds,
+                  "seconds to wait for another rank before it counts as lost")
+      ->check(CLI::Range(0.1, 1e6))
+      ->capture_default_str();
+  command
+      .add_option("--launcher", options.launcher,
+                  "whose variables say which rank this is: torchrun, mpi, slurm, or none for a "
+                  "single process; default: FAKESCORE_LAUNCHER, else all, which must agree")
+      ->check(CLI::IsMember(launcher_choices()));
+}
+
+/// How many ranks there are and where: on one host, or on several.
+void add_shape_options(CLI::App& command, JobShape& shape) {
+  constexpr int kMostRanks = 1'000'000;
+  const CLI::Range some(1, kMostRanks);
+  CLI::Option* ranks =
+      command.add_option("--ranks", shape.ranks_per_host, "ranks of a job on one host")
+          ->check(some);
+  CLI::Option* hosts =
+      command.add_option("--hosts", shape.hosts, "hosts of a job on several")->check(some);
+  CLI::Option* each =
+      command.add_option("--ranks-per-host", shape.ranks_per_host, "ranks on each of --hosts")
+          ->check(some)
+          ->needs(hosts);
+  hosts->needs(each)->excludes(ranks);
+  command
+      .add_option("--ranks-per-copy", shape.ranks_per_copy,
+                  "ranks that share one copy of the module, each with a part of every parameter "
+                  "(FSDP2's shards); the others hold replicas; default: 1, every rank holds all")
+      ->check(some);
+  command.callback([ranks, hosts, &shape] {
+    if (ranks->count() + hosts->count() == 0) {
+      throw CLI::RequiredError("--ranks, or --hosts and --ranks-per-host,");
+    }
+    if (shape.ranks_per_host > kMostRanks / shape.hosts) {
+      throw CLI::ValidationError("--hosts", "more than " + std::to_string(kMostRanks) +
+                                                " ranks in all are not planned for");
+    }
+  });
+}
+
 }  // namespace
 
 TeacherSource TeacherOptions::source() const {
@@ -146,14 +189,7 @@ CLI::App* add_run_command(CLI::App& app, RunOptions& options) {
   CLI::App* run = app.add_subcommand(
       "run", "Build the teacher's fake score on every rank of this job, and report");
   add_job_options(*run, options);
-  run->add_option("--timeout", options.timeout_seconds,
-                  "seconds to wait for another rank before it counts as lost")
-      ->check(CLI::Range(0.1, 1e6))
-      ->capture_default_str();
-  run->add_option("--launcher", options.launcher,
-                  "whose variables say which rank this is: torchrun, mpi, slurm, or none for a "
-                  "single process; default: FAKESCORE_LAUNCHER, else all, which must agree")
-      ->check(CLI::IsMember(launcher_choices()));
+  add_launch_options(*run, options);
   run->add_flag("--verify,!--no-verify", options.verify,
                 "compare a digest of every tensor across ranks (default)");
   run->add_option("--output", options.output,
@@ -167,11 +203,37 @@ CLI::App* add_plan_command(CLI::App& app, PlanOptions& options) {
       "plan",
       "Say what run would do on that many ranks; one process, which reads only names and shapes");
   add_job_options(*plan, options);
-  plan->add_option("--ranks", options.ranks, "ranks of the job")
-      ->required()
-      ->check(CLI::Range(1, 1'000'000));
+  add_shape_options(*plan, options.shape);
+  plan->add_option("--figures", options.figures,
+                   "file that measure wrote, or that states the same: how long the job takes is "
+                   "predicted from it");
   plan->add_flag("--all", options.all, "print every key, however many there are");
   return plan;
+}
+
+CLI::App* add_measure_command(CLI::App& app, MeasureCommandOptions& options) {
+  CLI::App* measure = app.add_subcommand(
+      "measure",
+      "Measure what this job's hosts and links give, in a few seconds: for plan --figures");
+  measure
+      ->add_option("file", options.what.file,
+                   "file to read from, which every rank sees; a part of the teacher")
+      ->required();
+  measure
+      ->add_option(
+          "--bytes", options.what.bytes,
+          "bytes that each rank moves for each figure, and has in memory beside a few buckets")
+      ->check(CLI::Range(uint64_t{1} << 20, uint64_t{1} << 40))
+      ->capture_default_str();
+  measure->add_option("--rounds", options.what.rounds, "of which the fastest counts")
+      ->check(CLI::Range(1, 1000))
+      ->capture_default_str();
+  measure->add_option("--device", options.device, "cpu, or cuda: bytes travel between GPUs")
+      ->check(CLI::IsMember({"cpu", "cuda"}))
+      ->capture_default_str();
+  measure->add_option("--json", options.json, "file in which rank 0 writes the figures");
+  add_launch_options(*measure, options);
+  return measure;
 }
 
 CLI::App* add_inspect_command(CLI::App& app, TeacherOptions& options) {

@@ -7,6 +7,8 @@
 #include <string>
 #include <vector>
 
+#include "fakescore/fill/forecast.hpp"
+#include "fakescore/fill/measure.hpp"
 #include "fakescore/module/create_fake_score_meta.hpp"
 #include "fakescore/teacher/teacher_source.hpp"
 
@@ -42,22 +44,34 @@ struct JobOptions {
   MetaOptions meta_options() const;
 };
 
-struct RunOptions : JobOptions {
+/// How a rank finds the others, and how long it waits for them.
+struct LaunchOptions {
   double timeout_seconds = 300;
   std::optional<std::string> launcher;  ///< whose variables count; nullopt: every launcher's
+};
+
+struct RunOptions : JobOptions, LaunchOptions {
   bool verify = true;
   std::filesystem::path output;
   bool quiet = false;
 };
 
 struct PlanOptions : JobOptions {
-  int ranks = 1;
-  bool all = false;  ///< print every key
+  JobShape shape;
+  std::filesystem::path figures;  ///< empty: no time is predicted
+  bool all = false;               ///< print every key
+};
+
+struct MeasureCommandOptions : LaunchOptions {
+  MeasureOptions what;
+  std::string device = "cpu";
+  std::filesystem::path json;
 };
 
 /// Adds the subcommands; their options are filled in when the command line is parsed.
 CLI::App* add_run_command(CLI::App& app, RunOptions& options);
 CLI::App* add_plan_command(CLI::App& app, PlanOptions& options);
+CLI::App* add_measure_command(CLI::App& app, MeasureCommandOptions& options);
 CLI::App* add_inspect_command(CLI::App& app, TeacherOptions& options);
 
 }  // namespace fakescore::launcher

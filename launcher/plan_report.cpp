@@ -86,7 +86,7 @@ void print_plan(const DryRunReport& plan, const RunDescription& run, const PlanO
 }
 
 void write_plan(const std::filesystem::path& path, const DryRunReport& plan,
-                const RunDescription& run) {
+                const std::vector<Forecast>& forecasts, const RunDescription& run) {
   nlohmann::ordered_json json{{"teacher", run.teacher},
                               {"file", plan.choice.taken},
                               {"passed_over", plan.choice.passed_over},
@@ -114,6 +114,7 @@ void write_plan(const std::filesystem::path& path, const DryRunReport& plan,
     json["renamed"].push_back(nlohmann::ordered_json{{"stored", key.stored}, {"name", key.name}});
   }
   json["shared"] = plan.shared;
+  json["forecasts"] = nlohmann::ordered_json::parse(to_json(forecasts));
   json["strict_failure"] = nullptr;
   if (plan.strict_failure) json["strict_failure"] = Error(*plan.strict_failure).what();
   write_json(path, std::move(json));

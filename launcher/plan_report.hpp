@@ -1,7 +1,9 @@
 #pragma once
 
 #include <filesystem>
+#include <vector>
 
+#include "fakescore/fill/forecast.hpp"
 #include "fakescore/module/plan_fake_score.hpp"
 #include "options.hpp"
 #include "report.hpp"
@@ -13,6 +15,6 @@ void print_plan(const DryRunReport& plan, const RunDescription& run, const PlanO
 
 /// Writes a plan as JSON, with every key. Throws ConfigError naming the file.
 void write_plan(const std::filesystem::path& path, const DryRunReport& plan,
-                const RunDescription& run);
+                const std::vector<Forecast>& forecasts, const RunDescription& run);
 
 }  // namespace fakescore::launcher

@@ -66,6 +66,20 @@ SyncOptions sync_options(const std::string& text) {
   return options;
 }
 
+ForecastOptions forecast_options(const std::string& text, const FillOptions& fill) {
+  const json given = json::parse(text);
+  ForecastOptions options;
+  options.shape = {given.at("hosts"), given.at("ranks_per_host"), given.at("ranks_per_copy")};
+  options.traffic.read = fill.read;
+  options.traffic.backend = "process group";
+  options.traffic.root = fill.root;
+  options.bucket_bytes = kDefaultBucketBytes;
+  if (given.at("figures").is_string()) {
+    options.figures = read_figures(given.at("figures"), given.at("figures_source"));
+  }
+  return options;
+}
+
 json to_json(const FillReport& report) {
   json phases = json::array();
   for (const PhaseReport& phase : report.phases) {

@@ -6,6 +6,7 @@
 #include "fakescore/fill/dry_run.hpp"
 #include "fakescore/fill/fill_options.hpp"
 #include "fakescore/fill/fill_report.hpp"
+#include "fakescore/fill/forecast.hpp"
 #include "fakescore/fill/sync_tensors.hpp"
 
 namespace fakescore::python {
@@ -13,6 +14,8 @@ namespace fakescore::python {
 /// Throws ConfigError naming an option whose value cannot be read.
 FillOptions fill_options(const std::string& json);
 SyncOptions sync_options(const std::string& json);
+/// Of a job over its own process group on CPUs, which reads as `fill` says.
+ForecastOptions forecast_options(const std::string& json, const FillOptions& fill);
 
 nlohmann::json to_json(const FillReport& report);
 nlohmann::json to_json(const SyncReport& report);

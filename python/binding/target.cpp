@@ -74,10 +74,15 @@ const FillTarget& TargetHolder::get() const {
 }
 
 std::string TargetHolder::plan(const c10::intrusive_ptr<TeacherHolder>& teacher, int64_t world_size,
-                               const std::string& options) const {
+                               const std::string& options, const std::string& shape) const {
   return reply([&] {
-    return to_json(dry_run([this] { return get(); }, teacher->get(), static_cast<int>(world_size),
-                           fill_options(options)));
+    const FillOptions fill = fill_options(options);
+    const DryRunReport report =
+        dry_run([this] { return get(); }, teacher->get(), static_cast<int>(world_size), fill);
+    nlohmann::json planned = to_json(report);
+    planned["forecasts"] = nlohmann::json::parse(
+        fakescore::to_json(forecast(report.tensors, forecast_options(shape, fill))));
+    return planned;
   });
 }
 

@@ -35,9 +35,10 @@ class TargetHolder : public torch::CustomClassHolder {
 
   /// Throws the error, if there is one.
   const FillTarget& get() const;
-  /// dry_run for `world_size` ranks; the reply is the part of a DryRunReport that Python uses.
+  /// dry_run for `world_size` ranks; the reply is the part of a DryRunReport that Python
+  /// uses, and what is forecast of a job of that shape.
   std::string plan(const c10::intrusive_ptr<TeacherHolder>& teacher, int64_t world_size,
-                   const std::string& options) const;
+                   const std::string& options, const std::string& shape) const;
 
  private:
   FillTarget target_;

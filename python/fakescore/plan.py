@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import pathlib
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 
@@ -11,6 +12,7 @@ from torch import nn
 from . import _native, calls
 from .errors import ConfigError
 from .fill import build_on_meta
+from .forecast import Forecast, forecast_of, forecast_options
 from .target import check_unread_weights, set_target, tape_of, teacher_for
 from .teachers import KeyMap, Teacher
 from .wrappers import unwrap
@@ -33,6 +35,8 @@ class Plan:
     broadcasts: int
     storage_bytes: int  #: of the module, on every rank
     mapped_bytes: int  #: of files, on a rank that reads: page cache, one for all ranks of a host
+    #: who reads and sends how much, and how long that takes; two where it depends on the files
+    forecasts: tuple[Forecast, ...]
     strict_failure: str | None  #: what the job would raise for missing and unexpected keys
 
 
@@ -41,6 +45,9 @@ def plan_fake_score(
     teacher: Teacher | None = None,
     *,
     world_size: int = 1,
+    hosts: int = 1,
+    ranks_per_copy: int = 1,
+    figures: str | pathlib.Path | None = None,
     dtype: torch.dtype | None = None,
     dtype_rules: Mapping[str, torch.dtype] | None = None,
     map_keys: KeyMap | None = None,
@@ -50,6 +57,12 @@ def plan_fake_score(
     """What `create_fake_score_meta` of the same arguments would do in a job of so many ranks.
 
     Builds on meta, opens the teacher but reads none of its tensors, and allocates nothing.
+
+    Args:
+        hosts: on which the ranks lie in equal numbers.
+        ranks_per_copy: ranks that share one copy of the module, as FSDP2's shards do; the others
+            hold replicas. With 1 every rank holds whole tensors. The forecasts alone know of it.
+        figures: what `fakescore measure` wrote: the forecasts then say how long the job takes.
 
     Raises:
         FakescoreError: what the job would raise before it moves bytes, but for `strict_failure`.
@@ -66,7 +79,8 @@ def plan_fake_score(
     _, recorded = set_target(target, module, tape, dtype, dtype_rules)
     target.set_recorded(recorded if tape is None else tape.planned(recorded))
     options = calls.options_json(root=0, read=read, device="cpu", strict=strict, verify=False)
-    reply = _native.value_of(target.plan(native, world_size, options))
+    shape = forecast_options(world_size, hosts, ranks_per_copy, figures)
+    reply = _native.value_of(target.plan(native, world_size, options, calls.options_json(**shape)))
     return Plan(
         world_size=reply["world_size"],
         taken=reply["choice"]["taken"],
@@ -81,5 +95,6 @@ def plan_fake_score(
         broadcasts=reply["broadcasts"],
         storage_bytes=reply["memory"]["storage"],
         mapped_bytes=reply["memory"]["mapped_files"],
+        forecasts=tuple(forecast_of(each) for each in reply["forecasts"]),
         strict_failure=reply["strict_failure"],
     )

@@ -19,6 +19,7 @@ from torch import nn
 from . import _build, _native
 from .errors import ConfigError, TeacherError
 from .fill import create_fake_score_meta, last_report
+from .forecast import Forecast, HostTraffic, Prediction, RankTraffic
 from .plan import plan_fake_score
 from .report import Report
 from .teachers import Checkpoint, KeyMap, OneKeyMap, apply_key_map, native_teacher
@@ -26,6 +27,8 @@ from .teachers import Checkpoint, KeyMap, OneKeyMap, apply_key_map, native_teach
 Print = Callable[[str], None]
 _DTYPES = ("bfloat16", "float16", "float32", "float64")
 _SHOWN = 10
+_MOVED = ("read", "sent", "received")
+_FIRST_SHOWN, _LAST_SHOWN = 3, 2
 
 
 def parser() -> argparse.ArgumentParser:
@@ -47,7 +50,17 @@ def parser() -> argparse.ArgumentParser:
     run.add_argument("--output", help="folder in which the last rank saves its fake score")
     plan = commands.add_parser("plan", help="say what run would do; reads no weights")
     _add_job_options(plan)
-    plan.add_argument("--ranks", type=int, default=1, help="of the job that is described")
+    plan.add_argument("--ranks", type=int, help="of a job on one host; default: 1")
+    plan.add_argument("--hosts", type=int, help="of a job on several")
+    plan.add_argument("--ranks-per-host", type=int, help="on each of --hosts")
+    plan.add_argument(
+        "--ranks-per-copy",
+        type=int,
+        default=1,
+        help="ranks that share one copy of the module, as FSDP2's shards do; the others hold "
+        "replicas; default: 1",
+    )
+    plan.add_argument("--figures", help="file that fakescore measure wrote: predicts the time")
     inspect = commands.add_parser("inspect", help="list the tensors of a checkpoint")
     _add_teacher_options(inspect)
     return top
@@ -197,10 +210,14 @@ def _run(options: argparse.Namespace, show: Print) -> None:
 
 
 def _plan(options: argparse.Namespace, show: Print) -> None:
+    hosts, ranks = _shape(options)
     plan = plan_fake_score(
         _builder(options),
         _checkpoint(options),
-        world_size=options.ranks,
+        world_size=ranks,
+        hosts=hosts,
+        ranks_per_copy=options.ranks_per_copy,
+        figures=options.figures,
         **_job_arguments(options),
     )
     show(f"ranks       {plan.world_size}")
@@ -211,9 +228,25 @@ def _plan(options: argparse.Namespace, show: Print) -> None:
     for title in ("in_place", "assembled", "replayed", "missing", "unexpected", "skipped"):
         for line in _list_lines(title.replace("_", " "), getattr(plan, title)):
             show(line)
+    for forecast in plan.forecasts:
+        for line in _forecast_lines(forecast):
+            show(line)
     _write_json(options, dataclasses.asdict(plan))
     if plan.strict_failure:
         raise TeacherError(plan.strict_failure)
+
+
+def _shape(options: argparse.Namespace) -> tuple[int, int]:
+    """Hosts, and ranks in all."""
+    if options.hosts is None and options.ranks_per_host is None:
+        return 1, 1 if options.ranks is None else options.ranks
+    if options.ranks is not None or options.hosts is None or options.ranks_per_host is None:
+        raise ConfigError.of(
+            "the job's ranks",
+            "are not said in one way",
+            "give --ranks, or both --hosts and --ranks-per-host",
+        )
+    return options.hosts, options.hosts * options.ranks_per_host
 
 
 def _inspect(options: argparse.Namespace, show: Print) -> None:
@@ -261,6 +294,43 @@ def _report_lines(class_name: str, report: Report) -> Iterator[str]:
     yield from _list_lines("unexpected", report.unexpected)
     yield from _list_lines("replayed", report.replayed)
     yield from _list_lines("cast", tuple(key.name for key in report.cast))
+
+
+def _forecast_lines(forecast: Forecast) -> Iterator[str]:
+    yield f"traffic     read by {forecast.read}: {forecast.reason}"
+    for kinds in (forecast.ranks, forecast.hosts):
+        yield from _shortened([_kind_line(kind) for kind in kinds])
+    for source, prediction in (
+        ("page caches", forecast.from_page_cache),
+        ("disks", forecast.from_disk),
+    ):
+        if prediction is not None:
+            yield _prediction_line(source, prediction)
+
+
+def _kind_line(kind: RankTraffic | HostTraffic) -> str:
+    one = "rank" if isinstance(kind, RankTraffic) else "host"
+    many = f"{one} {kind.first}"
+    if kind.last > kind.first:
+        many = f"{one}s {kind.first} to {kind.last}"
+    moved = ", ".join(f"{name} {_bytes(getattr(kind, name))}" for name in _MOVED)
+    if isinstance(kind, HostTraffic):
+        moved += f"; {_bytes(kind.from_disk)} from its disk at most"
+    return f"  {many:<24} {moved}"
+
+
+def _prediction_line(source: str, prediction: Prediction) -> str:
+    return (
+        f"  from {source:<19} {prediction.seconds:.3f} s; the bottleneck: {prediction.bottleneck}"
+    )
+
+
+def _shortened(lines: list[str]) -> list[str]:
+    """The first and the last ones of many."""
+    left_out = len(lines) - _FIRST_SHOWN - _LAST_SHOWN
+    if left_out <= 0:
+        return lines
+    return [*lines[:_FIRST_SHOWN], f"  ... {left_out} more kinds", *lines[-_LAST_SHOWN:]]
 
 
 def _list_lines(title: str, names: tuple[str, ...]) -> Iterator[str]:

@@ -46,6 +46,7 @@ class DryRun {
     name_replayed();
     name_renamed();
     name_shared();
+    list_tensors();
     report_.wire_bytes = travel(/*replayed=*/false);
     report_.replayed_bytes = travel(/*replayed=*/true);
     report_.wire_bytes += report_.replayed_bytes;
@@ -92,21 +93,34 @@ class DryRun {
     return report_.world_size > 1 && (replayed || report_.read != TeacherRead::kEveryRank);
   }
 
-  void take_turns(std::vector<detail::TransferLayout>& layouts) const {
+  void list_tensors() {
+    for (const GroupPlan& group : matched_.plan.groups) {
+      const TensorSpec& spec = described_.manifest.first_of_group(group.group);
+      const bool has_rows = spec.kind == TensorKind::kParameter && !spec.sizes.empty();
+      report_.tensors.push_back(
+          {wire_bytes(transfer_layout(group, described_.manifest, described_.occupied)),
+           has_rows ? spec.sizes.front() : 0, group.mode == FillMode::kReplay});
+    }
+  }
+
+  /// By group, who sends what the teacher has of it.
+  std::vector<int> readers() const {
     std::vector<uint64_t> bytes;
-    for (const detail::TransferLayout& layout : layouts) bytes.push_back(wire_bytes(layout));
-    const std::vector<int> readers = detail::share_reading(bytes, report_.world_size);
-    for (size_t i = 0; i < layouts.size(); ++i) layouts[i].root = readers[i];
+    for (const PlannedTensor& tensor : report_.tensors) bytes.push_back(tensor.bytes);
+    if (report_.read != TeacherRead::kInTurns) return std::vector<int>(bytes.size(), options_.root);
+    return detail::share_reading(bytes, report_.world_size);
   }
 
   /// One of the job's two streams; returns the bytes of it that travel.
   uint64_t travel(bool replayed) {
     std::vector<detail::TransferLayout> layouts;
-    for (const GroupPlan& group : matched_.plan.groups) {
-      if ((group.mode == FillMode::kReplay) != replayed) continue;
-      layouts.push_back(transfer_layout(group, described_.manifest, described_.occupied));
+    const std::vector<int> roots = readers();
+    for (size_t i = 0; i < report_.tensors.size(); ++i) {
+      if (report_.tensors[i].replayed != replayed) continue;
+      layouts.push_back(
+          transfer_layout(matched_.plan.groups[i], described_.manifest, described_.occupied));
+      layouts.back().root = replayed ? options_.root : roots[i];
     }
-    if (!replayed && report_.read == TeacherRead::kInTurns) take_turns(layouts);
     const size_t bucket_bytes = detail::bucket_bytes_for(device_, options_.bucket_bytes);
     const auto buckets = detail::plan_buckets(layouts, bucket_bytes);
     uint64_t bytes = 0;

@@ -1,5 +1,6 @@
 fakescore_add_unit(fakescore_objects fill
   fill/broadcast_teacher_tensors.cpp
+  fill/broadcast_ways.cpp
   fill/cast_tensors.cpp
   fill/check_options.cpp
   fill/cut_routes.cpp
@@ -7,20 +8,26 @@ fakescore_add_unit(fakescore_objects fill
   fill/device_memory.cpp
   fill/dry_run.cpp
   fill/dtype_choice.cpp
+  fill/figures.cpp
+  fill/file_stretch.cpp
   fill/fill_context.cpp
   fill/fill_plan.cpp
   fill/fill_plan_codec.cpp
   fill/fill_tensors.cpp
+  fill/forecast.cpp
   fill/gather_report.cpp
   fill/given_memory.cpp
   fill/group_transfers.cpp
   fill/host_memory.cpp
+  fill/job_hosts.cpp
   fill/manifest_agreement.cpp
   fill/match_keys.cpp
+  fill/measure.cpp
   fill/move_phase.cpp
   fill/part_in_file.cpp
   fill/place_phase.cpp
   fill/plan_phase.cpp
+  fill/predict.cpp
   fill/read_agreement.cpp
   fill/read_shares.cpp
   fill/readers.cpp
@@ -32,7 +39,8 @@ fakescore_add_unit(fakescore_objects fill
   fill/shards.cpp
   fill/storages.cpp
   fill/sync_tensors.cpp
-  fill/teacher_read.cpp)
+  fill/teacher_read.cpp
+  fill/traffic.cpp)
 if(FAKESCORE_TORCH_HAS_DEVICE_ALLOCATOR)
   set_source_files_properties(fill/device_memory.cpp PROPERTIES
     COMPILE_DEFINITIONS FAKESCORE_TORCH_HAS_DEVICE_ALLOCATOR)

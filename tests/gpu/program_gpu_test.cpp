@@ -16,17 +16,21 @@ using testing::expect_same_tensors;
 using ::testing::HasSubstr;
 using testing::kDigits;
 using testing::kModels;
+using ::testing::Not;
 using testing::program_command;
 using testing::run_of;
 using testing::run_shell;
 using testing::shell_quoted;
 using testing::TempFolder;
 
-std::string run_on_gpu(const std::filesystem::path& teacher, const std::filesystem::path& output) {
+std::string on_gpu(const std::string& arguments) {
   const std::string emulate =
       testing::on_real_gpus() ? "" : shell_quoted(FAKESCORE_TEST_EMULATE) + " ";
-  return emulate + program_command(run_of(teacher)) + " --device cuda --output " +
-         shell_quoted(output);
+  return emulate + program_command(arguments) + " --device cuda";
+}
+
+std::string run_on_gpu(const std::filesystem::path& teacher, const std::filesystem::path& output) {
+  return on_gpu(run_of(teacher)) + " --output " + shell_quoted(output);
 }
 
 #ifdef FAKESCORE_TEST_MPIEXEC
@@ -53,6 +57,26 @@ TEST(ProgramOnGpu, UnderTorchrunTheLastRankHasTheTeachersBits) {
 #endif
 
 #ifdef FAKESCORE_TEST_MPIEXEC
+TEST(ProgramOnGpu, WhatIsMeasuredOnGpusIsWhatAPlanForThemTakes) {
+  const TempFolder folder;
+  const auto file = kDigits / "diffusion_pytorch_model.safetensors";
+  const auto figures = folder / "figures.json";
+  const auto measured = run_shell(
+      testing::mpirun(2) +
+      on_gpu("measure " + shell_quoted(file) + " --rounds 1 --bytes " + std::to_string(2 << 20)) +
+      " --json " + shell_quoted(figures));
+  ASSERT_EQ(measured.exit_code, 0) << measured.output;
+  EXPECT_THAT(measured.output, HasSubstr("(nccl over mpi)"));
+  EXPECT_THAT(measured.output, Not(HasSubstr("to a GPU    not known")));
+  for (const char* shape : {"--ranks 2", "--ranks 2 --ranks-per-copy 2 --read root"}) {
+    const auto planned =
+        testing::program("plan --teacher " + shell_quoted(kDigits) + " --device cuda " + shape +
+                         " --figures " + shell_quoted(figures));
+    EXPECT_EQ(planned.exit_code, 0) << planned.output;
+    EXPECT_THAT(planned.output, HasSubstr("from page caches")) << shape;
+  }
+}
+
 TEST(ProgramOnGpu, RanksThatSeeOneGpuEachUseThatOne) {
   const TempFolder folder;
   // As Slurm's --gpus-per-task=1 has it.

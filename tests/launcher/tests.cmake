@@ -41,6 +41,7 @@ function(fakescore_add_launcher_tests)
 endfunction()
 fakescore_add_launcher_tests(UNIT launcher SOURCES
   launcher/exit_codes_test.cpp
+  launcher/forecast_test.cpp
   launcher/launched_program_test.cpp
   launcher/plan_test.cpp
   launcher/program_test.cpp

@@ -18,9 +18,11 @@ fakescore_add_tests(unit_test UNIT core LABELS unit SOURCES
   unit/match_keys_test.cpp
   unit/manifest_test.cpp
   unit/planes_test.cpp
+  unit/predict_test.cpp
   unit/printable_test.cpp
   unit/side_thread_test.cpp
   unit/store_deadline_test.cpp
+  unit/traffic_test.cpp
   unit/whole_file_test.cpp)
 fakescore_add_tests(unit_test UNIT launch LABELS unit SOURCES
   unit/launch_conflict_test.cpp

@@ -11,6 +11,7 @@
 #include "fakescore/fill/fill_options.hpp"
 #include "fakescore/fill/fill_report.hpp"
 #include "fakescore/fill/fill_tensors.hpp"
+#include "fakescore/fill/traffic.hpp"
 #include "fakescore/teacher/teacher_source.hpp"
 #include "fakescore/tensor/named_tensor.hpp"
 
@@ -63,6 +64,8 @@ struct DryRunReport {
   uint64_t wire_bytes = 0;
   uint64_t replayed_bytes = 0;  ///< of these, computed and not read
   size_t broadcasts = 0;
+  /// What is filled, in the order in which ranks read and send it: for plan_traffic.
+  std::vector<PlannedTensor> tensors;
   PlannedMemory memory;
   /// The TeacherError that the job would throw for missing and unexpected keys.
   std::optional<ErrorInfo> strict_failure;

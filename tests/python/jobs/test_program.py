@@ -45,6 +45,36 @@ def test_run_fills_verifies_reports_and_saves(tmp_path, ranks):
     assert differences(load(output), load(WAN)) == []
 
 
+def test_plan_says_which_host_reads_and_how_long_it_takes(tmp_path):
+    report = tmp_path / "plan.json"
+    figures = tmp_path / "figures.json"
+    rates = {"rank": 1e9, "host": 1e9}
+    figures.write_text(
+        json.dumps(
+            {
+                "backend": "process group over store",
+                **dict.fromkeys(("copy", "first_write", "message"), rates),
+                "link": 1e3,
+                "control_seconds": 1e-6,
+            }
+        )
+    )
+    shape = ["--hosts", "2", "--ranks-per-host", "2", "--ranks-per-copy", "2"]
+    ended = run("plan", WAN, *shape, "--figures", str(figures), "--json", str(report))
+    assert ended.returncode == 0, ended.stderr
+    assert "traffic     read by turns" in ended.stdout
+    assert "bottleneck: link" in ended.stdout
+    shared, root = json.loads(report.read_text())["forecasts"]
+    assert (shared["read"], root["read"]) == ("turns", "root")
+    sent = sum(host["sent"] * (1 + host["last"] - host["first"]) for host in shared["hosts"])
+    received = sum(
+        host["received"] * (1 + host["last"] - host["first"]) for host in shared["hosts"]
+    )
+    assert sent == received > 0
+    assert shared["from_page_cache"]["bottleneck"].startswith("link")
+    assert shared["from_disk"] is None
+
+
 def test_plan_reads_no_weights_and_says_what_would_be_done(tmp_path):
     report = tmp_path / "plan.json"
     ended = run("plan", WAN, "--ranks", "64", "--json", str(report), "--dtype", "bfloat16")
@@ -90,6 +120,9 @@ def test_a_class_of_ones_own(tmp_path):
         (["run", WAN, "--strip-prefix", "model."], 3, "they begin with"),
         (["run", WAN, "--dtype-rule", "norm=int8"], 2, "int8"),
         (["plan", WAN, "--map", "^blocks=x"], 3, "unexpected"),
+        (["plan", WAN, "--hosts", "2"], 2, "both --hosts and --ranks-per-host"),
+        (["plan", WAN, "--ranks", "4", "--ranks-per-copy", "3"], 2, "do not divide 4 ranks"),
+        (["plan", WAN, "--figures", "/no/such/file"], 2, "/no/such/file"),
         (["inspect", WAN + "/config.json"], 3, "config.json"),
     ],
 )

@@ -13,6 +13,7 @@ from torch.nn.utils import parametrizations
 
 import fakescore
 from fakescore import _native, calls, recorders
+from fakescore.forecast import forecast_options
 from fakescore.teachers import native_teacher
 from support import MODELS, Net, differences, same_bits
 
@@ -450,7 +451,8 @@ def test_a_plan_needs_no_values(recorder):
     target.set_recorded(init.tape.planned(tensors))
     options = calls.options_json(root=0, read="auto", device="cpu", strict=False, verify=False)
     teacher = native_teacher({"x": torch.ones(1)}, is_source=True, rank=0)
-    plan = _native.value_of(target.plan(teacher, 2, options))
+    shape = calls.options_json(**forecast_options(2, 1, 1, None))
+    plan = _native.value_of(target.plan(teacher, 2, options, shape))
     assert [tensor["name"] for tensor in plan["replayed"]] == ["weight", "bias"]
 
 

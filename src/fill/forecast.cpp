@@ -1,0 +1,92 @@
+#include "fakescore/fill/forecast.hpp"
+
+#include <nlohmann/json.hpp>
+
+namespace fakescore {
+namespace {
+
+using nlohmann::ordered_json;
+
+Forecast forecast_one(const std::vector<PlannedTensor>& tensors, const ForecastOptions& options,
+                      bool all_see_files) {
+  TrafficOptions traffic = options.traffic;
+  traffic.all_see_files = all_see_files;
+  if (options.figures) traffic.backend = options.figures->backend;
+  Forecast forecast;
+  forecast.all_see_files = all_see_files;
+  forecast.traffic = plan_traffic(tensors, options.shape, traffic);
+  if (!options.figures) return forecast;
+  PredictOptions how{false, traffic.on_gpu, options.bucket_bytes};
+  forecast.from_page_cache = predict(forecast.traffic, options.shape, *options.figures, how);
+  if (!options.figures->disk) return forecast;
+  how.cold = true;
+  forecast.from_disk = predict(forecast.traffic, options.shape, *options.figures, how);
+  return forecast;
+}
+
+ordered_json entry_of(const RankTraffic& rank) {
+  return {{"filled", rank.filled},
+          {"read", rank.read},
+          {"sent", rank.sent},
+          {"received", rank.received},
+          {"from_other_hosts", rank.from_other_hosts}};
+}
+
+ordered_json entry_of(const HostTraffic& host) {
+  return {{"read", host.read},
+          {"from_disk", host.from_disk},
+          {"sent", host.sent},
+          {"received", host.received}};
+}
+
+template <typename Entry>
+ordered_json entries_of(const std::vector<Entry>& all) {
+  ordered_json entries = ordered_json::array();
+  for (size_t first = 0; first < all.size();) {
+    size_t next = first + 1;
+    while (next < all.size() && all[next] == all[first]) ++next;
+    ordered_json entry{{"first", first}, {"last", next - 1}};
+    entry.update(entry_of(all[first]));
+    entries.push_back(std::move(entry));
+    first = next;
+  }
+  return entries;
+}
+
+ordered_json entry_of(const std::optional<Prediction>& prediction) {
+  if (!prediction) return nullptr;
+  ordered_json stages = ordered_json::object();
+  for (const Stage& stage : prediction->stages) stages[stage.name] = stage.seconds;
+  return {{"seconds", prediction->seconds},
+          {"bottleneck", prediction->bottleneck},
+          {"stages", std::move(stages)},
+          {"way_seconds", prediction->way_seconds},
+          {"control_seconds", prediction->control_seconds}};
+}
+
+}  // namespace
+
+std::vector<Forecast> forecast(const std::vector<PlannedTensor>& tensors,
+                               const ForecastOptions& options) {
+  std::vector<Forecast> forecasts{forecast_one(tensors, options, true)};
+  if (options.traffic.read == TeacherRead::kAuto && options.shape.world_size() > 1) {
+    forecasts.push_back(forecast_one(tensors, options, false));
+  }
+  return forecasts;
+}
+
+std::string to_json(const std::vector<Forecast>& forecasts) {
+  ordered_json list = ordered_json::array();
+  for (const Forecast& each : forecasts) {
+    list.push_back(ordered_json{{"all_see_files", each.all_see_files},
+                                {"read", to_string(each.traffic.read)},
+                                {"reason", each.traffic.reason},
+                                {"ranks", entries_of(each.traffic.ranks)},
+                                {"hosts", entries_of(each.traffic.hosts)},
+                                {"from_page_cache", entry_of(each.from_page_cache)},
+                                {"from_disk", entry_of(each.from_disk)}});
+  }
+  return list.dump();
+}
+
+}  // namespace fakescore

@@ -1,0 +1,172 @@
+#include "fakescore/fill/predict.hpp"
+
+#include <algorithm>
+#include <array>
+#include <functional>
+#include <utility>
+
+#include "fakescore/error.hpp"
+
+namespace fakescore {
+namespace {
+
+/// Of a job without verification (docs/control.md has 18 with it).
+constexpr double kControlCalls = 16;
+/// What a chain of ranks passes on at a time: Open MPI 4.1's segment, and NCCL's slice.
+constexpr double kSegmentBytes = 32 << 10;
+constexpr double kSliceBytes = 512 << 10;
+
+template <typename Figure>
+Figure require(const std::optional<Figure>& figure, const char* name) {
+  if (figure) return *figure;
+  throw ConfigError(std::string("figure ") + name, "is needed for this prediction, and not there",
+                    "measure it (fakescore measure), or state it in the file of figures");
+}
+
+class Predicting {
+ public:
+  Predicting(const Traffic& traffic, const JobShape& shape, const Figures& figures,
+             const PredictOptions& options)
+      : traffic_(traffic), shape_(shape), figures_(figures), options_(options) {}
+
+  Prediction run() {
+    if (options_.cold) add_disks();
+    add_host_memory();
+    if (options_.on_gpu) add_devices();
+    add_link();
+    add_way();
+    add_control();
+    for (const Stage& stage : prediction_.stages) {
+      if (stage.seconds <= prediction_.seconds && !prediction_.bottleneck.empty()) continue;
+      prediction_.seconds = stage.seconds;
+      prediction_.bottleneck = stage.name;
+    }
+    if (prediction_.control_seconds > prediction_.seconds) {
+      prediction_.bottleneck = "control messages";
+    }
+    prediction_.seconds += prediction_.way_seconds + prediction_.control_seconds;
+    return std::move(prediction_);
+  }
+
+ private:
+  void add(const char* name, double seconds) { prediction_.stages.push_back({name, seconds}); }
+
+  uint64_t most_of_a_host(uint64_t HostTraffic::*bytes) const {
+    uint64_t most = 0;
+    for (const HostTraffic& host : traffic_.hosts) most = std::max(most, host.*bytes);
+    return most;
+  }
+
+  bool is_sent_inside() const {
+    return std::any_of(traffic_.ranks.begin(), traffic_.ranks.end(), [](const RankTraffic& rank) {
+      return rank.received > rank.from_other_hosts;
+    });
+  }
+
+  void add_disks() {
+    const uint64_t most = most_of_a_host(&HostTraffic::from_disk);
+    if (most > 0) add("disk of a host", static_cast<double>(most) / require(figures_.disk, "disk"));
+    if (!figures_.shared_disk) return;
+    uint64_t all = 0;
+    for (const HostTraffic& host : traffic_.hosts) all += host.from_disk;
+    add("shared disk", static_cast<double>(all) / *figures_.shared_disk);
+  }
+
+  /// A rank copies, makes pages and takes messages one after the other; ranks of a host do so side
+  /// by side, as far as its memory allows.
+  void add_host_memory() {
+    const Rates copy = require(figures_.copy, "copy");
+    const Rates none{1, 1};
+    const Rates first_write = options_.on_gpu ? none : require(figures_.first_write, "first_write");
+    const Rates message = is_sent_inside() ? require(figures_.message, "message") : none;
+    double slowest_rank = 0;
+    double slowest_host = 0;
+    for (size_t host = 0; host < traffic_.hosts.size(); ++host) {
+      double seconds = 0;
+      for (int i = 0; i < shape_.ranks_per_host; ++i) {
+        const RankTraffic& rank =
+            traffic_
+                .ranks[host * static_cast<size_t>(shape_.ranks_per_host) + static_cast<size_t>(i)];
+        const uint64_t filled = options_.on_gpu ? 0 : rank.filled;
+        const uint64_t received = rank.received - rank.from_other_hosts;
+        const auto seconds_at = [&](double Rates::*rate) {
+          return static_cast<double>(rank.read) / (copy.*rate) +
+                 static_cast<double>(filled) / (first_write.*rate) +
+                 static_cast<double>(received) / (message.*rate);
+        };
+        slowest_rank = std::max(slowest_rank, seconds_at(&Rates::rank));
+        seconds += seconds_at(&Rates::host);
+      }
+      slowest_host = std::max(slowest_host, seconds);
+    }
+    add("memory of a rank", slowest_rank);
+    add("memory of a host", slowest_host);
+  }
+
+  void add_devices() {
+    uint64_t most = 0;
+    for (const RankTraffic& rank : traffic_.ranks) most = std::max(most, rank.read);
+    if (most == 0) return;
+    add("way to a GPU", static_cast<double>(most) / require(figures_.to_device, "to_device"));
+  }
+
+  void add_link() {
+    const uint64_t out = most_of_a_host(&HostTraffic::sent);
+    const uint64_t in = most_of_a_host(&HostTraffic::received);
+    if (std::max(out, in) == 0) return;
+    const double link = require(figures_.link, "link");
+    if (traffic_.read == TeacherRead::kInTurns && shape_.ranks_per_copy == 1) {
+      return add("links in turn", bytes_in_turn() / link);
+    }
+    add("link out of a host", static_cast<double>(out) / link);
+    add("link into a host", static_cast<double>(in) / link);
+  }
+
+  /// Ranks that broadcast in turn do so one after the other: few buckets are in flight, and a turn
+  /// is many. What one host sends does not go beside what another does, but for what a broadcast
+  /// is passed on by.
+  double bytes_in_turn() const {
+    double sent = 0;
+    for (const HostTraffic& host : traffic_.hosts) sent += static_cast<double>(host.sent);
+    const int others = shape_.hosts - 1;
+    if (traffic_.longest_way <= 2) return sent;
+    if (is_chain()) return sent / others;
+    int levels = 0;
+    while ((int64_t{1} << levels) < shape_.hosts) ++levels;
+    return sent * levels / others;
+  }
+
+  bool is_chain() const { return traffic_.longest_way == shape_.world_size() - 1; }
+
+  /// What is passed on from rank to rank is on its way while the first ranks are at it already; a
+  /// tree passes whole buckets on, and so do replicas of shards.
+  void add_way() {
+    if (traffic_.longest_way == 0) return;
+    double piece = static_cast<double>(options_.bucket_bytes);
+    if (is_chain()) piece = figures_.backend.starts_with("nccl") ? kSliceBytes : kSegmentBytes;
+    const double rate = shape_.hosts > 1 ? require(figures_.link, "link")
+                                         : require(figures_.message, "message").rank;
+    prediction_.way_seconds = traffic_.longest_way * (figures_.hop_seconds + piece / rate);
+  }
+
+  void add_control() {
+    if (shape_.world_size() == 1) return;
+    prediction_.control_seconds =
+        kControlCalls * shape_.world_size() * require(figures_.control_seconds, "control_seconds");
+  }
+
+  const Traffic& traffic_;
+  const JobShape& shape_;
+  const Figures& figures_;
+  const PredictOptions& options_;
+  Prediction prediction_;
+};
+
+}  // namespace
+
+Prediction predict(const Traffic& traffic, const JobShape& shape, const Figures& figures,
+                   const PredictOptions& options) {
+  return Predicting(traffic, shape, figures, options).run();
+}
+
+}  // namespace fakescore

@@ -1,0 +1,307 @@
+#include "fakescore/fill/traffic.hpp"
+
+#include <algorithm>
+#include <map>
+
+#include "fakescore/error.hpp"
+#include "fill/broadcast_ways.hpp"
+#include "fill/readers.hpp"
+
+namespace fakescore {
+namespace {
+
+using detail::BroadcastWay;
+
+struct WhoReads {
+  TeacherRead read = TeacherRead::kRoot;
+  const char* reason = "";
+};
+
+WhoReads who_reads_whole(const JobShape& shape, const TrafficOptions& options) {
+  if (options.read == TeacherRead::kEveryRank) {
+    return {TeacherRead::kEveryRank, "asked for: every rank reads for itself"};
+  }
+  if (options.read == TeacherRead::kInTurns) {
+    return {TeacherRead::kInTurns, "asked for: the ranks share the reading"};
+  }
+  if (shape.hosts == 1 && !options.on_gpu) {
+    return {TeacherRead::kEveryRank, "all ranks see the files, and have one page cache"};
+  }
+  return {TeacherRead::kInTurns,
+          "all ranks see the files: each byte is read once, and every host's way to them is used"};
+}
+
+WhoReads who_reads_shards(const JobShape& shape, const TrafficOptions& options) {
+  if (options.read == TeacherRead::kEveryRank) {
+    return {TeacherRead::kEveryRank, "asked for: each rank reads what it holds"};
+  }
+  if (shape.ranks_per_copy == shape.world_size() || shape.hosts == 1) {
+    return {TeacherRead::kEveryRank,
+            "all ranks see the files: each reads what it holds, and nothing travels"};
+  }
+  return {TeacherRead::kInTurns,
+          "all ranks see the files, and replicas are on several hosts: those of one part share its "
+          "reading"};
+}
+
+WhoReads who_reads(const JobShape& shape, const TrafficOptions& options) {
+  if (shape.world_size() == 1) return {TeacherRead::kRoot, "there is one rank"};
+  if (options.read == TeacherRead::kRoot) {
+    return {TeacherRead::kRoot, "asked for: the root reads and sends"};
+  }
+  if (options.all_see_files) {
+    return shape.ranks_per_copy > 1 ? who_reads_shards(shape, options)
+                                    : who_reads_whole(shape, options);
+  }
+  if (options.read == TeacherRead::kAuto) {
+    return {TeacherRead::kRoot, "not every rank sees the files: the root reads and sends"};
+  }
+  throw ConfigError(std::string("read ") + to_string(options.read),
+                    "is not for files that some ranks do not see", "give auto or root");
+}
+
+void check_shape(const JobShape& shape, const TrafficOptions& options) {
+  constexpr int kMostRanks = 10'000'000;
+  if (shape.hosts < 1 || shape.ranks_per_host < 1 || shape.hosts > kMostRanks ||
+      shape.ranks_per_host > kMostRanks / shape.hosts) {
+    throw ConfigError("job shape",
+                      std::to_string(shape.hosts) + " hosts with " +
+                          std::to_string(shape.ranks_per_host) + " ranks each are no job",
+                      "give 1 or more of each, and at most ten million ranks in all");
+  }
+  const int ranks = shape.world_size();
+  if (shape.ranks_per_copy < 1 || ranks % shape.ranks_per_copy != 0) {
+    throw ConfigError(
+        "ranks of a copy",
+        std::to_string(shape.ranks_per_copy) + " do not divide " + std::to_string(ranks) + " ranks",
+        "give a number that does: 1 for whole tensors, " + std::to_string(ranks) +
+            " for one copy that all ranks share");
+  }
+  if (options.root < 0 || options.root >= ranks) {
+    throw ConfigError("root", std::to_string(options.root) + " is no rank",
+                      "give 0 to " + std::to_string(ranks - 1));
+  }
+}
+
+/// The bytes of a tensor's rows that each rank of a copy holds, as torch.chunk cuts them.
+std::vector<uint64_t> parts_of(const PlannedTensor& tensor, int ranks) {
+  const auto rows = static_cast<uint64_t>(tensor.rows);
+  const uint64_t rows_each =
+      (rows + static_cast<uint64_t>(ranks) - 1) / static_cast<uint64_t>(ranks);
+  const uint64_t row_bytes = tensor.bytes / rows;
+  std::vector<uint64_t> parts;
+  for (uint64_t begin = 0; begin < rows; begin += rows_each) {
+    parts.push_back(std::min(rows_each, rows - begin) * row_bytes);
+  }
+  return parts;
+}
+
+/// Of several that share `bytes` evenly, what number `i` has.
+uint64_t share_of(uint64_t bytes, int i, int sharers) {
+  const auto of = static_cast<uint64_t>(sharers);
+  return bytes / of + (static_cast<uint64_t>(i) < bytes % of ? 1 : 0);
+}
+
+class TrafficPlan {
+ public:
+  TrafficPlan(const std::vector<PlannedTensor>& tensors, const JobShape& shape,
+              const TrafficOptions& options)
+      : tensors_(tensors),
+        shape_(shape),
+        options_(options),
+        way_(detail::broadcast_way(options.backend, shape.world_size(), options.on_gpu)) {
+    const WhoReads who = who_reads(shape, options);
+    traffic_.read = who.read;
+    traffic_.reason = who.reason;
+    traffic_.ranks.resize(static_cast<size_t>(shape.world_size()));
+    traffic_.hosts.resize(static_cast<size_t>(shape.hosts));
+  }
+
+  Traffic plan() {
+    if (shape_.ranks_per_copy == 1) {
+      plan_whole(tensors_);
+    } else {
+      plan_shards();
+    }
+    for (int rank = 0; rank < ranks(); ++rank) host(rank).read += of(rank).read;
+    count_from_disk();
+    return std::move(traffic_);
+  }
+
+ private:
+  int ranks() const { return shape_.world_size(); }
+  RankTraffic& of(int rank) { return traffic_.ranks[static_cast<size_t>(rank)]; }
+  size_t host_of(int rank) const { return static_cast<size_t>(rank / shape_.ranks_per_host); }
+  HostTraffic& host(int rank) { return traffic_.hosts[host_of(rank)]; }
+  int replicas() const { return ranks() / shape_.ranks_per_copy; }
+
+  void send(int from, int to, uint64_t bytes) {
+    of(from).sent += bytes;
+    of(to).received += bytes;
+    if (host_of(from) == host_of(to)) return;
+    of(to).from_other_hosts += bytes;
+    host(from).sent += bytes;
+    host(to).received += bytes;
+  }
+
+  /// Rank r broadcasts bytes[r].
+  void broadcast(const std::vector<uint64_t>& bytes) {
+    detail::broadcast_from_each(way_, bytes,
+                                [this](int from, int to, uint64_t sent) { send(from, to, sent); });
+    if (std::any_of(bytes.begin(), bytes.end(), [](uint64_t sent) { return sent > 0; })) {
+      traffic_.longest_way = std::max(traffic_.longest_way, detail::longest_way(way_, ranks()));
+    }
+  }
+
+  void plan_whole(const std::vector<PlannedTensor>& tensors) {
+    std::vector<uint64_t> sizes;
+    for (const PlannedTensor& tensor : tensors) sizes.push_back(tensor.bytes);
+    std::vector<int> readers(sizes.size(), options_.root);
+    if (traffic_.read == TeacherRead::kInTurns) readers = detail::share_reading(sizes, ranks());
+    std::vector<uint64_t> sent(static_cast<size_t>(ranks()));
+    uint64_t filled = 0;
+    uint64_t read_by_each = 0;
+    for (size_t i = 0; i < tensors.size(); ++i) {
+      filled += sizes[i];
+      if (tensors[i].replayed) {
+        sent[static_cast<size_t>(options_.root)] += sizes[i];
+      } else if (traffic_.read == TeacherRead::kEveryRank) {
+        read_by_each += sizes[i];
+      } else {
+        sent[static_cast<size_t>(readers[i])] += sizes[i];
+        of(readers[i]).read += sizes[i];
+      }
+    }
+    for (RankTraffic& rank : traffic_.ranks) {
+      rank.filled += filled;
+      rank.read += read_by_each;
+    }
+    whole_read_by_each_ += read_by_each;
+    broadcast(sent);
+  }
+
+  void plan_shards() {
+    std::vector<PlannedTensor> whole;
+    for (const PlannedTensor& tensor : tensors_) {
+      if (tensor.rows > 0) {
+        add_parts(tensor);
+      } else {
+        whole.push_back(tensor);
+      }
+    }
+    if (traffic_.read != TeacherRead::kInTurns) {
+      plan_whole(whole);
+    } else {
+      share_whole(whole);
+    }
+    for (size_t part = 0; part < read_.size(); ++part) move_part(static_cast<int>(part));
+  }
+
+  void add_parts(const PlannedTensor& tensor) {
+    const auto parts = parts_of(tensor, shape_.ranks_per_copy);
+    read_.resize(static_cast<size_t>(shape_.ranks_per_copy));
+    for (size_t part = 0; part < parts.size(); ++part) {
+      if (!tensor.replayed) read_[part] += parts[part];
+      for (int rank = static_cast<int>(part); rank < ranks(); rank += shape_.ranks_per_copy) {
+        of(rank).filled += parts[part];
+      }
+    }
+  }
+
+  std::vector<int> keepers(int part) const {
+    std::vector<int> keepers;
+    for (int rank = part; rank < ranks(); rank += shape_.ranks_per_copy) keepers.push_back(rank);
+    return keepers;
+  }
+
+  void move_part(int part) {
+    const uint64_t bytes = read_[static_cast<size_t>(part)];
+    if (traffic_.read == TeacherRead::kInTurns) return share(bytes, keepers(part));
+    if (traffic_.read == TeacherRead::kEveryRank) {
+      for (const int rank : keepers(part)) of(rank).read += bytes;
+      return;
+    }
+    of(options_.root).read += bytes;
+    int from = options_.root;
+    int passed_on = 0;
+    for (const int rank : keepers(part)) {
+      if (rank == options_.root) continue;
+      send(from, rank, bytes);
+      from = rank;
+      ++passed_on;
+    }
+    traffic_.longest_way = std::max(traffic_.longest_way, passed_on);
+  }
+
+  /// Ranks that keep the same bytes each read as much of them, and send that to all others.
+  void share(uint64_t bytes, const std::vector<int>& keepers) {
+    const int sharers = static_cast<int>(keepers.size());
+    struct OnHost {
+      uint64_t sharers = 0;
+      uint64_t bytes = 0;
+    };
+    std::map<size_t, OnHost> on_host;
+    for (int i = 0; i < sharers; ++i) {
+      const int rank = keepers[static_cast<size_t>(i)];
+      const uint64_t own = share_of(bytes, i, sharers);
+      of(rank).read += own;
+      of(rank).sent += own * static_cast<uint64_t>(sharers - 1);
+      of(rank).received += bytes - own;
+      OnHost& here = on_host[host_of(rank)];
+      ++here.sharers;
+      here.bytes += own;
+    }
+    for (const int rank : keepers) {
+      of(rank).from_other_hosts += bytes - on_host[host_of(rank)].bytes;
+    }
+    for (const auto& [index, here] : on_host) {
+      traffic_.hosts[index].sent += here.bytes * (static_cast<uint64_t>(sharers) - here.sharers);
+      traffic_.hosts[index].received += (bytes - here.bytes) * here.sharers;
+    }
+    if (bytes > 0) traffic_.longest_way = std::max(traffic_.longest_way, 1);
+  }
+
+  void share_whole(const std::vector<PlannedTensor>& whole) {
+    std::vector<int> all(static_cast<size_t>(ranks()));
+    for (int rank = 0; rank < ranks(); ++rank) all[static_cast<size_t>(rank)] = rank;
+    std::vector<uint64_t> replayed(all.size());
+    uint64_t bytes = 0;
+    for (const PlannedTensor& tensor : whole) {
+      (tensor.replayed ? replayed[static_cast<size_t>(options_.root)] : bytes) += tensor.bytes;
+      for (RankTraffic& rank : traffic_.ranks) rank.filled += tensor.bytes;
+    }
+    share(bytes, all);
+    broadcast(replayed);
+  }
+
+  /// Where each rank reads what it holds, a host's ranks may hold the same.
+  void count_from_disk() {
+    for (HostTraffic& each : traffic_.hosts) each.from_disk = each.read;
+    if (traffic_.read != TeacherRead::kEveryRank) return;
+    for (HostTraffic& each : traffic_.hosts) each.from_disk = whole_read_by_each_;
+    const int distinct = std::min(shape_.ranks_per_host, static_cast<int>(read_.size()));
+    for (int first = 0; first < ranks(); first += shape_.ranks_per_host) {
+      for (int i = 0; i < distinct; ++i) {
+        host(first).from_disk += read_[static_cast<size_t>((first + i) % shape_.ranks_per_copy)];
+      }
+    }
+  }
+
+  const std::vector<PlannedTensor>& tensors_;
+  const JobShape& shape_;
+  const TrafficOptions& options_;
+  BroadcastWay way_;
+  Traffic traffic_;
+  std::vector<uint64_t> read_;  ///< by part: its bytes of the teacher
+  uint64_t whole_read_by_each_ = 0;
+};
+
+}  // namespace
+
+Traffic plan_traffic(const std::vector<PlannedTensor>& tensors, const JobShape& shape,
+                     const TrafficOptions& options) {
+  check_shape(shape, options);
+  return TrafficPlan(tensors, shape, options).plan();
+}
+
+}  // namespace fakescore
