@@ -24,9 +24,9 @@ struct Route {
 
 /// A tensor of which ranks hold parts, and which way these go.
 struct Cut {
-  Shard own;                      ///< what this rank keeps: row-major, in the destination
-  size_t begin = 0;               ///< its first byte there
-  size_t element_bytes = 0;       ///< of the destination
+  Shard own;                 ///< what this rank keeps: row-major, in the destination
+  size_t begin = 0;          ///< its first byte there
+  size_t element_bytes = 0;  ///< of the destination
   /// Whether some of a part can be read from the teacher without all of the tensor.
   bool has_shares = false;
   std::vector<Box> reads{};       ///< what this rank brings from files to its place before
