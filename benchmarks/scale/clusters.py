@@ -81,7 +81,7 @@ def write_teacher(manifest: pathlib.Path, path: pathlib.Path) -> int:
     return offset
 
 
-def forecast(
+def forecast(  # noqa: PLR0917
     program: pathlib.Path,
     teacher: pathlib.Path,
     folder: pathlib.Path,
