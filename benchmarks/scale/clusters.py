@@ -81,10 +81,11 @@ def write_teacher(manifest: pathlib.Path, path: pathlib.Path) -> int:
     return offset
 
 
-def forecast(  # noqa: PLR0917
+def forecast(
     program: pathlib.Path,
     teacher: pathlib.Path,
     folder: pathlib.Path,
+    *,
     cluster: Cluster,
     way: Way,
     hosts: int,
@@ -132,7 +133,7 @@ def rows(
         for way in WAYS:
             if hosts < way.least_hosts:
                 continue
-            case = forecast(program, teacher, folder, cluster, way, hosts)
+            case = forecast(program, teacher, folder, cluster=cluster, way=way, hosts=hosts)
             kinds, cold, warm = case["hosts"], case["from_disk"], case["from_page_cache"]
             table.append(
                 [
