@@ -36,15 +36,21 @@ class Predicting {
     add_link();
     add_way();
     add_control();
+    double longest = 0;
+    double beside = 0;
+    double alone = 0;
     for (const Stage& stage : prediction_.stages) {
-      if (stage.seconds <= prediction_.seconds && !prediction_.bottleneck.empty()) continue;
-      prediction_.seconds = stage.seconds;
+      if (stage.is_beside) {
+        beside = std::max(beside, stage.seconds);
+      } else {
+        alone += stage.seconds;
+      }
+      if (stage.seconds <= longest && !prediction_.bottleneck.empty()) continue;
+      longest = stage.seconds;
       prediction_.bottleneck = stage.name;
     }
-    if (prediction_.control_seconds > prediction_.seconds) {
-      prediction_.bottleneck = "control messages";
-    }
-    prediction_.seconds += prediction_.way_seconds + prediction_.control_seconds;
+    if (prediction_.control_seconds > longest) prediction_.bottleneck = "control messages";
+    prediction_.seconds = beside + alone + prediction_.way_seconds + prediction_.control_seconds;
     return std::move(prediction_);
   }
 
@@ -115,8 +121,11 @@ class Predicting {
     const uint64_t in = most_of_a_host(&HostTraffic::received);
     if (std::max(out, in) == 0) return;
     const double link = require(figures_.link, "link");
-    if (traffic_.read == TeacherRead::kInTurns && shape_.ranks_per_copy == 1) {
-      return add("links in turn", bytes_in_turn() / link);
+    if (traffic_.read == TeacherRead::kInTurns) {
+      // Replicas of shards send what they have read before.
+      const bool is_beside = shape_.ranks_per_copy == 1;
+      prediction_.stages.push_back({"links in turn", bytes_in_turn() / link, is_beside});
+      return;
     }
     add("link out of a host", static_cast<double>(out) / link);
     add("link into a host", static_cast<double>(in) / link);
@@ -129,8 +138,10 @@ class Predicting {
     double sent = 0;
     for (const HostTraffic& host : traffic_.hosts) sent += static_cast<double>(host.sent);
     const int others = shape_.hosts - 1;
-    if (traffic_.longest_way <= 2) return sent;
+    const int copies = shape_.world_size() / shape_.ranks_per_copy;
+    if (shape_.ranks_per_copy > 1) return sent / (std::min(shape_.hosts, copies) - 1);
     if (is_chain()) return sent / others;
+    if (traffic_.longest_way <= 2) return sent;
     int levels = 0;
     while ((int64_t{1} << levels) < shape_.hosts) ++levels;
     return sent * levels / others;

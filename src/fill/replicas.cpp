@@ -32,8 +32,6 @@ BytesByHosts count_by_hosts(const std::vector<int>& hosts, const std::vector<Kep
 namespace {
 
 constexpr int kRank = 0;  ///< which compares
-/// Biases and buffers that are whole on every host are not worth a message.
-constexpr uint64_t kMuch = 64;
 
 std::vector<Box> boxes_of(const Manifest& manifest) {
   std::vector<Box> boxes;
@@ -57,7 +55,7 @@ bool is_much(const std::vector<std::string>& described, const Manifest& manifest
     for (size_t i = 0; i < tensors.size(); ++i) tensors[i].kept.push_back(std::move(boxes.at(i)));
   }
   const BytesByHosts bytes = count_by_hosts(number_hosts(host_ids), tensors);
-  return kMuch * bytes.again > bytes.once;
+  return kMuchReadAgain * bytes.again > bytes.once;
 }
 
 }  // namespace

@@ -10,6 +10,10 @@
 
 namespace fakescore::detail {
 
+/// If more than one of so many bytes would be read again on another host, the readers share.
+/// Biases and buffers that are whole on every host are not worth a message.
+inline constexpr uint64_t kMuchReadAgain = 64;
+
 /// What ranks keep of one tensor.
 struct KeptTensor {
   size_t element_bytes = 0;

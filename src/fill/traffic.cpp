@@ -1,11 +1,13 @@
 #include "fakescore/fill/traffic.hpp"
 
 #include <algorithm>
+#include <iterator>
 #include <map>
 
 #include "fakescore/error.hpp"
 #include "fill/broadcast_ways.hpp"
 #include "fill/readers.hpp"
+#include "fill/replicas.hpp"
 
 namespace fakescore {
 namespace {
@@ -31,26 +33,45 @@ WhoReads who_reads_whole(const JobShape& shape, const TrafficOptions& options) {
           "all ranks see the files: each byte is read once, and every host's way to them is used"};
 }
 
-WhoReads who_reads_shards(const JobShape& shape, const TrafficOptions& options) {
+/// Whether hosts need so much alike that each reading its own would read much more than all of it,
+/// as fill/replicas.cpp has it.
+bool hosts_keep_the_same(const std::vector<PlannedTensor>& tensors, const JobShape& shape) {
+  const auto hosts = static_cast<uint64_t>(shape.hosts);
+  const auto copies = static_cast<uint64_t>(shape.world_size() / shape.ranks_per_copy);
+  uint64_t once = 0;
+  uint64_t again = 0;
+  for (const PlannedTensor& tensor : tensors) {
+    once += tensor.bytes;
+    again += tensor.bytes * ((tensor.rows > 0 ? std::min(hosts, copies) : hosts) - 1);
+  }
+  return detail::kMuchReadAgain * again > once;
+}
+
+WhoReads who_reads_shards(const std::vector<PlannedTensor>& tensors, const JobShape& shape,
+                          const TrafficOptions& options) {
   if (options.read == TeacherRead::kEveryRank) {
     return {TeacherRead::kEveryRank, "asked for: each rank reads what it holds"};
   }
-  if (shape.ranks_per_copy == shape.world_size() || shape.hosts == 1) {
+  if (options.read == TeacherRead::kInTurns) {
+    return {TeacherRead::kInTurns, "asked for: the ranks share the reading"};
+  }
+  if (!hosts_keep_the_same(tensors, shape)) {
     return {TeacherRead::kEveryRank,
             "all ranks see the files: each reads what it holds, and nothing travels"};
   }
   return {TeacherRead::kInTurns,
-          "all ranks see the files, and replicas are on several hosts: those of one part share its "
-          "reading"};
+          "all ranks see the files, and ranks of several hosts keep the same parts: these share "
+          "their reading"};
 }
 
-WhoReads who_reads(const JobShape& shape, const TrafficOptions& options) {
+WhoReads who_reads(const std::vector<PlannedTensor>& tensors, const JobShape& shape,
+                   const TrafficOptions& options) {
   if (shape.world_size() == 1) return {TeacherRead::kRoot, "there is one rank"};
   if (options.read == TeacherRead::kRoot) {
     return {TeacherRead::kRoot, "asked for: the root reads and sends"};
   }
   if (options.all_see_files) {
-    return shape.ranks_per_copy > 1 ? who_reads_shards(shape, options)
+    return shape.ranks_per_copy > 1 ? who_reads_shards(tensors, shape, options)
                                     : who_reads_whole(shape, options);
   }
   if (options.read == TeacherRead::kAuto) {
@@ -110,7 +131,7 @@ class TrafficPlan {
         shape_(shape),
         options_(options),
         way_(detail::broadcast_way(options.backend, shape.world_size(), options.on_gpu)) {
-    const WhoReads who = who_reads(shape, options);
+    const WhoReads who = who_reads(tensors, shape, options);
     traffic_.read = who.read;
     traffic_.reason = who.reason;
     traffic_.ranks.resize(static_cast<size_t>(shape.world_size()));
@@ -189,11 +210,7 @@ class TrafficPlan {
         whole.push_back(tensor);
       }
     }
-    if (traffic_.read != TeacherRead::kInTurns) {
-      plan_whole(whole);
-    } else {
-      share_whole(whole);
-    }
+    plan_whole(whole);
     for (size_t part = 0; part < read_.size(); ++part) move_part(static_cast<int>(part));
   }
 
@@ -233,45 +250,33 @@ class TrafficPlan {
     traffic_.longest_way = std::max(traffic_.longest_way, passed_on);
   }
 
-  /// Ranks that keep the same bytes each read as much of them, and send that to all others.
+  /// Ranks that keep the same bytes each read as much of them, and what one has read goes from rank
+  /// to rank, host by host. That turns are of whole tensors is left out.
   void share(uint64_t bytes, const std::vector<int>& keepers) {
     const int sharers = static_cast<int>(keepers.size());
-    struct OnHost {
-      uint64_t sharers = 0;
-      uint64_t bytes = 0;
-    };
-    std::map<size_t, OnHost> on_host;
+    std::map<size_t, uint64_t> read_on;  // by host
+    std::vector<int> first_on_host;
     for (int i = 0; i < sharers; ++i) {
       const int rank = keepers[static_cast<size_t>(i)];
       const uint64_t own = share_of(bytes, i, sharers);
       of(rank).read += own;
       of(rank).sent += own * static_cast<uint64_t>(sharers - 1);
       of(rank).received += bytes - own;
-      OnHost& here = on_host[host_of(rank)];
-      ++here.sharers;
-      here.bytes += own;
+      // The first one of a host gets it from another.
+      if (!read_on.contains(host_of(rank))) first_on_host.push_back(rank);
+      read_on[host_of(rank)] += own;
     }
-    for (const int rank : keepers) {
-      of(rank).from_other_hosts += bytes - on_host[host_of(rank)].bytes;
+    for (const int rank : first_on_host) {
+      of(rank).from_other_hosts += bytes - read_on[host_of(rank)];
     }
-    for (const auto& [index, here] : on_host) {
-      traffic_.hosts[index].sent += here.bytes * (static_cast<uint64_t>(sharers) - here.sharers);
-      traffic_.hosts[index].received += (bytes - here.bytes) * here.sharers;
+    for (auto here = read_on.begin(); here != read_on.end(); ++here) {
+      const auto next = std::next(here) != read_on.end() ? std::next(here) : read_on.begin();
+      HostTraffic& host = traffic_.hosts[here->first];
+      host.received += bytes - here->second;
+      // All but what has begun at the next one, where it ends.
+      host.sent += bytes - next->second;
     }
-    if (bytes > 0) traffic_.longest_way = std::max(traffic_.longest_way, 1);
-  }
-
-  void share_whole(const std::vector<PlannedTensor>& whole) {
-    std::vector<int> all(static_cast<size_t>(ranks()));
-    for (int rank = 0; rank < ranks(); ++rank) all[static_cast<size_t>(rank)] = rank;
-    std::vector<uint64_t> replayed(all.size());
-    uint64_t bytes = 0;
-    for (const PlannedTensor& tensor : whole) {
-      (tensor.replayed ? replayed[static_cast<size_t>(options_.root)] : bytes) += tensor.bytes;
-      for (RankTraffic& rank : traffic_.ranks) rank.filled += tensor.bytes;
-    }
-    share(bytes, all);
-    broadcast(replayed);
+    if (bytes > 0) traffic_.longest_way = std::max(traffic_.longest_way, sharers - 1);
   }
 
   /// Where each rank reads what it holds, a host's ranks may hold the same.

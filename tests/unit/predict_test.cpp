@@ -60,6 +60,15 @@ TEST(Predict, WhatIsReceivedCountsWithinAHost) {
   EXPECT_NEAR(root.seconds - root.way_seconds, 0.25 + 4 * 0.5 + 3 * 0.25, 1e-6);
 }
 
+TEST(Predict, ReplicasOfShardsSendAfterTheyHaveRead) {
+  const JobShape shape{2, 2, 2};
+  const Prediction turns = predict_read(TeacherRead::kInTurns, shape, round_figures());
+  EXPECT_EQ(turns.bottleneck, "links in turn");
+  // One rank reads a quarter, and makes the pages of half.
+  const double memory = std::max(0.25 / 2 + 0.5, 2 * (0.25 / 4 + 0.5 / 2));
+  EXPECT_NEAR(turns.seconds - turns.way_seconds, 2 + memory, 1e-3);
+}
+
 TEST(Predict, ASlowLinkIsTheBottleneck) {
   const Prediction root = predict_read(TeacherRead::kRoot, {2, 1}, round_figures());
   EXPECT_EQ(root.bottleneck, "link out of a host");

@@ -48,10 +48,11 @@ struct PredictOptions {
   uint64_t bucket_bytes = 0;  ///< of one broadcast
 };
 
-/// What all bytes go through, side by side with the other stages.
+/// What all bytes go through.
 struct Stage {
   std::string name;
   double seconds = 0;
+  bool is_beside = true;  ///< at a time with the other stages; else before or after them
 };
 
 struct Prediction {
