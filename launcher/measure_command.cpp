@@ -32,8 +32,10 @@ void print_measured(const Measured& measured) {
   if (figures.disk) {
     print("disk        {} a host\n", rate_text(figures.disk));
   } else {
-    print("disk        not known: the page cache kept {:.0f} % of the file\n",
-          100 * measured.cached);
+    print(
+        "disk        not known: the page cache kept {:.0f} % of the file, or this user cannot "
+        "write it\n",
+        100 * measured.cached);
   }
   print("shared disk {}\n", rate_text(figures.shared_disk));
   print("link        {}\n", rate_text(figures.link));

@@ -45,6 +45,7 @@ std::vector<Forecast> forecast_job(const PlanOptions& options, const DryRunRepor
 void plan(const PlanOptions& options) {
   if (!options.json.empty()) {
     check_report_file(options.json, options.teacher.weights(), find_config(options), "");
+    if (!options.figures.empty()) check_report_file(options.json, options.figures, "", "");
   }
   const auto alone = make_local_communicators(1);
   const auto teacher = options.teacher.source();

@@ -41,7 +41,7 @@ class Prediction:
 
     seconds: float
     bottleneck: str
-    stages: Mapping[str, float]  #: seconds of what all bytes go through, side by side
+    stages: Mapping[str, float]  #: seconds of what all bytes go through
     way_seconds: float  #: until the first byte has reached the last rank
     control_seconds: float
 

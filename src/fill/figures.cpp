@@ -18,6 +18,7 @@ class FiguresReader {
     if (!json_.is_object()) fail("is no JSON object");
     Figures figures;
     for (const auto& [key, value] : json_.items()) read_entry(figures, key, value);
+    if (!json_.contains("backend")) fail("does not say whose backend it is of (\"backend\")");
     return figures;
   }
 

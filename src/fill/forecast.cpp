@@ -7,11 +7,31 @@ namespace {
 
 using nlohmann::ordered_json;
 
+/// Figures of another kind of job would be taken for this one's.
+void check_backend(const TrafficOptions& traffic, const JobShape& shape) {
+  const bool is_of_gpus = traffic.backend.starts_with("nccl");
+  std::string problem;
+  if (traffic.backend == "local" && shape.world_size() > 1) {
+    problem = "are of one process, and the job has " + std::to_string(shape.world_size());
+  } else if (is_of_gpus && !traffic.on_gpu) {
+    problem = "are of NCCL, and the job is one on CPUs";
+  } else if (traffic.backend == "mpi" && traffic.on_gpu) {
+    problem = "are of MPI on CPUs, and the job is one on GPUs";
+  }
+  if (problem.empty()) return;
+  throw ConfigError("figures", problem,
+                    "measure them by fakescore measure in a job of the same kind, or state another "
+                    "backend in the file");
+}
+
 Forecast forecast_one(const std::vector<PlannedTensor>& tensors, const ForecastOptions& options,
                       bool all_see_files) {
   TrafficOptions traffic = options.traffic;
   traffic.all_see_files = all_see_files;
-  if (options.figures) traffic.backend = options.figures->backend;
+  if (options.figures) {
+    traffic.backend = options.figures->backend;
+    check_backend(traffic, options.shape);
+  }
   Forecast forecast;
   forecast.all_see_files = all_see_files;
   forecast.traffic = plan_traffic(tensors, options.shape, traffic);
@@ -56,10 +76,15 @@ ordered_json entries_of(const std::vector<Entry>& all) {
 ordered_json entry_of(const std::optional<Prediction>& prediction) {
   if (!prediction) return nullptr;
   ordered_json stages = ordered_json::object();
-  for (const Stage& stage : prediction->stages) stages[stage.name] = stage.seconds;
+  std::string alone;
+  for (const Stage& stage : prediction->stages) {
+    stages[stage.name] = stage.seconds;
+    if (!stage.is_beside) alone = stage.name;
+  }
   return {{"seconds", prediction->seconds},
           {"bottleneck", prediction->bottleneck},
           {"stages", std::move(stages)},
+          {"after_the_others", alone},
           {"way_seconds", prediction->way_seconds},
           {"control_seconds", prediction->control_seconds}};
 }

@@ -1,6 +1,5 @@
 #include "fill/job_hosts.hpp"
 
-#include <map>
 #include <string>
 
 #include "comm/host.hpp"
@@ -9,14 +8,9 @@
 namespace fakescore::detail {
 
 JobHosts find_hosts(Communicator& communicator) {
-  // Where the kernel does not say, a rank is a host of its own.
-  std::string own = host_id();
-  if (own.empty()) own = "rank " + std::to_string(communicator.rank());
   JobHosts hosts;
-  std::map<std::string, int> numbers;
   int rank = 0;
-  for (const std::string& id : communicator.all_gather(own, "hosts")) {
-    const int host = numbers.emplace(id, static_cast<int>(numbers.size())).first->second;
+  for (const int host : number_hosts(communicator.all_gather(host_id(), "hosts"))) {
     if (host == hosts.count()) hosts.ranks.emplace_back();
     auto& ranks = hosts.ranks[static_cast<size_t>(host)];
     if (rank == communicator.rank()) {

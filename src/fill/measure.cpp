@@ -10,6 +10,7 @@
 #include <string>
 #include <vector>
 
+#include "comm/control/agreement.hpp"
 #include "fakescore/comm/run_agreed.hpp"
 #include "fakescore/error.hpp"
 #include "fill/file_stretch.hpp"
@@ -30,6 +31,9 @@ constexpr int kCallsMeasured = 50;
 constexpr int kHopsMeasured = 50;
 /// What is shorter tells nothing.
 constexpr uint64_t kLeastBytes = uint64_t{1} << 20;
+constexpr uint64_t kLeastPage = 4096;
+/// Hosts that read from file systems of their own get this part of what each gets alone, or more.
+constexpr double kOwnDisks = 0.75;
 
 using Action = std::function<void()>;
 using Begin = std::function<std::unique_ptr<PendingOperation>(uint64_t begin, uint64_t bytes)>;
@@ -42,6 +46,9 @@ class Measuring {
   }
 
   Measured run() {
+    detail::agree_on_value(communicator_, kWhat, "options",
+                           std::to_string(options_.rounds) + " rounds of " +
+                               std::to_string(options_.bytes) + " bytes");
     run_agreed(communicator_, kWhat, ErrorCode::kTeacher, [&] { open(); });
     measured_.hosts = hosts_.count();
     measured_.ranks_per_host = hosts_.ranks_per_host();
@@ -82,20 +89,19 @@ class Measuring {
   double seconds_of(bool takes_part, const Action& prepare, const Action& action) {
     double fastest = std::numeric_limits<double>::infinity();
     for (int round = 0; round < options_.rounds; ++round) {
-      prepare();
-      meet();
-      double own = 0;
+      run_agreed(communicator_, kWhat, ErrorCode::kMemory, prepare);
+      int64_t own = 1;
       run_agreed(communicator_, kWhat, ErrorCode::kTeacher, [&] {
         const auto begin = std::chrono::steady_clock::now();
         if (takes_part) action();
-        own = std::chrono::duration<double>(std::chrono::steady_clock::now() - begin).count();
+        const std::chrono::nanoseconds took = std::chrono::steady_clock::now() - begin;
+        if (takes_part) own = std::max<int64_t>(own, took.count());
       });
-      double slowest = 0;
-      for (const std::string& text :
-           communicator_.all_gather(std::to_string(takes_part ? own : 0), kWhat)) {
-        slowest = std::max(slowest, std::stod(text));
+      int64_t slowest = 1;
+      for (const std::string& text : communicator_.all_gather(std::to_string(own), kWhat)) {
+        slowest = std::max<int64_t>(slowest, std::stoll(text));
       }
-      fastest = std::min(fastest, slowest);
+      fastest = std::min(fastest, 1e-9 * static_cast<double>(slowest));
     }
     return fastest;
   }
@@ -123,11 +129,13 @@ class Measuring {
     measured_.figures.first_write = rates_of(bytes(), renew, [this] {
       for_each_step(bytes(), [this](uint64_t begin, uint64_t length) {
         detail::populate_pages(data(begin), length);
+        // Where the kernel knows no such hint, the pages are made now.
+        for (uint64_t at = 0; at < length; at += kLeastPage) data(begin)[at] = std::byte{0};
       });
     });
     // The first reading fills the page cache.
     const auto read = [this] { read_stretch(0, file_->bytes()); };
-    read();
+    run_agreed(communicator_, kWhat, ErrorCode::kTeacher, read);
     measured_.figures.copy = rates_of(
         file_->bytes(), [] {}, read);
   }
@@ -144,9 +152,8 @@ class Measuring {
     const uint64_t part = file_->bytes() / static_cast<uint64_t>(ranks_here());
     const uint64_t first = part * static_cast<uint64_t>(hosts_.place);
     const auto cool = [this] {
-      meet();
-      if (hosts_.place == 0) file_->cool();
-      meet();
+      if (hosts_.place != 0) return;
+      file_->cool();
       measured_.cached = std::max(measured_.cached, file_->cached());
     };
     return seconds_of(takes_part, cool, [&] { read_stretch(first, first + part); });
@@ -162,7 +169,9 @@ class Measuring {
     }
     if (measured_.cached > kMostCached) return;
     measured_.figures.disk = all / alone;
-    if (hosts_.count() > 1) measured_.figures.shared_disk = all * hosts_.count() / together;
+    // Else it is not known what more hosts would get of it.
+    const double of_all = all * hosts_.count() / together;
+    if (of_all < kOwnDisks * hosts_.count() * all / alone) measured_.figures.shared_disk = of_all;
   }
 
   void in_flight(uint64_t all, const Begin& start) const {
@@ -207,8 +216,10 @@ class Measuring {
 
   void measure_messages() {
     const auto on_device = at::TensorOptions(communicator_.device()).dtype(at::kByte);
-    memory_ = at::zeros({static_cast<int64_t>(detail::kBucketsInFlight * step_)}, on_device);
-    outgoing_ = at::zeros({static_cast<int64_t>(bytes())}, on_device);
+    run_agreed(communicator_, kWhat, ErrorCode::kMemory, [&] {
+      memory_ = at::zeros({static_cast<int64_t>(detail::kBucketsInFlight * step_)}, on_device);
+      outgoing_ = at::zeros({static_cast<int64_t>(bytes())}, on_device);
+    });
     const auto all = static_cast<double>(bytes());
     const auto& here = hosts_.ranks[static_cast<size_t>(hosts_.host)];
     const auto neighbour = [&](int step) {
@@ -277,9 +288,12 @@ class Measuring {
 
   void measure_device() {
     const auto step = static_cast<int64_t>(step_);
-    const at::Tensor pinned = at::zeros({step}, at::TensorOptions(at::kByte).pinned_memory(true));
-    const at::Tensor target =
-        at::empty({step}, at::TensorOptions(communicator_.device()).dtype(at::kByte));
+    at::Tensor pinned;
+    at::Tensor target;
+    run_agreed(communicator_, kWhat, ErrorCode::kMemory, [&] {
+      pinned = at::zeros({step}, at::TensorOptions(at::kByte).pinned_memory(true));
+      target = at::empty({step}, at::TensorOptions(communicator_.device()).dtype(at::kByte));
+    });
     const double seconds = seconds_of(
         true, [] {},
         [&] { for_each_step(bytes(), [&](uint64_t, uint64_t) { target.copy_(pinned); }); });

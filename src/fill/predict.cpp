@@ -2,10 +2,12 @@
 
 #include <algorithm>
 #include <array>
+#include <cmath>
 #include <functional>
 #include <utility>
 
 #include "fakescore/error.hpp"
+#include "fill/send_transfers.hpp"
 
 namespace fakescore {
 namespace {
@@ -122,48 +124,43 @@ class Predicting {
     if (std::max(out, in) == 0) return;
     const double link = require(figures_.link, "link");
     if (traffic_.read == TeacherRead::kInTurns) {
-      // Replicas of shards send what they have read before.
+      // Few buckets are in flight, and a turn is many: what one host sends does not go beside what
+      // another does. Replicas of shards send what they have read before.
       const bool is_beside = shape_.ranks_per_copy == 1;
-      prediction_.stages.push_back({"links in turn", bytes_in_turn() / link, is_beside});
+      prediction_.stages.push_back(
+          {"links in turn", static_cast<double>(traffic_.sent_in_turn) / link, is_beside});
       return;
     }
     add("link out of a host", static_cast<double>(out) / link);
     add("link into a host", static_cast<double>(in) / link);
   }
 
-  /// Ranks that broadcast in turn do so one after the other: few buckets are in flight, and a turn
-  /// is many. What one host sends does not go beside what another does, but for what a broadcast
-  /// is passed on by.
-  double bytes_in_turn() const {
-    double sent = 0;
-    for (const HostTraffic& host : traffic_.hosts) sent += static_cast<double>(host.sent);
-    const int others = shape_.hosts - 1;
-    const int copies = shape_.world_size() / shape_.ranks_per_copy;
-    if (shape_.ranks_per_copy > 1) return sent / (std::min(shape_.hosts, copies) - 1);
-    if (is_chain()) return sent / others;
-    if (traffic_.longest_way <= 2) return sent;
-    int levels = 0;
-    while ((int64_t{1} << levels) < shape_.hosts) ++levels;
-    return sent * levels / others;
-  }
-
-  bool is_chain() const { return traffic_.longest_way == shape_.world_size() - 1; }
-
   /// What is passed on from rank to rank is on its way while the first ranks are at it already; a
   /// tree passes whole buckets on, and so do replicas of shards.
   void add_way() {
     if (traffic_.longest_way == 0) return;
     double piece = static_cast<double>(options_.bucket_bytes);
-    if (is_chain()) piece = figures_.backend.starts_with("nccl") ? kSliceBytes : kSegmentBytes;
+    if (traffic_.in_chains)
+      piece = figures_.backend.starts_with("nccl") ? kSliceBytes : kSegmentBytes;
     const double rate = shape_.hosts > 1 ? require(figures_.link, "link")
                                          : require(figures_.message, "message").rank;
     prediction_.way_seconds = traffic_.longest_way * (figures_.hop_seconds + piece / rate);
   }
 
+  /// Who reads for itself says now and then that it is there, and who exchanges parts does.
+  double control_calls() const {
+    const double steps = std::floor(static_cast<double>(traffic_.whole_bytes) /
+                                    static_cast<double>(detail::kBytesBetweenAgreements));
+    if (shape_.ranks_per_copy > 1 && traffic_.read != TeacherRead::kEveryRank) {
+      return kControlCalls + 2 * steps;
+    }
+    return kControlCalls + (traffic_.read == TeacherRead::kEveryRank ? steps : 0);
+  }
+
   void add_control() {
     if (shape_.world_size() == 1) return;
-    prediction_.control_seconds =
-        kControlCalls * shape_.world_size() * require(figures_.control_seconds, "control_seconds");
+    prediction_.control_seconds = control_calls() * shape_.world_size() *
+                                  require(figures_.control_seconds, "control_seconds");
   }
 
   const Traffic& traffic_;

@@ -3,6 +3,7 @@
 #include <algorithm>
 #include <iterator>
 #include <map>
+#include <numeric>
 
 #include "fakescore/error.hpp"
 #include "fill/broadcast_ways.hpp"
@@ -144,6 +145,7 @@ class TrafficPlan {
     } else {
       plan_shards();
     }
+    for (const PlannedTensor& tensor : tensors_) traffic_.whole_bytes += tensor.bytes;
     for (int rank = 0; rank < ranks(); ++rank) host(rank).read += of(rank).read;
     count_from_disk();
     return std::move(traffic_);
@@ -169,9 +171,23 @@ class TrafficPlan {
   void broadcast(const std::vector<uint64_t>& bytes) {
     detail::broadcast_from_each(way_, bytes,
                                 [this](int from, int to, uint64_t sent) { send(from, to, sent); });
-    if (std::any_of(bytes.begin(), bytes.end(), [](uint64_t sent) { return sent > 0; })) {
-      traffic_.longest_way = std::max(traffic_.longest_way, detail::longest_way(way_, ranks()));
+    const uint64_t all = std::accumulate(bytes.begin(), bytes.end(), uint64_t{0});
+    if (all == 0) return;
+    traffic_.longest_way = std::max(traffic_.longest_way, detail::longest_way(way_, ranks()));
+    traffic_.in_chains = way_ == BroadcastWay::kSwappedChain || way_ == BroadcastWay::kRing;
+    traffic_.sent_in_turn += all * times_over_the_busiest_link();
+  }
+
+  /// How often one host sends a byte that is broadcast.
+  uint64_t times_over_the_busiest_link() const {
+    if (shape_.hosts == 1) return 0;
+    if (way_ == BroadcastWay::kSwappedChain || way_ == BroadcastWay::kRing) return 1;
+    if (way_ != BroadcastWay::kTree) {
+      return static_cast<uint64_t>(ranks() - shape_.ranks_per_host);
     }
+    uint64_t levels = 0;
+    while ((int64_t{1} << levels) < shape_.hosts) ++levels;
+    return levels;
   }
 
   void plan_whole(const std::vector<PlannedTensor>& tensors) {
@@ -276,6 +292,7 @@ class TrafficPlan {
       // All but what has begun at the next one, where it ends.
       host.sent += bytes - next->second;
     }
+    if (read_on.size() > 1) traffic_.sent_in_turn += bytes;
     if (bytes > 0) traffic_.longest_way = std::max(traffic_.longest_way, sharers - 1);
   }
 

@@ -80,7 +80,7 @@ TEST(ForecastOfAPlan, CutsManyKindsOfRanks) {
 TEST(ForecastOfAPlan, WhatCannotBeIsRefused) {
   const TempFolder folder;
   const auto figures = folder / "figures.json";
-  std::ofstream(figures) << R"({"copy": {"rank": 1e9, "host": 1e9},
+  std::ofstream(figures) << R"({"backend": "mpi", "copy": {"rank": 1e9, "host": 1e9},
     "first_write": {"rank": 1e9, "host": 1e9}, "message": {"rank": 1e9, "host": 1e9},
     "control_seconds": 1e-5})";
   const auto wrong = folder / "wrong.json";

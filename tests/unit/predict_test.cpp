@@ -60,6 +60,20 @@ TEST(Predict, WhatIsReceivedCountsWithinAHost) {
   EXPECT_NEAR(root.seconds - root.way_seconds, 0.25 + 4 * 0.5 + 3 * 0.25, 1e-6);
 }
 
+TEST(Predict, OneCopyOverSeveralHostsHasATime) {
+  std::vector<PlannedTensor> tensors = gigabyte();
+  tensors.push_back({kGigabyte, 0, false});  // whole on every rank
+  const JobShape shape{2, 2, 4};
+  TrafficOptions options;
+  options.read = TeacherRead::kInTurns;
+  PredictOptions how;
+  how.bucket_bytes = 1 << 20;
+  const Prediction turns =
+      predict(plan_traffic(tensors, shape, options), shape, round_figures(), how);
+  EXPECT_GT(turns.seconds, 2);
+  EXPECT_LT(turns.seconds, 10);
+}
+
 TEST(Predict, ReplicasOfShardsSendAfterTheyHaveRead) {
   const JobShape shape{2, 2, 2};
   const Prediction turns = predict_read(TeacherRead::kInTurns, shape, round_figures());
@@ -127,7 +141,8 @@ TEST(Figures, AreReadAsTheyWereWritten) {
   EXPECT_EQ(again.message->host, figures.message->host);
   EXPECT_FALSE(again.shared_disk.has_value());
   // What measure adds for people is passed over.
-  EXPECT_NO_THROW(read_figures(R"({"measured": {"hosts": 2}, "link": 1e9})", "figures.json"));
+  EXPECT_NO_THROW(
+      read_figures(R"({"backend": "mpi", "measured": {"hosts": 2}, "link": 1e9})", "figures.json"));
 }
 
 TEST(Figures, OtherTextIsRefusedByName) {
@@ -140,7 +155,8 @@ TEST(Figures, OtherTextIsRefusedByName) {
            {R"({"lnik": 1e9})", "\"lnik\""},
            {R"({"copy": 1e9})", "copy that is not of the form"},
            {R"({"copy": {"rank": 1e9, "host": -1}})", "copy.host that is not above 0"},
-           {R"({"backend": 3})", "backend that is no text"}}) {
+           {R"({"backend": 3})", "backend that is no text"},
+           {R"({"link": 1e9})", "does not say whose backend"}}) {
     try {
       read_figures(text, "figures.json");
       ADD_FAILURE() << text;
@@ -149,6 +165,26 @@ TEST(Figures, OtherTextIsRefusedByName) {
       EXPECT_THAT(error.what(), HasSubstr("figures.json")) << text;
     }
   }
+}
+
+TEST(Forecast, FiguresOfAnotherKindOfJobAreRefused) {
+  ForecastOptions options;
+  options.shape = {2, 2};
+  options.figures = round_figures();
+  const auto message_of = [&](const char* backend, bool on_gpu) -> std::string {
+    options.figures->backend = backend;
+    options.traffic.on_gpu = on_gpu;
+    try {
+      forecast(gigabyte(), options);
+    } catch (const ConfigError& error) {
+      return error.what();
+    }
+    return "";
+  };
+  EXPECT_THAT(message_of("local", false), HasSubstr("are of one process, and the job has 4"));
+  EXPECT_THAT(message_of("nccl over mpi", false), HasSubstr("are of NCCL"));
+  EXPECT_THAT(message_of("mpi", true), HasSubstr("are of MPI on CPUs"));
+  EXPECT_EQ(message_of("mpi", false), "");
 }
 
 TEST(Forecast, IsOfBothCasesWhereTheFilesDecide) {

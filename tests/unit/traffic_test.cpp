@@ -86,7 +86,7 @@ TEST(Traffic, BetweenTwoHostsTheLinkCarriesWhatTheBackendSends) {
 }
 
 TEST(Traffic, ShardsAreReadByWhoHoldsThem) {
-  TrafficOptions options;
+  TrafficOptions options{TeacherRead::kEveryRank};
   // 10 rows on 4 ranks: 3, 3, 3 and 1.
   const Traffic traffic = plan_traffic(layers(1), {2, 2, 4}, options);
   EXPECT_EQ(traffic.read, TeacherRead::kEveryRank);

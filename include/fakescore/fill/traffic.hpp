@@ -64,6 +64,11 @@ struct Traffic {
   std::vector<RankTraffic> ranks;
   std::vector<HostTraffic> hosts;
   int longest_way = 0;  ///< how often a byte is passed on until its last rank has it
+  bool in_chains = false;  ///< of whole tensors: from rank to rank, in small pieces
+  /// Where ranks send in turn, one after the other: what the busiest link of each turn carries, of
+  /// all turns.
+  uint64_t sent_in_turn = 0;
+  uint64_t whole_bytes = 0;  ///< of all tensors, each once
 };
 
 /// The traffic of a fill of `tensors`, which are in the order of the fill's plan. Pure. Throws
