@@ -57,8 +57,8 @@ TEST(ForecastOfAPlan, SaysWhoReadsAndSendsHowMuch) {
   ASSERT_EQ(result.exit_code, 0) << result.output;
   EXPECT_THAT(result.output,
               AllOf(HasSubstr("ranks       6 (cpu)"),
-                    HasSubstr("traffic     read by turns: all ranks see the files, and replicas "
-                              "are on several hosts"),
+                    HasSubstr("traffic     read by turns: all ranks see the files, and ranks of "
+                              "several hosts keep the same parts"),
                     HasSubstr("traffic     read by root: not every rank sees the files"),
                     HasSubstr("host 0"), Not(HasSubstr("bottleneck"))));
   const auto plan = json_of(json);
