@@ -41,7 +41,8 @@ class Prediction:
 
     seconds: float
     bottleneck: str
-    stages: Mapping[str, float]  #: seconds of what all bytes go through
+    stages: Mapping[str, float]  #: seconds of what all bytes go through, side by side
+    after_the_others: str  #: the stage that begins when the others have ended, or ""
     way_seconds: float  #: until the first byte has reached the last rank
     control_seconds: float
 

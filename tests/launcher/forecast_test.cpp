@@ -185,7 +185,7 @@ TEST(Measure, ARankWithoutTheFileIsAnErrorOfAll) {
   const TempFolder folder;
   const auto result = testing::run_shell(
       testing::mpirun(1) + testing::program_command(measure_quickly(two_mebibytes(folder))) +
-      " : -n 1 " + testing::program_command("measure /nonexistent --rounds 1"));
+      " : -n 1 " + testing::program_command(measure_quickly("/nonexistent")));
   EXPECT_NE(result.exit_code, 0);
   EXPECT_THAT(result.output, AllOf(HasSubstr("rank 1"), HasSubstr("/nonexistent")));
 }

@@ -1,3 +1,4 @@
+import os
 import pathlib
 import sys
 
@@ -5,6 +6,24 @@ import pytest
 import torch.distributed as dist
 
 sys.path.insert(0, str(pathlib.Path(__file__).parent))
+
+
+@pytest.hookimpl(trylast=True)
+def pytest_sessionfinish(session, exitstatus):
+    session.config.status_of_rank = int(exitstatus)
+
+
+@pytest.hookimpl(trylast=True)
+def pytest_unconfigure(config):
+    """Ends a rank of torchrun at once.
+
+    Gloo's threads let go of Python's tensors some time after an operation. If Python is ending by
+    then, the process is aborted; modules in shards keep these threads until then.
+    """
+    if "RANK" in os.environ and hasattr(config, "status_of_rank"):
+        sys.stdout.flush()
+        sys.stderr.flush()
+        os._exit(config.status_of_rank)
 
 
 @pytest.fixture(params=["key", "mode"])

@@ -191,7 +191,7 @@ def parse_arguments() -> argparse.Namespace:
     return arguments
 
 
-def main() -> None:
+def main() -> Ranks:
     arguments = parse_arguments()
     torch.set_num_threads(1)
     ranks = Ranks(arguments.seed, arguments.one_process, arguments.device)
@@ -243,7 +243,7 @@ def main() -> None:
         drawings["teacher, 50 steps"] = draw_with_teacher(teacher, SCHEDULE, noise, asked)
     ranks.leave()
     if not ranks.first_is_here:
-        return
+        return ranks
     for name, digests in replicas.items():
         if len(digests) > 1:
             print(f"{name}: {'equal' if len(set(digests)) == 1 else 'NOT equal'} on all ranks")
@@ -253,7 +253,8 @@ def main() -> None:
     if arguments.picture:
         judge = Judge(images.cpu(), labels.cpu())
         write_scored_picture(arguments.picture, drawings, judge, asked)
+    return ranks
 
 
 if __name__ == "__main__":
-    main()
+    main().end()
