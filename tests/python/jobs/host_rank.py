@@ -109,6 +109,9 @@ def main() -> None:
         os._exit(0)  # the group is of no more use
     dist.barrier()
     dist.destroy_process_group()
+    # Gloo's threads outlive the group where modules are in shards, and must not let go of Python's
+    # tensors while Python ends.
+    os._exit(0)
 
 
 main()

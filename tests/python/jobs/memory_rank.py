@@ -8,6 +8,7 @@ memory_rank.py TEACHER FOLDER, under torchrun
 import ctypes
 import gc
 import json
+import os
 import pathlib
 import sys
 import threading
@@ -121,10 +122,12 @@ def growth(teacher: str, read: str, dim: int) -> dict[str, object]:
 def main() -> None:
     dist.init_process_group("gloo")
     own = [growth(sys.argv[1], read, dim) for read, dim in WAYS]
-    # Not gathered: Gloo's threads would let go of the tensors for it while Python ends, and abort.
     pathlib.Path(sys.argv[2], f"{dist.get_rank()}.json").write_text(json.dumps(own))
     dist.barrier()
     dist.destroy_process_group()
+    # Gloo's threads outlive the group where modules are in shards, and must not let go of Python's
+    # tensors while Python ends.
+    os._exit(0)
 
 
 if __name__ == "__main__":
