@@ -63,7 +63,7 @@ struct Traffic {
   std::string reason;                     ///< why
   std::vector<RankTraffic> ranks;
   std::vector<HostTraffic> hosts;
-  int longest_way = 0;  ///< how often a byte is passed on until its last rank has it
+  int longest_way = 0;     ///< how often a byte is passed on until its last rank has it
   bool in_chains = false;  ///< of whole tensors: from rank to rank, in small pieces
   /// Where ranks send in turn, one after the other: what the busiest link of each turn carries, of
   /// all turns.
