@@ -10,36 +10,18 @@ constexpr size_t kFirstShown = 3;
 constexpr size_t kLastShown = 2;
 
 template <typename Entry>
-struct Kind {
-  size_t first = 0;
-  size_t last = 0;
-  Entry traffic;
-};
-
-/// Neighbours that read and send the same.
-template <typename Entry>
-std::vector<Kind<Entry>> kinds_of(const std::vector<Entry>& all) {
-  std::vector<Kind<Entry>> kinds;
-  for (size_t i = 0; i < all.size(); ++i) {
-    if (kinds.empty() || !(kinds.back().traffic == all[i])) kinds.push_back({i, i, all[i]});
-    kinds.back().last = i;
-  }
-  return kinds;
-}
-
-template <typename Entry>
-std::string title(const char* one, const Kind<Entry>& kind) {
+std::string title(const char* one, const Alike<Entry>& kind) {
   if (kind.first == kind.last) return fmt::format("{} {}", one, kind.first);
   return fmt::format("{}s {} to {}", one, kind.first, kind.last);
 }
 
-void print_kind(const Kind<RankTraffic>& kind) {
+void print_kind(const Alike<RankTraffic>& kind) {
   print("  {:<24} read {:>10}, sent {:>10}, received {:>10}\n", title("rank", kind),
         format_bytes(kind.traffic.read), format_bytes(kind.traffic.sent),
         format_bytes(kind.traffic.received));
 }
 
-void print_kind(const Kind<HostTraffic>& kind) {
+void print_kind(const Alike<HostTraffic>& kind) {
   print("  {:<24} read {:>10}, sent {:>10}, received {:>10}; {} from its disk at most\n",
         title("host", kind), format_bytes(kind.traffic.read), format_bytes(kind.traffic.sent),
         format_bytes(kind.traffic.received), format_bytes(kind.traffic.from_disk));
@@ -47,7 +29,7 @@ void print_kind(const Kind<HostTraffic>& kind) {
 
 template <typename Entry>
 void print_kinds(const std::vector<Entry>& all) {
-  const auto kinds = kinds_of(all);
+  const auto kinds = group_alike(all);
   const bool is_cut = kinds.size() > kFirstShown + kLastShown;
   for (size_t i = 0; i < kinds.size(); ++i) {
     if (is_cut && i == kFirstShown) {

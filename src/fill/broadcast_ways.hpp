@@ -23,6 +23,11 @@ enum class BroadcastWay {
 /// changes its way with the number of ranks. Throws ConfigError for one that is not known.
 BroadcastWay broadcast_way(const std::string& backend, int ranks, bool on_gpu);
 
+/// Whether each rank passes what it gets on to one other.
+inline bool is_chain(BroadcastWay way) {
+  return way == BroadcastWay::kSwappedChain || way == BroadcastWay::kRing;
+}
+
 /// How often a byte is passed on until its last rank has it.
 int longest_way(BroadcastWay way, int ranks);
 

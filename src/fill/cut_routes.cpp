@@ -7,15 +7,10 @@
 #include <utility>
 
 #include "fakescore/error.hpp"
+#include "tensor/boxes.hpp"
 
 namespace fakescore::detail {
 namespace {
-
-int64_t elements_of(const Box& box) {
-  int64_t count = 1;
-  for (const int64_t size : box.sizes) count *= size;
-  return count;
-}
 
 /// Nullopt where they have no element in common.
 std::optional<Box> intersection(const Box& a, const Box& b) {

@@ -97,29 +97,29 @@ class DryRun {
     for (const GroupPlan& group : matched_.plan.groups) {
       const TensorSpec& spec = described_.manifest.first_of_group(group.group);
       const bool has_rows = spec.kind == TensorKind::kParameter && !spec.sizes.empty();
-      report_.tensors.push_back(
-          {wire_bytes(transfer_layout(group, described_.manifest, described_.occupied)),
-           has_rows ? spec.sizes.front() : 0, group.mode == FillMode::kReplay});
+      layouts_.push_back(transfer_layout(group, described_.manifest, described_.occupied));
+      layouts_.back().root = options_.root;
+      report_.tensors.push_back({wire_bytes(layouts_.back()), has_rows ? spec.sizes.front() : 0,
+                                 group.mode == FillMode::kReplay});
     }
+    if (report_.read == TeacherRead::kInTurns) take_turns();
   }
 
-  /// By group, who sends what the teacher has of it.
-  std::vector<int> readers() const {
+  /// What is replayed is the root's all the same.
+  void take_turns() {
     std::vector<uint64_t> bytes;
     for (const PlannedTensor& tensor : report_.tensors) bytes.push_back(tensor.bytes);
-    if (report_.read != TeacherRead::kInTurns) return std::vector<int>(bytes.size(), options_.root);
-    return detail::share_reading(bytes, report_.world_size);
+    const std::vector<int> readers = detail::share_reading(bytes, report_.world_size);
+    for (size_t i = 0; i < layouts_.size(); ++i) {
+      if (!report_.tensors[i].replayed) layouts_[i].root = readers[i];
+    }
   }
 
   /// One of the job's two streams; returns the bytes of it that travel.
   uint64_t travel(bool replayed) {
     std::vector<detail::TransferLayout> layouts;
-    const std::vector<int> roots = readers();
-    for (size_t i = 0; i < report_.tensors.size(); ++i) {
-      if (report_.tensors[i].replayed != replayed) continue;
-      layouts.push_back(
-          transfer_layout(matched_.plan.groups[i], described_.manifest, described_.occupied));
-      layouts.back().root = replayed ? options_.root : roots[i];
+    for (size_t i = 0; i < layouts_.size(); ++i) {
+      if (report_.tensors[i].replayed == replayed) layouts.push_back(layouts_[i]);
     }
     const size_t bucket_bytes = detail::bucket_bytes_for(device_, options_.bucket_bytes);
     const auto buckets = detail::plan_buckets(layouts, bucket_bytes);
@@ -167,6 +167,7 @@ class DryRun {
   const MatchedKeys& matched_;
   at::Device device_;
   const FillOptions& options_;
+  std::vector<detail::TransferLayout> layouts_;  ///< by group
   DryRunReport report_;
 };
 

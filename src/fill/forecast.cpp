@@ -62,13 +62,10 @@ ordered_json entry_of(const HostTraffic& host) {
 template <typename Entry>
 ordered_json entries_of(const std::vector<Entry>& all) {
   ordered_json entries = ordered_json::array();
-  for (size_t first = 0; first < all.size();) {
-    size_t next = first + 1;
-    while (next < all.size() && all[next] == all[first]) ++next;
-    ordered_json entry{{"first", first}, {"last", next - 1}};
-    entry.update(entry_of(all[first]));
+  for (const Alike<Entry>& group : group_alike(all)) {
+    ordered_json entry{{"first", group.first}, {"last", group.last}};
+    entry.update(entry_of(group.traffic));
     entries.push_back(std::move(entry));
-    first = next;
   }
   return entries;
 }

@@ -129,12 +129,6 @@ Transfer make_transfer(const FillContext& context, const DescribedTarget& descri
   return transfer;
 }
 
-/// Where a whole tensor is, as if it were a part: all of it.
-Shard shard_of(const TensorSpec& spec) {
-  if (spec.shard) return *spec.shard;
-  return {spec.sizes, {std::vector<int64_t>(spec.sizes.size()), spec.sizes}};
-}
-
 /// A tensor of which each rank keeps its part, or all; without a source.
 Transfer make_cut(const FillContext& context, const DescribedTarget& described,
                   const GroupPlan& group, const Storages& storages) {

@@ -1,9 +1,7 @@
 #include "fakescore/fill/predict.hpp"
 
 #include <algorithm>
-#include <array>
 #include <cmath>
-#include <functional>
 #include <utility>
 
 #include "fakescore/error.hpp"

@@ -10,31 +10,29 @@
 namespace fakescore::detail {
 namespace {
 
+/// A share of the whole tensor, as a box of the rank's part.
+Shard within_part(const Shard& own, const Box& share) {
+  Shard within{own.box.sizes, share};
+  for (size_t dim = 0; dim < share.offsets.size(); ++dim) {
+    within.box.offsets[dim] -= own.box.offsets[dim];
+  }
+  return within;
+}
+
 /// Copies a share of a part into its place in it.
 void read_share(const DescribedTarget& described, const GroupPlan& group, Teacher& teacher,
                 const Storages& storages, const Shard& own, const Box& share, at::Device device) {
   const auto& fill = group.fills.front();
-  Box within = share;
-  for (size_t dim = 0; dim < within.offsets.size(); ++dim) {
-    within.offsets[dim] -= own.box.offsets[dim];
-  }
   const at::Tensor whole =
       read_teacher(teacher, fill.teacher, described.whole.specs()[fill.spec], device);
-  copy_once(box_of(storages.tensor(fill.spec), Shard{own.box.sizes, within}),
+  copy_once(box_of(storages.tensor(fill.spec), within_part(own, share)),
             box_of(whole, Shard{own.global_sizes, share}));
 }
 
-/// Shares are neighbouring elements of their rank's part, which is row-major.
+/// Shares are neighbouring elements of their rank's part.
 ByteRange place_of(const Cut& cut, const Box& share) {
-  int64_t first = 0;
-  int64_t count = 1;
-  for (size_t dim = 0; dim < share.sizes.size(); ++dim) {
-    first = first * cut.own.global_sizes[dim] + share.offsets[dim];
-    count *= share.sizes[dim];
-  }
-  const size_t begin =
-      cut.begin + static_cast<size_t>(index_in_box(cut.own, first)) * cut.element_bytes;
-  return {begin, begin + static_cast<size_t>(count) * cut.element_bytes};
+  const ByteRange place = stretch_of(within_part(cut.own, share), cut.element_bytes).value();
+  return {cut.begin + place.begin, cut.begin + place.end};
 }
 
 }  // namespace

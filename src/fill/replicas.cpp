@@ -8,6 +8,8 @@
 #include "comm/host.hpp"
 #include "error/wire.hpp"
 #include "fakescore/comm/run_agreed.hpp"
+#include "fill/shards.hpp"
+#include "tensor/boxes.hpp"
 #include "tensor/shard_wire.hpp"
 
 namespace fakescore::detail {
@@ -20,8 +22,7 @@ BytesByHosts count_by_hosts(const std::vector<int>& hosts, const std::vector<Kep
       hosts_of[tensor.kept[rank]].insert(hosts[rank]);
     }
     for (const auto& [box, of_box] : hosts_of) {
-      uint64_t size = tensor.element_bytes;
-      for (const int64_t length : box.sizes) size *= static_cast<uint64_t>(length);
+      const uint64_t size = static_cast<uint64_t>(elements_of(box)) * tensor.element_bytes;
       bytes.once += size;
       bytes.again += size * (of_box.size() - 1);
     }
@@ -36,9 +37,7 @@ constexpr int kRank = 0;  ///< which compares
 std::vector<Box> boxes_of(const Manifest& manifest) {
   std::vector<Box> boxes;
   for (int64_t group = 0; group < manifest.alias_groups(); ++group) {
-    const TensorSpec& spec = manifest.first_of_group(group);
-    const std::vector<int64_t> zeros(spec.sizes.size());
-    boxes.push_back(spec.shard ? spec.shard->box : Box{zeros, spec.sizes});
+    boxes.push_back(shard_of(manifest.first_of_group(group)).box);
   }
   return boxes;
 }

@@ -9,6 +9,7 @@
 #include "fakescore/comm/run_agreed.hpp"
 #include "fill/cut_routes.hpp"
 #include "fill/reading_turns.hpp"
+#include "tensor/boxes.hpp"
 #include "tensor/shard_wire.hpp"
 #include "transfer/exchange_transfers.hpp"
 
@@ -51,13 +52,9 @@ uint64_t stretch_of_turn(const std::vector<Transfer>& cuts, uint64_t round_bytes
 }
 
 uint64_t largest_part(const CutTensor& tensor, size_t element_bytes) {
-  uint64_t most = 0;
-  for (const Box& box : tensor.kept) {
-    uint64_t elements = 1;
-    for (const int64_t size : box.sizes) elements *= static_cast<uint64_t>(size);
-    most = std::max(most, elements * element_bytes);
-  }
-  return most;
+  int64_t most = 0;
+  for (const Box& box : tensor.kept) most = std::max(most, elements_of(box));
+  return static_cast<uint64_t>(most) * element_bytes;
 }
 
 /// By rank, the routes of all tensors, and the longest delay.

@@ -52,6 +52,11 @@ std::vector<NamedTensor> without_shards(std::vector<NamedTensor> tensors) {
   return tensors;
 }
 
+Shard shard_of(const TensorSpec& spec) {
+  if (spec.shard) return *spec.shard;
+  return {spec.sizes, {std::vector<int64_t>(spec.sizes.size()), spec.sizes}};
+}
+
 at::Tensor box_of(const at::Tensor& whole, const std::optional<Shard>& shard) {
   if (!shard) return whole;
   at::Tensor box = whole;

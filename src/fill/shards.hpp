@@ -21,6 +21,9 @@ std::vector<NamedTensor> shards_of(std::vector<NamedTensor> tensors);
 std::vector<NamedTensor> without_shards(std::vector<NamedTensor> tensors);
 inline bool is_shard(const TensorSpec& spec) { return spec.shard.has_value(); }
 
+/// Where a tensor lies in the whole one; of a tensor that is whole, all of it.
+Shard shard_of(const TensorSpec& spec);
+
 /// What a rank holds of a whole tensor: a view of it.
 at::Tensor box_of(const at::Tensor& whole, const std::optional<Shard>& shard);
 

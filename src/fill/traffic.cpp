@@ -24,9 +24,6 @@ WhoReads who_reads_whole(const JobShape& shape, const TrafficOptions& options) {
   if (options.read == TeacherRead::kEveryRank) {
     return {TeacherRead::kEveryRank, "asked for: every rank reads for itself"};
   }
-  if (options.read == TeacherRead::kInTurns) {
-    return {TeacherRead::kInTurns, "asked for: the ranks share the reading"};
-  }
   if (shape.hosts == 1 && !options.on_gpu) {
     return {TeacherRead::kEveryRank, "all ranks see the files, and have one page cache"};
   }
@@ -53,9 +50,6 @@ WhoReads who_reads_shards(const std::vector<PlannedTensor>& tensors, const JobSh
   if (options.read == TeacherRead::kEveryRank) {
     return {TeacherRead::kEveryRank, "asked for: each rank reads what it holds"};
   }
-  if (options.read == TeacherRead::kInTurns) {
-    return {TeacherRead::kInTurns, "asked for: the ranks share the reading"};
-  }
   if (!hosts_keep_the_same(tensors, shape)) {
     return {TeacherRead::kEveryRank,
             "all ranks see the files: each reads what it holds, and nothing travels"};
@@ -70,6 +64,9 @@ WhoReads who_reads(const std::vector<PlannedTensor>& tensors, const JobShape& sh
   if (shape.world_size() == 1) return {TeacherRead::kRoot, "there is one rank"};
   if (options.read == TeacherRead::kRoot) {
     return {TeacherRead::kRoot, "asked for: the root reads and sends"};
+  }
+  if (options.all_see_files && options.read == TeacherRead::kInTurns) {
+    return {TeacherRead::kInTurns, "asked for: the ranks share the reading"};
   }
   if (options.all_see_files) {
     return shape.ranks_per_copy > 1 ? who_reads_shards(tensors, shape, options)
@@ -156,7 +153,6 @@ class TrafficPlan {
   RankTraffic& of(int rank) { return traffic_.ranks[static_cast<size_t>(rank)]; }
   size_t host_of(int rank) const { return static_cast<size_t>(rank / shape_.ranks_per_host); }
   HostTraffic& host(int rank) { return traffic_.hosts[host_of(rank)]; }
-  int replicas() const { return ranks() / shape_.ranks_per_copy; }
 
   void send(int from, int to, uint64_t bytes) {
     of(from).sent += bytes;
@@ -174,20 +170,18 @@ class TrafficPlan {
     const uint64_t all = std::accumulate(bytes.begin(), bytes.end(), uint64_t{0});
     if (all == 0) return;
     traffic_.longest_way = std::max(traffic_.longest_way, detail::longest_way(way_, ranks()));
-    traffic_.in_chains = way_ == BroadcastWay::kSwappedChain || way_ == BroadcastWay::kRing;
+    traffic_.in_chains = detail::is_chain(way_);
     traffic_.sent_in_turn += all * times_over_the_busiest_link();
   }
 
   /// How often one host sends a byte that is broadcast.
   uint64_t times_over_the_busiest_link() const {
     if (shape_.hosts == 1) return 0;
-    if (way_ == BroadcastWay::kSwappedChain || way_ == BroadcastWay::kRing) return 1;
-    if (way_ != BroadcastWay::kTree) {
-      return static_cast<uint64_t>(ranks() - shape_.ranks_per_host);
+    if (detail::is_chain(way_)) return 1;
+    if (way_ == BroadcastWay::kTree) {
+      return static_cast<uint64_t>(detail::longest_way(way_, shape_.hosts));
     }
-    uint64_t levels = 0;
-    while ((int64_t{1} << levels) < shape_.hosts) ++levels;
-    return levels;
+    return static_cast<uint64_t>(ranks() - shape_.ranks_per_host);
   }
 
   void plan_whole(const std::vector<PlannedTensor>& tensors) {

@@ -24,6 +24,12 @@ inline bool lies_within(const Box& box, const std::vector<int64_t>& sizes) {
   return true;
 }
 
+inline int64_t elements_of(const Box& box) {
+  int64_t count = 1;
+  for (const int64_t size : box.sizes) count *= size;
+  return count;
+}
+
 /// Why a tensor of these sizes is not the part that it is said to be, for an error; empty if it is.
 inline std::string problem_of(const Shard& shard, at::IntArrayRef sizes) {
   const bool fits = row_major_strides(shard.global_sizes) &&

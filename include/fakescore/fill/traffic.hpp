@@ -1,5 +1,6 @@
 #pragma once
 
+#include <cstddef>
 #include <cstdint>
 #include <string>
 #include <vector>
@@ -70,6 +71,24 @@ struct Traffic {
   uint64_t sent_in_turn = 0;
   uint64_t whole_bytes = 0;  ///< of all tensors, each once
 };
+
+/// Neighbouring ranks or hosts that read and send the same.
+template <typename Entry>
+struct Alike {
+  size_t first = 0;
+  size_t last = 0;
+  Entry traffic;  ///< of each of them
+};
+
+template <typename Entry>
+std::vector<Alike<Entry>> group_alike(const std::vector<Entry>& all) {
+  std::vector<Alike<Entry>> groups;
+  for (size_t i = 0; i < all.size(); ++i) {
+    if (groups.empty() || !(groups.back().traffic == all[i])) groups.push_back({i, i, all[i]});
+    groups.back().last = i;
+  }
+  return groups;
+}
 
 /// The traffic of a fill of `tensors`, which are in the order of the fill's plan. Pure. Throws
 /// ConfigError where the shape is none, or where ranks are to read that do not see the files.
