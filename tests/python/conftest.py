@@ -7,6 +7,8 @@ import torch.distributed as dist
 
 sys.path.insert(0, str(pathlib.Path(__file__).parent))
 
+from support import end_process
+
 
 @pytest.hookimpl(trylast=True)
 def pytest_sessionfinish(session, exitstatus):
@@ -15,15 +17,8 @@ def pytest_sessionfinish(session, exitstatus):
 
 @pytest.hookimpl(trylast=True)
 def pytest_unconfigure(config):
-    """Ends a rank of torchrun at once.
-
-    Gloo's threads let go of Python's tensors some time after an operation. If Python is ending by
-    then, the process is aborted; modules in shards keep these threads until then.
-    """
     if "RANK" in os.environ and hasattr(config, "status_of_rank"):
-        sys.stdout.flush()
-        sys.stderr.flush()
-        os._exit(config.status_of_rank)
+        end_process(config.status_of_rank)
 
 
 @pytest.fixture(params=["key", "mode"])

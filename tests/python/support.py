@@ -2,8 +2,12 @@
 
 from __future__ import annotations
 
+import os
 import pathlib
+import subprocess
+import sys
 from collections.abc import Iterator
+from typing import NoReturn
 
 import torch
 import torch.distributed as dist
@@ -95,3 +99,38 @@ def texts_of_all_ranks(text: str) -> list[str]:
     everyone: list[str] = [""] * dist.get_world_size()
     dist.all_gather_object(everyone, text)
     return everyone
+
+
+def end_process(status: int = 0) -> NoReturn:
+    """Ends a rank of torchrun at once.
+
+    Gloo's threads let go of Python's tensors some time after an operation. If Python is ending by
+    then, the process is aborted; modules in shards keep these threads until then.
+    """
+    sys.stdout.flush()
+    sys.stderr.flush()
+    os._exit(status)
+
+
+def environment(**more: str) -> dict[str, str]:
+    """For a process that imports what tests share."""
+    path = [str(pathlib.Path(__file__).parent), *filter(None, [os.environ.get("PYTHONPATH")])]
+    return {
+        **os.environ,
+        "PYTHONPATH": os.pathsep.join(path),
+        "OMP_NUM_THREADS": "1",
+        **more,
+    }
+
+
+def run_python(*arguments: object) -> None:
+    """In a process of its own; fails with what it wrote to standard error."""
+    done = subprocess.run(
+        [sys.executable, *map(str, arguments)],
+        env=environment(),
+        capture_output=True,
+        text=True,
+        timeout=300,
+        check=False,
+    )
+    assert done.returncode == 0, done.stderr

@@ -5,7 +5,6 @@ host_rank.py JOB RANK WORLD_SIZE ADDRESS PORT LINK TEACHER [STARTED]
 
 import functools
 import json
-import os
 import pathlib
 import sys
 import time
@@ -18,6 +17,7 @@ from torch.distributed.fsdp import fully_shard
 from torch.distributed.tensor import Shard
 
 import fakescore
+from support import end_process
 
 WIDTH = 1024
 DEPTH = 8
@@ -106,12 +106,10 @@ def main() -> None:
     outcome["sent"] = int(counter.read_text()) - before
     print(json.dumps(outcome), flush=True)
     if "error" in outcome:
-        os._exit(0)  # the group is of no more use
+        end_process()  # the group is of no more use
     dist.barrier()
     dist.destroy_process_group()
-    # Gloo's threads outlive the group where modules are in shards, and must not let go of Python's
-    # tensors while Python ends.
-    os._exit(0)
+    end_process()
 
 
 main()

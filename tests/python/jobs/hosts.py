@@ -18,6 +18,8 @@ from typing import Any, NoReturn
 
 import pytest
 
+from support import environment
+
 HERE = pathlib.Path(__file__).parent
 MODEL_BYTES = 8 * 1024 * 1024 * 4
 #: Heads of packets, and messages of the job.
@@ -57,22 +59,15 @@ class Host:
             self.mounts.pop()
 
     def start(
-        self, command: list[str], *, stdin: int | None = None, **environment: str
+        self, command: list[str], *, stdin: int | None = None, **more: str
     ) -> "subprocess.Popen[str]":
-        path = [str(HERE.parent), *filter(None, [os.environ.get("PYTHONPATH")])]
         return subprocess.Popen(
             self.inside(command),
             stdin=stdin,
             stdout=subprocess.PIPE,
             stderr=subprocess.PIPE,
             text=True,
-            env={
-                **os.environ,
-                "PYTHONPATH": os.pathsep.join(path),
-                "OMP_NUM_THREADS": "1",
-                "GLOO_SOCKET_IFNAME": self.link,
-                **environment,
-            },
+            env=environment(GLOO_SOCKET_IFNAME=self.link, **more),
         )
 
     def sent_bytes(self) -> int:

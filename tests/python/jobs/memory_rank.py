@@ -8,7 +8,6 @@ memory_rank.py TEACHER FOLDER, under torchrun
 import ctypes
 import gc
 import json
-import os
 import pathlib
 import sys
 import threading
@@ -20,6 +19,7 @@ from torch.distributed.fsdp import fully_shard
 from torch.distributed.tensor import Shard
 
 import fakescore
+from support import end_process
 
 WIDTH = 2048
 DEPTH = 16
@@ -125,9 +125,7 @@ def main() -> None:
     pathlib.Path(sys.argv[2], f"{dist.get_rank()}.json").write_text(json.dumps(own))
     dist.barrier()
     dist.destroy_process_group()
-    # Gloo's threads outlive the group where modules are in shards, and must not let go of Python's
-    # tensors while Python ends.
-    os._exit(0)
+    end_process()
 
 
 if __name__ == "__main__":

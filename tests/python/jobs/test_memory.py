@@ -1,14 +1,13 @@
 """What memory a rank needs to fill its shards, by the kernel's own counts."""
 
 import json
-import os
 import pathlib
-import subprocess
-import sys
 
 import pytest
 from memory_rank import DEPTH, MODEL_BYTES, WAYS, value_of
 from safetensors.torch import save_file
+
+from support import run_python
 
 SCRIPT = pathlib.Path(__file__).with_name("memory_rank.py")
 #: Exchanges have so much of whole tensors on its way.
@@ -30,15 +29,7 @@ def growths(request, teacher, tmp_path_factory):
     """Of each rank, by way."""
     results = tmp_path_factory.mktemp("results")
     torchrun = ("-m", "torch.distributed.run", "--standalone", "--nproc-per-node")
-    done = subprocess.run(
-        [sys.executable, *torchrun, str(request.param), str(SCRIPT), teacher, str(results)],
-        env={**os.environ, "OMP_NUM_THREADS": "1"},
-        capture_output=True,
-        text=True,
-        timeout=300,
-        check=False,
-    )
-    assert done.returncode == 0, done.stderr
+    run_python(*torchrun, request.param, SCRIPT, teacher, results)
     return [json.loads((results / f"{rank}.json").read_text()) for rank in range(request.param)]
 
 

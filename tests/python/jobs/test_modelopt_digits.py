@@ -4,10 +4,11 @@ import json
 import math
 import os
 import pathlib
-import subprocess
 import sys
 
 import pytest
+
+from support import run_python
 
 MISSING = "is not installed: pip install -r tests/python/requirements.txt"
 pytest.importorskip("modelopt", reason=f"nvidia-modelopt {MISSING}")
@@ -25,15 +26,7 @@ TORCHRUN = ["-m", "torch.distributed.run", "--standalone", "--nproc-per-node=2"]
 
 def trained(launcher, options, record, gan=0.03):
     arguments = ["--steps", STEPS, "--gan", gan, "--record", record]
-    done = subprocess.run(
-        [sys.executable, *launcher, SCRIPT, *options, *map(str, arguments)],
-        env={**os.environ, "OMP_NUM_THREADS": "1"},
-        capture_output=True,
-        text=True,
-        timeout=300,
-        check=False,
-    )
-    assert done.returncode == 0, done.stderr
+    run_python(*launcher, SCRIPT, *options, *arguments)
     return json.loads(record.read_text())
 
 
