@@ -15,6 +15,7 @@ import sys
 import machine
 import tables
 import workloads
+from documents import put_between
 
 HERE = pathlib.Path(__file__).resolve().parent
 ROOT = HERE.parent.parent
@@ -117,15 +118,6 @@ def heading(args: argparse.Namespace, lines: list[dict]) -> str:
             f"{loads[-1]:.1f}.")
 
 
-def update(document: pathlib.Path, text: str) -> None:
-    """Puts the text between the document's two markers."""
-    whole = document.read_text()
-    begin, end = whole.find(tables.BEGIN), whole.find(tables.END)
-    if begin < 0 or end < begin:
-        fail(f"{document} has no line {tables.BEGIN} with {tables.END} after it")
-    document.write_text(f"{whole[:begin]}{tables.BEGIN}\n{text}\n{whole[end:]}")
-
-
 def parse_arguments() -> argparse.Namespace:
     def names(known: dict) -> dict:
         return {"nargs": "+", "choices": known, "metavar": "NAME"}
@@ -173,7 +165,7 @@ def main() -> None:
     print(f"written to {results}, each load's line to {results.stem}.jsonl", file=sys.stderr)
     if args.update_docs:
         for document, table in DOCUMENTS.items():
-            update(ROOT / document, f"{about}\n\n{table(lines)}")
+            put_between(ROOT / document, tables.BEGIN, tables.END, f"{about}\n\n{table(lines)}")
     wrong = [line for line in lines
              if line["side"] in (*tables.OURS, tables.LIMITS) and not tables.is_right(line)]
     if wrong:

@@ -21,6 +21,7 @@ from typing import NoReturn
 import machine
 import tables
 import teachers
+from documents import put_between
 from tables import Line, Measurements
 from ways import ALL_OURS, SHARDED, WAYS, WHOLE
 
@@ -111,12 +112,8 @@ def update(document: pathlib.Path, text: str) -> None:
     """Puts the text between the document's markers, in a section at its end if it has none."""
     whole = document.read_text()
     if BEGIN not in whole:
-        whole = f"{whole.rstrip()}\n\n{SECTION}\n\n{BEGIN}\n{END}\n"
-    before, _, rest = whole.partition(BEGIN)
-    _, end, after = rest.partition(END)
-    if not end:
-        fail(f"{document} has a line {BEGIN} with no {END} after it")
-    document.write_text(f"{before}{BEGIN}\n{text}\n{END}{after}")
+        document.write_text(f"{whole.rstrip()}\n\n{SECTION}\n\n{BEGIN}\n{END}\n")
+    put_between(document, BEGIN, END, text)
 
 
 def parse_arguments() -> argparse.Namespace:

@@ -10,12 +10,14 @@ import sys
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 
-import links
 import machine
+
+from hosts import linked_hosts, mpirun, write_agent
 
 MAKE_TEACHER = pathlib.Path(__file__).resolve().parent.parent / "common/make_teacher.py"
 BLOCK_GIGABYTES = 0.094  # of make_teacher.py's wan
 READS = ("all", "turns", "root")
+HOSTS = 2  # of linked_hosts
 REPEATS = 3  # of each measurement of a round, of which the fastest counts
 # Phases that are predicted; building the module and comparing digests are not.
 PREDICTED = ("agree", "plan", "place", "move", "replay", "finish")
@@ -137,19 +139,22 @@ class Bench:
     def two_hosts(self) -> list[Row]:
         teacher = self.teacher(self.args.gigabytes_of_links)
         rows = [
-            Row(links.HOSTS, ranks, read, rate)
+            Row(HOSTS, ranks, read, rate)
             for rate in self.args.links
             for ranks in (1, 2)
             for read in ("turns", "root")
         ]
-        with links.linked_hosts(self.folder) as hosts:
+        with linked_hosts(self.folder) as hosts:
+            agent = write_agent(hosts, self.folder)
             for _ in range(self.args.rounds):
                 for row in rows:
-                    hosts.set_rate(row.rate)
-                    launcher = hosts.mpirun(row.ranks_per_host)
+                    for host in hosts:
+                        host.slow_down(row.rate)
+                    ranks = ("--oversubscribe",)
+                    launcher = hosts[0].inside([*mpirun(hosts, agent, row.ranks_per_host), *ranks])
                     self.predict(row, teacher, self.figures(launcher, teacher))
-                    before = hosts.sent_bytes()
+                    before = hosts[0].sent_bytes()
                     self.fill(row, launcher, teacher)
-                    row.counted_sent = (hosts.sent_bytes() - before) // REPEATS
+                    row.counted_sent = (hosts[0].sent_bytes() - before) // REPEATS
                     self.say(row)
         return rows

@@ -81,8 +81,8 @@ class Host:
         return int(json.loads(counted.stdout)[0]["stats64"]["tx"]["bytes"])
 
     def slow_down(self, rate: str = "20mbit") -> None:
-        limit = ("rate", rate, "burst", "256kb", "latency", "50ms")
-        command = ["tc", "-n", self.name, "qdisc", "add", "dev", self.link, "root", "tbf", *limit]
+        limit = ("tbf", "rate", rate, "burst", "256kb", "latency", "50ms")
+        command = ["tc", "-n", self.name, "qdisc", "replace", "dev", self.link, "root", *limit]
         subprocess.run(command, check=True, capture_output=True, text=True)
 
     def cut_off(self) -> None:
@@ -102,6 +102,29 @@ class Host:
         for process in running.stdout.split():
             with contextlib.suppress(ProcessLookupError):
                 os.kill(int(process), signal.SIGKILL)
+
+
+def write_agent(hosts: list[Host], folder: pathlib.Path) -> str:
+    """What mpirun starts its daemons by, in the place of ssh: HOST COMMAND..."""
+    lines = ["#!/bin/sh", "host=$1", "shift", "case $host in"]
+    for host in hosts:
+        lines.append(f'{host.address}) exec {shlex.join(host.inside(["sh", "-c"]))} "$*" ;;')
+    script = folder / "agent"
+    script.write_text("\n".join([*lines, "esac", ""]))
+    script.chmod(0o755)
+    return str(script)
+
+
+def mpirun(hosts: list[Host], agent: str, ranks_per_host: int = 1) -> list[str]:
+    """To be followed by a command, and started on the first host."""
+    places = ",".join(f"{host.address}:{ranks_per_host}" for host in hosts)
+    network = "10.99.0.0/24"
+    return [
+        *("mpirun", "--host", places, "-n", str(ranks_per_host * len(hosts))),
+        *("--mca", "plm_rsh_agent", agent),
+        *("--mca", "pml", "ob1", "--mca", "btl", "tcp,self"),
+        *("--mca", "btl_tcp_if_include", network, "--mca", "oob_tcp_if_include", network),
+    ]
 
 
 def skip_or_fail(reason: str) -> NoReturn:

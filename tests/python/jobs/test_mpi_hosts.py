@@ -5,7 +5,6 @@ import itertools
 import json
 import os
 import pathlib
-import shlex
 import shutil
 import subprocess
 import time
@@ -14,7 +13,7 @@ from typing import NamedTuple
 
 import pytest
 
-from hosts import MESSAGES, MODEL_BYTES, SLACK, Host, skip_or_fail
+from hosts import MESSAGES, MODEL_BYTES, SLACK, Host, mpirun, skip_or_fail, write_agent
 
 #: Of the release build; set by tests/python/run.
 PROGRAM = os.environ.get("FAKESCORE_PROGRAM", "")
@@ -33,27 +32,13 @@ def _needs_mpirun() -> None:
 
 @pytest.fixture
 def agent(hosts: list[Host], tmp_path: pathlib.Path) -> str:
-    """What mpirun starts its daemons by, in the place of ssh: HOST COMMAND..."""
-    lines = ["#!/bin/sh", "host=$1", "shift", "case $host in"]
-    for host in hosts:
-        lines.append(f'{host.address}) exec {shlex.join(host.inside(["sh", "-c"]))} "$*" ;;')
-    script = tmp_path / "agent"
-    script.write_text("\n".join([*lines, "esac", ""]))
-    script.chmod(0o755)
-    return str(script)
+    return write_agent(hosts, tmp_path)
 
 
-def mpirun(hosts: list[Host], agent: str, *command: str) -> "subprocess.Popen[str]":
+def start(hosts: list[Host], agent: str, *command: str) -> "subprocess.Popen[str]":
     """A rank on each host."""
-    network = "10.99.0.0/24"
     return hosts[0].start(
-        [
-            *("mpirun", "--host", ",".join(f"{host.address}:1" for host in hosts)),
-            *("-n", str(len(hosts)), "--mca", "plm_rsh_agent", agent),
-            *("--mca", "pml", "ob1", "--mca", "btl", "tcp,self"),
-            *("--mca", "btl_tcp_if_include", network, "--mca", "oob_tcp_if_include", network),
-            *command,
-        ],
+        [*mpirun(hosts, agent), *command],
         OMPI_ALLOW_RUN_AS_ROOT="1",
         OMPI_ALLOW_RUN_AS_ROOT_CONFIRM="1",
     )
@@ -79,7 +64,7 @@ def test_what_is_read_and_what_crosses_the_link(hosts, agent, teacher, tmp_path,
     written = tmp_path / "report.json"
     before = [host.sent_bytes() for host in hosts]
     command = [PROGRAM, "run", "--teacher", teacher, "--read", case.read, "--json", str(written)]
-    job = mpirun(hosts, agent, *command)
+    job = start(hosts, agent, *command)
     out, errors = job.communicate(timeout=120)
     assert job.returncode == 0, errors
     assert "the same on every rank" in out
@@ -114,7 +99,7 @@ def cut_amid_the_move(
     for host in hosts:
         host.slow_down()
     program = (PROGRAM, "run", "--teacher", teacher, "--timeout", str(TIMEOUT_SECONDS))
-    job = mpirun(hosts, agent, *options, "sh", "-c", RECORDED, str(words), *program)
+    job = start(hosts, agent, *options, "sh", "-c", RECORDED, str(words), *program)
     try:
         wait_for("move:", words.with_suffix(".0"), 60)
         hosts[1].cut_off()
