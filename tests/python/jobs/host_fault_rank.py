@@ -62,6 +62,19 @@ def build() -> nn.Module:
     return nn.Sequential(*(nn.Linear(WIDTH, WIDTH, bias=False) for _ in range(DEPTH)))
 
 
+#: Two of the teacher's that are one in the module, which who sends it puts together in the move.
+MERGES = {"0.weight": ["a.weight", "b.weight"]}
+
+
+def build_merged() -> nn.Module:
+    return nn.Sequential(nn.Linear(WIDTH, LARGE_BYTES // WIDTH // 4, bias=False))
+
+
+def state_to_merge() -> dict[str, torch.Tensor]:
+    half = (LARGE_BYTES // WIDTH // 8, WIDTH)
+    return {"a.weight": torch.zeros(half), "b.weight": torch.zeros(half)}
+
+
 def call_of(
     make: Callable[[list[nn.Module]], nn.Module], teacher: object, **options: Any
 ) -> dict[str, Any]:
@@ -132,12 +145,15 @@ IN_BUILDER = {
     "asks for too much": ask_for_too_much,
     "cannot map the file": lambda: leave_memory(FILE_BYTES * 3 // 4),
     "cannot place a tensor": lambda: leave_memory(LARGE_BYTES // 2),
+    "cannot merge two": lambda: leave_memory(LARGE_BYTES * 3 // 2),
 }
 
 
 def fail(what: str, fails_here: bool, teacher: object, read: str) -> dict[str, Any]:
+    merges = what == "cannot merge two"
+
     def make(made: list[nn.Module]) -> nn.Module:
-        made.append(build())
+        made.append(build_merged() if merges else build())
         if what == "cannot place a tensor":
             made[0].register_buffer("large", torch.empty(LARGE_BYTES // 4))
         if fails_here and what in IN_BUILDER:
@@ -148,11 +164,13 @@ def fail(what: str, fails_here: bool, teacher: object, read: str) -> dict[str, A
         if fails_here and what == "is interrupted" and 0 < done < total:
             raise KeyboardInterrupt
 
+    if merges:
+        teacher = state_to_merge()
     if fails_here and what == "has no file":
         teacher = "/nonexistent/teacher.safetensors"
     _, hard = resource.getrlimit(resource.RLIMIT_AS)
     try:
-        return call_of(make, teacher, read=read, progress=show)
+        return call_of(make, teacher, read=read, progress=show, map_keys=MERGES if merges else None)
     finally:
         resource.setrlimit(resource.RLIMIT_AS, (hard, hard))
 

@@ -193,6 +193,7 @@ FAILURES = [
     Failure("has no file", 2, "file", "turns", ("TeacherError",) * 2, "rank 2 in plan: "),
     Failure("cannot map the file", 0, "file", "auto", OUT_OF_MEMORY, "rank 0 in plan: "),
     Failure("cannot place a tensor", 3, "file", "auto", OUT_OF_MEMORY, "rank 3 in place: "),
+    Failure("cannot merge two", 0, "memory", "auto", OUT_OF_MEMORY, "rank 0 in move: "),
     Failure("does not fail", 0, "file", "auto", ("", ""), ""),
     # Last, for the group is of no more use then.
     Failure("is interrupted", 3, "memory", "auto", INTERRUPTED, "rank 3 cannot go on"),
