@@ -66,11 +66,11 @@ def create_fake_score_meta(
     """Builds a teacher's fake score on every rank, without a copy of it anywhere.
 
     Every rank calls `build` under `meta_init`, so that nothing is allocated. The source reads the
-    teacher and broadcasts it into storage that each rank has allocated for itself. Where all ranks
-    see the teacher's files, they share the reading and broadcast in turn, or on CPUs of one host
+    teacher and sends it into storage that each rank has allocated for itself. Where all ranks
+    see the teacher's files, they share the reading and send in turn, or on CPUs of one host
     each reads them. What the teacher does not hold
     (missing keys, non-persistent buffers, plain tensor attributes) is computed on the source from
-    the record of `build`, and broadcast too. All ranks then hold the same bits.
+    the record of `build`, and sent too. All ranks then hold the same bits.
 
     Args:
         build: returns the module; it may call constructors, `from_config` and `from_pretrained` of
@@ -100,7 +100,7 @@ def create_fake_score_meta(
         trainable: whether a parameter requires gradients: True, or a callable of its name and
             itself, before it is filled. Parameters of integers never do.
         read: who reads the teacher's files: "root", the source; "all", each rank what it holds;
-            "turns", the ranks share the reading and broadcast in turn; "auto": as
+            "turns", the ranks share the reading and send in turn; "auto": as
             docs/sharding.md has it.
         timeout: seconds without a sign of another rank after which it is lost; 300 if None.
         verify: compare a digest of every tensor across ranks at the end, of shards between
@@ -226,10 +226,11 @@ def _warn_of_misses(report: Report) -> None:
         )
 
 
-def _warn_of_meta(module: nn.Module) -> None:
+def _warn_of_meta(module: nn.Module, entries: list[ModuleTensor]) -> None:
     # Ranks may differ in what is real of these: they cannot be filled without a record.
     left = [
-        entry.name for entry in unregistered_tensors(unwrap(module), lambda tensor: tensor.is_meta)
+        entry.name
+        for entry in unregistered_tensors(unwrap(module), entries, lambda tensor: tensor.is_meta)
     ]
     if left:
         _LOGGER.warning(
@@ -323,7 +324,7 @@ def _fill(
     _warn_of_misses(_last)
     if chosen.type == "cpu" and has_shards_of_gpus(prepared.entries):
         _move_whole_tensors(communicator, prepared.entries, group.rank)
-    _warn_of_meta(prepared.module)
+    _warn_of_meta(prepared.module, prepared.entries)
     drop_records(prepared.module)
     for parameter, trains in prepared.trained:
         parameter.requires_grad_(trains)

@@ -10,6 +10,10 @@ from torch import nn
 
 from .errors import ConfigError
 
+#: Begins the names of attributes in which FSDP2 keeps what it knows of a module: meshes, groups,
+#: and views of parameters.
+STATE_OF_FSDP2 = "__composable_api_state_key"
+
 
 def initialise_roots(module: nn.Module) -> None:
     """Runs FSDP2's lazy initialisation now, of the topmost modules that fully_shard has seen.

@@ -79,7 +79,9 @@ def set_target(
 def _entries(module: nn.Module, tape: Tape | None) -> list[ModuleTensor]:
     entries = registered_tensors(module)
     if tape is not None:
-        entries += unregistered_tensors(module, lambda tensor: bool(tape.knows([tensor])[0]))
+        entries += unregistered_tensors(
+            module, entries, lambda tensor: bool(tape.knows([tensor])[0])
+        )
     return entries
 
 

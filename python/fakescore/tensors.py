@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import collections
 import types
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from enum import IntEnum
 from typing import Any
@@ -13,6 +13,7 @@ import torch
 from torch import nn
 
 from . import _native
+from .fsdp_internals import STATE_OF_FSDP2
 from .meta import Record, meta_init
 from .sharding import Shard, native_shards, part_of, shard_of
 from .wrappers import is_sharded, refuse_zero_3, unwrapped_name
@@ -111,17 +112,18 @@ _MODULE_STATE = frozenset(nn.Module().__dict__) - {"training"}
 
 
 def unregistered_tensors(
-    module: nn.Module, is_wanted: Callable[[torch.Tensor], bool]
+    module: nn.Module,
+    registered: Iterable[ModuleTensor],
+    is_wanted: Callable[[torch.Tensor], bool],
 ) -> list[ModuleTensor]:
-    """Tensors that the module's attributes lead to and that nobody registered, as far as wanted.
+    """Tensors that the module's attributes lead to beside those registered, as far as wanted.
 
     They are found in lists, tuples, dicts and the attributes of other objects, of whatever
     class and depth, each under the first path that leads to it. What only a closure holds is not
     found.
     """
-    registered = {id(entry.tensor) for entry in registered_tensors(module)}
     found = []
-    seen = set(registered)
+    seen = {id(entry.tensor) for entry in registered}
     # Depth first, in the order of attributes: the same on every rank. Objects that are made on the
     # way are kept, so that no id is used twice.
     pending: list[tuple[str, Any]] = [("", module)]
@@ -152,7 +154,7 @@ def _children(value: Any) -> Iterator[tuple[str, Any]]:
     attributes = getattr(value, "__dict__", None)
     if isinstance(value, nn.Module):
         for name, child in value.__dict__.items():
-            if name not in _MODULE_STATE:
+            if name not in _MODULE_STATE and not name.startswith(STATE_OF_FSDP2):
                 yield name, child
         yield from value._modules.items()
     elif isinstance(attributes, dict):

@@ -22,6 +22,7 @@ from torch.distributed.tensor import DTensor, Partial
 from torch.distributed.tensor.parallel import RowwiseParallel, parallelize_module
 
 import fakescore
+from fakescore.fsdp_internals import STATE_OF_FSDP2
 from shards import (
     differences,
     fsdp2,
@@ -519,3 +520,13 @@ def test_no_rank_reads_more_than_its_part(world_size):
     assert differences(fake_score, wide) == []
     moved = next(phase for phase in fakescore.last_report().phases if phase.name == "move")
     assert moved.bytes == part
+
+
+def test_what_fsdp2_keeps_with_a_module_goes_by_the_name_that_is_passed_over():
+    """Else a module's attributes would be searched through meshes and process groups."""
+    net = nn.Linear(8, 8)
+    names = set(vars(net))
+    fully_shard(net)
+    added = {name for name in vars(net) if name not in names and vars(net)[name] is not True}
+    assert added
+    assert all(name.startswith(STATE_OF_FSDP2) for name in added)
