@@ -18,7 +18,9 @@ from findings import PARTS, Findings, findings
 from teachers import Teacher
 from torch import nn
 from torch.distributed.tensor import DTensor
-from ways import WAYS, Build, Way
+from ways import ALL_OURS, WAYS, Build, Way
+
+import fakescore
 
 _PAGE_BYTES = 4096
 
@@ -43,6 +45,8 @@ def write_every_page(module: nn.Module) -> None:
 
 
 def timed(build: Build, teacher: Teacher) -> tuple[nn.Module, dict[str, Any]]:
+    dist.barrier()
+    usage.give_pages(teacher.file.stat().st_size)
     reads = usage.read_by_calls()
     usage.reset_resident_peak()
     resident = usage.resident_peak()
@@ -59,6 +63,13 @@ def timed(build: Build, teacher: Teacher) -> tuple[nn.Module, dict[str, Any]]:
         "resident_peak": usage.resident_peak() - resident,
         "read": usage.read_by_calls() - reads,
     }
+
+
+def move_seconds() -> float:
+    """Of fakescore's last call: what it took to read and send, on the slowest rank."""
+    report = fakescore.last_report()
+    assert report is not None
+    return sum(phase.seconds for phase in report.phases if phase.name == "move")
 
 
 def sampled(build: Build, teacher: Teacher) -> tuple[nn.Module, dict[str, Any]]:
@@ -92,6 +103,8 @@ def main() -> None:
     if is_way:
         found.insert(0, checked(module, teacher))
     wrong = {part: next(filter(None, (one[part] for one in found)), "") for part in PARTS if found}
+    if args.way in ALL_OURS:
+        measured["move_seconds"] = move_seconds()
     result = args.results / f"{dist.get_rank()}.json"
     result.write_text(json.dumps({**measured, "wrong": wrong}))
     dist.barrier()

@@ -60,6 +60,7 @@ class Measurements:
             "way",
             "seconds",
             "times ours",
+            "of it, moving",
             "with the first write",
             "times ours",
             "peak GB, resident",
@@ -87,15 +88,22 @@ class Measurements:
     def _cost_row(self, way: str) -> list[str]:
         timed, sampled = self._timed(way), self._sampled(way)
         if not timed or not sampled:
-            return [WAYS[way].title, "failed", *["-"] * 6]
+            return [WAYS[way].title, "failed", *["-"] * 7]
         return [
             WAYS[way].title,
             *self._times(way, load_seconds),
+            self._moving(timed),
             *self._times(way, written_seconds),
             f"{max(_most(line, 'resident_peak') for line in timed) / GIGABYTE:.2f}",
             f"{max(_most(line, 'not_of_files') for line in sampled) / GIGABYTE:.2f}",
             " / ".join(_read(timed, sampled, rank) for rank in range(len(timed[0]["by_rank"]))[:2]),
         ]
+
+    def _moving(self, timed: Sequence[Line]) -> str:
+        if not all("move_seconds" in line["by_rank"][0] for line in timed):
+            return "-"
+        seconds = [_most(line, "move_seconds") for line in timed]
+        return f"{min(seconds):.2f} / {statistics.median(seconds):.2f}"
 
     def _times(self, way: str, seconds_of: Callable[[Line], float]) -> list[str]:
         """Minimum and median, in seconds and in units of ours."""
