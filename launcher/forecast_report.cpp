@@ -16,9 +16,9 @@ std::string title(const char* one, const Alike<Entry>& kind) {
 }
 
 void print_kind(const Alike<RankTraffic>& kind) {
-  print("  {:<24} read {:>10}, sent {:>10}, received {:>10}\n", title("rank", kind),
+  print("  {:<24} read {:>10}, sent {:>10}, received {:>10}; holds {}\n", title("rank", kind),
         format_bytes(kind.traffic.read), format_bytes(kind.traffic.sent),
-        format_bytes(kind.traffic.received));
+        format_bytes(kind.traffic.received), format_bytes(kind.traffic.filled));
 }
 
 void print_kind(const Alike<HostTraffic>& kind) {

@@ -22,14 +22,20 @@ std::string reader_text(const DryRunReport& plan, const PlanOptions& options) {
   const std::string saved = " for itself: only what is replayed travels";
   if (plan.read == TeacherRead::kEveryRank) return "every rank," + saved;
   if (plan.read == TeacherRead::kInTurns) return "every rank in turn, each byte once";
-  if (options.read != "auto") return "the root, which broadcasts it";
+  if (options.read != "auto") return "the root, which sends it to the others";
   if (options.device != "cpu") return "the root; if all ranks see the files, every rank in turn";
   return "the root; if all ranks see the files, every rank in turn, or on one host every rank" +
          saved;
 }
 
-void print_memory(const DryRunReport& plan) {
+void print_memory(const DryRunReport& plan, const PlanOptions& options) {
   const PlannedMemory& memory = plan.memory;
+  if (options.shape.ranks_per_copy > 1) {
+    print(
+        "memory      each rank  what it holds (below), and buckets; mapped files {} (page cache)\n",
+        format_bytes(memory.mapped_files));
+    return;
+  }
   const uint64_t rank = memory.storage + memory.buckets;
   print("memory      each rank  {}: the module {}, buckets {}\n", format_bytes(rank),
         format_bytes(memory.storage), format_bytes(memory.buckets));
@@ -65,7 +71,7 @@ void print_plan(const DryRunReport& plan, const RunDescription& run, const PlanO
   print_choice(plan.choice, most, " (--all)");
   print("on the wire {}, {} of it replayed; broadcasts {}\n", format_bytes(plan.wire_bytes),
         format_bytes(plan.replayed_bytes), plan.broadcasts);
-  print_memory(plan);
+  print_memory(plan, options);
   print("\n");
   // These are most of a model's keys, and need no attention.
   print_keys("in place", plan.in_place, options.all ? most : 0, "");
