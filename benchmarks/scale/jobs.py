@@ -5,6 +5,7 @@ import json
 import os
 import pathlib
 import shlex
+import statistics
 import subprocess
 import sys
 from collections.abc import Sequence
@@ -40,6 +41,9 @@ class Row:
     def ratio(self) -> float:
         """Of the least: what else runs on a machine only slows it."""
         return min(self.predicted) / min(self.measured)
+
+    def ratio_of_medians(self) -> float:
+        return statistics.median(self.predicted) / statistics.median(self.measured)
 
 
 class Bench:

@@ -90,8 +90,15 @@ def two_hosts_table(rows: list[Row]) -> str:
 
 
 def within(rows: list[Row]) -> str:
-    close = sum(abs(row.ratio() - 1) <= 0.15 for row in rows)
-    return f"{close} of {len(rows)} rows are within 15 %, least by least."
+    def close(ratios: Iterable[float]) -> int:
+        return sum(abs(ratio - 1) <= 0.15 for ratio in ratios)
+
+    least = close(row.ratio() for row in rows)
+    middle = close(row.ratio_of_medians() for row in rows)
+    return (
+        f"Of {len(rows)} rows {least} are within 15 %, least by least, and {middle} median by "
+        "median."
+    )
 
 
 def about(args: argparse.Namespace, load: list[float]) -> str:
