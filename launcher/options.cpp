@@ -109,11 +109,12 @@ void add_job_options(CLI::App& command, JobOptions& options) {
                    "missing or unexpected keys are errors (default); with --no-strict they are "
                    "reported, and missing ones keep the module's own initialisation");
   command
-      .add_option("--read", options.read,
-                  "who reads the teacher: root: rank 0, which broadcasts it; all: every rank, for "
-                  "itself; turns: the ranks share the reading and broadcast in turn; auto: root if "
-                  "a rank does not see the same files, else all on CPUs of one host, and turns on "
-                  "GPUs or several hosts")
+      .add_option(
+          "--read", options.read,
+          "who reads the teacher: root: rank 0, which sends it to the others; all: every "
+          "rank, for itself; turns: the ranks share the reading and send in turn; auto: "
+          "root if a rank does not see the same files, else all on CPUs of one host, and turns on "
+          "GPUs or several hosts")
       ->check(CLI::IsMember(readers()))
       ->capture_default_str();
   command.add_option("--json", options.json, "file in which rank 0 writes the report");

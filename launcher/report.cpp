@@ -14,8 +14,39 @@ std::string reader_text(const MetaReport& report) {
   if (report.world_size == 1) return "the one rank";
   if (report.read == TeacherRead::kEveryRank) return "every rank, for itself";
   if (report.read == TeacherRead::kInTurns) return "every rank in turn, each byte once";
-  return "the root, which broadcasts it" +
+  return "the root, which sends it to the others" +
          (report.read_reason.empty() ? "" : " (" + report.read_reason + ")");
+}
+
+/// "-" for a rank that has none: not everything is read, sent and received.
+std::string bytes_or_none(uint64_t bytes) { return bytes == 0 ? "-" : format_bytes(bytes); }
+
+void print_ranks(const MetaReport& report) {
+  const bool on_gpu = !report.peak_device_bytes.empty();
+  print("{:<10} {:>10} {:>12} {:>12} {:>12} {:>16}{}\n", "rank", "host", "read", "sent", "received",
+        "peak host memory", on_gpu ? "  peak GPU memory" : "");
+  for (size_t rank = 0; rank < report.read_bytes.size(); ++rank) {
+    print("{:<10} {:>10} {:>12} {:>12} {:>12} {:>16}", rank, report.hosts[rank],
+          bytes_or_none(report.read_bytes[rank]), bytes_or_none(report.sent_bytes[rank]),
+          bytes_or_none(report.received_bytes[rank]), format_bytes(report.peak_host_bytes[rank]));
+    print("{}\n",
+          on_gpu ? fmt::format("{:>17}", format_bytes(report.peak_device_bytes[rank])) : "");
+  }
+}
+
+void print_hosts(const MetaReport& report) {
+  if (report.link_sent_bytes.size() < 2) return;
+  std::vector<uint64_t> read(report.link_sent_bytes.size());
+  for (size_t rank = 0; rank < report.hosts.size(); ++rank) {
+    read[static_cast<size_t>(report.hosts[rank])] += report.read_bytes[rank];
+  }
+  print("\n{:<10} {:>12} {:>22} {:>22}\n", "host", "read", "sent to other hosts",
+        "received from them");
+  for (size_t host = 0; host < read.size(); ++host) {
+    print("{:<10} {:>12} {:>22} {:>22}\n", host, bytes_or_none(read[host]),
+          bytes_or_none(report.link_sent_bytes[host]),
+          bytes_or_none(report.link_received_bytes[host]));
+  }
 }
 
 }  // namespace
@@ -34,16 +65,10 @@ void print_report(const MetaReport& report, const RunDescription& run) {
           phase.bytes == 0 ? "-" : format_bytes(phase.bytes));
   }
   print("{:<10} {:>10.3f} {:>12}\n\n", "total", report.seconds, format_bytes(report.bytes));
-  for (size_t rank = 0; rank < report.peak_host_bytes.size(); ++rank) {
-    print("peak host memory, rank {:<4} {:>12}\n", rank,
-          format_bytes(report.peak_host_bytes[rank]));
-  }
-  for (size_t rank = 0; rank < report.peak_device_bytes.size(); ++rank) {
-    print("peak GPU memory, rank {:<5} {:>12}\n", rank,
-          format_bytes(report.peak_device_bytes[rank]));
-  }
-  print("digest      {}\n", report.digest ? to_string(*report.digest) + ", the same on every rank"
-                                          : "not computed (--no-verify)");
+  print_ranks(report);
+  print_hosts(report);
+  print("\ndigest      {}\n", report.digest ? to_string(*report.digest) + ", the same on every rank"
+                                            : "not computed (--no-verify)");
   const auto list = [](const char* title, const std::vector<std::string>& keys) {
     print_keys(title, keys, kKeysShown, "");
   };
@@ -75,6 +100,11 @@ void write_report(const std::filesystem::path& path, const MetaReport& report,
         {"name", phase.name}, {"seconds", phase.seconds}, {"bytes", phase.bytes}});
   }
   json["read_bytes"] = report.read_bytes;
+  json["sent_bytes"] = report.sent_bytes;
+  json["received_bytes"] = report.received_bytes;
+  json["hosts"] = report.hosts;
+  json["link_sent_bytes"] = report.link_sent_bytes;
+  json["link_received_bytes"] = report.link_received_bytes;
   json["peak_host_bytes"] = report.peak_host_bytes;
   json["peak_device_bytes"] = report.peak_device_bytes;
   if (report.digest) {

@@ -99,6 +99,11 @@ json to_json(const FillReport& report) {
           {"bytes", report.bytes},
           {"seconds", report.seconds},
           {"read_bytes", report.read_bytes},
+          {"sent_bytes", report.sent_bytes},
+          {"received_bytes", report.received_bytes},
+          {"hosts", report.hosts},
+          {"link_sent_bytes", report.link_sent_bytes},
+          {"link_received_bytes", report.link_received_bytes},
           {"peak_host_bytes", report.peak_host_bytes},
           {"peak_device_bytes", report.peak_device_bytes},
           {"digest", to_json(report.digest)}};

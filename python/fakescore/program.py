@@ -199,7 +199,7 @@ def _run(options: argparse.Namespace, show: Print) -> None:
         report = last_report()
         assert report is not None
         if rank == 0:
-            for line in _report_lines(type(fake_score).__name__, report):
+            for line in report_lines(type(fake_score).__name__, report):
                 show(line)
             _write_json(options, dataclasses.asdict(report))
         if options.output and rank == report.world_size - 1:
@@ -273,7 +273,7 @@ def _save(module: nn.Module, folder: pathlib.Path) -> None:
     torch.save(module.state_dict(), folder / "pytorch_model.bin")
 
 
-def _report_lines(class_name: str, report: Report) -> Iterator[str]:
+def report_lines(class_name: str, report: Report) -> Iterator[str]:
     yield f"fake score  {class_name}"
     yield f"ranks       {report.world_size} ({report.backend})"
     reason = f": {report.read_reason}" if report.read_reason else ""
@@ -284,16 +284,44 @@ def _report_lines(class_name: str, report: Report) -> Iterator[str]:
         moved = _bytes(phase.bytes) if phase.bytes else "-"
         yield f"{phase.name:<10} {phase.seconds:>10.3f} {moved:>12}"
     yield f"{'total':<10} {report.seconds:>10.3f} {_bytes(report.bytes):>12}"
-    for rank, peak in enumerate(report.peak_host_bytes):
-        yield f"peak host memory, rank {rank:<4} {_bytes(peak):>12}"
-    for rank, peak in enumerate(report.peak_device_bytes):
-        yield f"peak GPU memory, rank {rank:<5} {_bytes(peak):>12}"
+    yield from _rank_lines(report)
+    yield from _host_lines(report)
     digest = f"{report.digest}, the same on every rank" if report.digest else "not computed"
     yield f"digest      {digest}"
     yield from _list_lines("missing", report.missing)
     yield from _list_lines("unexpected", report.unexpected)
     yield from _list_lines("replayed", report.replayed)
     yield from _list_lines("cast", tuple(key.name for key in report.cast))
+
+
+def _rank_lines(report: Report) -> Iterator[str]:
+    on_gpu = bool(report.peak_device_bytes)
+    yield (
+        f"{'rank':<10} {'host':>10} {'read':>12} {'sent':>12} {'received':>12} "
+        f"{'peak host memory':>16}{'  peak GPU memory' if on_gpu else ''}"
+    )
+    for rank, host in enumerate(report.hosts):
+        moved = (report.read_bytes[rank], report.sent_bytes[rank], report.received_bytes[rank])
+        columns = " ".join(f"{_bytes_or_none(each):>12}" for each in moved)
+        peaks = f"{_bytes(report.peak_host_bytes[rank]):>16}"
+        if on_gpu:
+            peaks += f" {_bytes(report.peak_device_bytes[rank]):>16}"
+        yield f"{rank:<10} {host:>10} {columns} {peaks}"
+
+
+def _host_lines(report: Report) -> Iterator[str]:
+    if len(report.link_sent_bytes) == 1:
+        return
+    yield f"{'host':<10} {'read':>12} {'sent to other hosts':>22} {'received from them':>22}"
+    read = [0] * len(report.link_sent_bytes)
+    for host, each in zip(report.hosts, report.read_bytes, strict=True):
+        read[host] += each
+    links = zip(report.link_sent_bytes, report.link_received_bytes, strict=True)
+    for host, (sent, received) in enumerate(links):
+        yield (
+            f"{host:<10} {_bytes_or_none(read[host]):>12} {_bytes_or_none(sent):>22} "
+            f"{_bytes_or_none(received):>22}"
+        )
 
 
 def _forecast_lines(forecast: Forecast) -> Iterator[str]:
@@ -316,6 +344,8 @@ def _kind_line(kind: RankTraffic | HostTraffic) -> str:
     moved = ", ".join(f"{name} {_bytes(getattr(kind, name))}" for name in _MOVED)
     if isinstance(kind, HostTraffic):
         moved += f"; {_bytes(kind.from_disk)} from its disk at most"
+    else:
+        moved += f"; holds {_bytes(kind.filled)}"
     return f"  {many:<24} {moved}"
 
 
@@ -339,6 +369,10 @@ def _list_lines(title: str, names: tuple[str, ...]) -> Iterator[str]:
         yield f"  {name}"
     if len(names) > _SHOWN:
         yield f"  and {len(names) - _SHOWN} more"
+
+
+def _bytes_or_none(count: int) -> str:
+    return _bytes(count) if count else "-"
 
 
 def _bytes(count: int) -> str:

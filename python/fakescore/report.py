@@ -21,7 +21,7 @@ class Phase:
 
     name: str
     seconds: float
-    bytes: int  #: broadcast by the source, or read by each rank for itself
+    bytes: int  #: sent by one rank or several, or read by each for itself
 
 
 @dataclass(frozen=True)
@@ -33,6 +33,11 @@ class Report:
     read: str  #: who read the teacher: "root"; "all", each for itself; "turns", each byte once
     read_reason: str  #: why the source alone did, or what else there is to say; may be empty
     read_bytes: tuple[int, ...]  #: of the teacher's tensors, what each rank read, by rank
+    sent_bytes: tuple[int, ...]  #: to other ranks, by rank; once for each that it sent to
+    received_bytes: tuple[int, ...]  #: from other ranks, by rank
+    hosts: tuple[int, ...]  #: by rank: its host, numbered in the order of their first ranks
+    link_sent_bytes: tuple[int, ...]  #: by host: to other hosts
+    link_received_bytes: tuple[int, ...]  #: by host: from other hosts
     missing: tuple[str, ...]  #: of the module, not in the teacher
     unexpected: tuple[str, ...]  #: of the teacher, not in the module
     skipped: tuple[str, ...]  #: of the teacher, and no tensors: `_extra_state`
@@ -56,6 +61,11 @@ def report_of(reply: dict[str, Any]) -> Report:
         read=reply["read"],
         read_reason=reply["read_reason"],
         read_bytes=tuple(reply["read_bytes"]),
+        sent_bytes=tuple(reply["sent_bytes"]),
+        received_bytes=tuple(reply["received_bytes"]),
+        hosts=tuple(reply["hosts"]),
+        link_sent_bytes=tuple(reply["link_sent_bytes"]),
+        link_received_bytes=tuple(reply["link_received_bytes"]),
         missing=tuple(reply["missing"]),
         unexpected=tuple(reply["unexpected"]),
         skipped=tuple(reply["skipped"]),

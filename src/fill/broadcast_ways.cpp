@@ -3,7 +3,7 @@
 #include <algorithm>
 #include <numeric>
 
-#include "fakescore/error.hpp"
+#include "comm/bulk/staged_plane.hpp"
 
 namespace fakescore::detail {
 namespace {
@@ -18,6 +18,7 @@ uint64_t sum_of(const std::vector<uint64_t>& bytes) {
 void send_to_each(const std::vector<uint64_t>& bytes, const Send& send) {
   const int ranks = static_cast<int>(bytes.size());
   for (int root = 0; root < ranks; ++root) {
+    if (bytes[static_cast<size_t>(root)] == 0) continue;
     for (int rank = 0; rank < ranks; ++rank) {
       if (rank != root) send(root, rank, bytes[static_cast<size_t>(root)]);
     }
@@ -77,18 +78,27 @@ void send_over_store(const std::vector<uint64_t>& bytes, const Send& send) {
 
 }  // namespace
 
-BroadcastWay broadcast_way(const std::string& backend, int ranks, bool on_gpu) {
+std::optional<BroadcastWay> way_of_backend(const std::string& backend, int ranks, bool on_gpu) {
   if (backend.starts_with("mpi")) {
     return ranks <= kMostForEach ? BroadcastWay::kEach : BroadcastWay::kSwappedChain;
   }
   if (backend.starts_with("nccl")) return BroadcastWay::kRing;
   if (backend.starts_with("process group")) {
-    return on_gpu ? BroadcastWay::kRing : BroadcastWay::kTree;
+    const bool is_staged = backend.ends_with(kStaged);
+    return on_gpu && !is_staged ? BroadcastWay::kRing : BroadcastWay::kTree;
   }
   if (backend.starts_with("store")) return BroadcastWay::kStore;
   if (backend.starts_with("local")) return BroadcastWay::kEach;
-  throw ConfigError("backend", "\"" + backend + "\" is not known",
-                    "give mpi, nccl, process group, store or local");
+  return std::nullopt;
+}
+
+bool passes_on_by_hosts(const WholeBytes& whole) {
+  // Of two, every broadcast crosses the link once.
+  const int hops_after_the_first = whole.ranks - 2;
+  if (whole.on_gpu || whole.hosts < 2 || hops_after_the_first < 1) return false;
+  if (whole.backend.starts_with("store")) return false;
+  constexpr uint64_t kLeastForAHop = uint64_t{8} << 20;
+  return whole.bytes / static_cast<uint64_t>(hops_after_the_first) >= kLeastForAHop;
 }
 
 int longest_way(BroadcastWay way, int ranks) {
@@ -122,6 +132,32 @@ void broadcast_from_each(BroadcastWay way, const std::vector<uint64_t>& bytes, c
       return send_in_tree(bytes, send);
     case BroadcastWay::kStore:
       return send_over_store(bytes, send);
+  }
+}
+
+void pass_on_from_each(const std::vector<uint64_t>& bytes, int ranks_per_host, const Send& send) {
+  const int hosts = static_cast<int>(bytes.size()) / ranks_per_host;
+  const auto at = [&](int host, int place) { return host * ranks_per_host + place; };
+  const auto of = [&](int rank) { return bytes[static_cast<size_t>(rank)]; };
+  const int last = ranks_per_host - 1;
+  const uint64_t total = sum_of(bytes);
+  std::vector<uint64_t> of_host(static_cast<size_t>(hosts));
+  for (size_t rank = 0; rank < bytes.size(); ++rank) {
+    of_host[rank / static_cast<size_t>(ranks_per_host)] += bytes[rank];
+  }
+  for (int host = 0; host < hosts; ++host) {
+    const uint64_t own = of_host[static_cast<size_t>(host)];
+    const int next = (host + 1) % hosts;
+    // Of another host's ranks from the first of this one to its last, of its own in a circle.
+    for (int place = 0; place < last; ++place) {
+      send(at(host, place), at(host, place + 1), total - of(at(host, place + 1)));
+    }
+    if (last > 0) send(at(host, last), at(host, 0), own - of(at(host, 0)));
+    if (hosts == 1) continue;
+    send(at(host, last), at(next, 0), total - own - of_host[static_cast<size_t>(next)]);
+    for (int place = 0; place <= last; ++place) {
+      send(at(host, (place + last) % ranks_per_host), at(next, 0), of(at(host, place)));
+    }
   }
 }
 

@@ -12,6 +12,7 @@
 #include "fill/no_inference_mode.hpp"
 #include "fill/plan_phase.hpp"
 #include "fill/readers.hpp"
+#include "fill/send_transfers.hpp"
 #include "transfer/flight_plan.hpp"
 
 namespace fakescore {
@@ -100,7 +101,8 @@ class DryRun {
       layouts_.push_back(transfer_layout(group, described_.manifest, described_.occupied));
       layouts_.back().root = options_.root;
       report_.tensors.push_back({wire_bytes(layouts_.back()), has_rows ? spec.sizes.front() : 0,
-                                 group.mode == FillMode::kReplay});
+                                 group.mode == FillMode::kReplay,
+                                 detail::can_be_passed_on(layouts_.back())});
     }
     if (report_.read == TeacherRead::kInTurns) take_turns();
   }

@@ -13,6 +13,7 @@
 #include "fill/fill_context.hpp"
 #include "fill/gather_report.hpp"
 #include "fill/given_memory.hpp"
+#include "fill/link_count.hpp"
 #include "fill/manifest_agreement.hpp"
 #include "fill/move_phase.hpp"
 #include "fill/no_inference_mode.hpp"
@@ -91,14 +92,15 @@ Digest verify(const FillContext& context, const std::vector<NamedTensor>& filled
 FillReport fill_storages(const FillContext& context, DescribedTarget& described,
                          PlannedFill planned, Storages& storages, PhaseClock clock) {
   FillReport report;
-  clock.run("place", [&] { place(context, described, storages); });
+  LinkCount links(context.communicator.rank(),
+                  clock.run("place", [&] { return place(context, described, storages); }));
   uint64_t read = 0;
   clock.run_move("move", [&] {
-    const MovedBytes moved = move(context, described, planned, storages);
+    const MovedBytes moved = move(context, described, planned, storages, links);
     read = moved.read;
     return moved.all;
   });
-  clock.run_move("replay", [&] { return replay(context, described, planned, storages); });
+  clock.run_move("replay", [&] { return replay(context, described, planned, storages, links); });
   planned.teacher.reset();
   described.target.tape.reset();
   if (context.options.verify) {
@@ -112,7 +114,7 @@ FillReport fill_storages(const FillContext& context, DescribedTarget& described,
   report.read = planned.decision.read;
   report.read_reason = std::move(planned.decision.reason);
   report.phases = std::move(clock).phases();
-  gather_report(context.communicator, context.device, read, report);
+  gather_report(context, read, links, report);
   return report;
 }
 

@@ -7,10 +7,14 @@
 
 namespace fakescore::detail {
 
+std::vector<int> hosts_of_ranks(Communicator& communicator, const std::string& what) {
+  return number_hosts(communicator.all_gather(host_id(), what));
+}
+
 JobHosts find_hosts(Communicator& communicator) {
   JobHosts hosts;
   int rank = 0;
-  for (const int host : number_hosts(communicator.all_gather(host_id(), "hosts"))) {
+  for (const int host : hosts_of_ranks(communicator, "hosts")) {
     if (host == hosts.count()) hosts.ranks.emplace_back();
     auto& ranks = hosts.ranks[static_cast<size_t>(host)];
     if (rank == communicator.rank()) {

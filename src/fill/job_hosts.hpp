@@ -1,5 +1,6 @@
 #pragma once
 
+#include <string>
 #include <vector>
 
 #include "fakescore/comm/communicator.hpp"
@@ -15,6 +16,9 @@ struct JobHosts {
   int count() const noexcept { return static_cast<int>(ranks.size()); }
   int ranks_per_host() const noexcept { return static_cast<int>(ranks.front().size()); }
 };
+
+/// Collective. The number of each rank's host, by rank, in the order of their first ranks.
+std::vector<int> hosts_of_ranks(Communicator& communicator, const std::string& what);
 
 /// Collective. Throws ConfigError, on every rank, where hosts have different numbers of ranks.
 JobHosts find_hosts(Communicator& communicator);

@@ -68,7 +68,7 @@ uint64_t read_bytes(const PlannedFill& planned, const std::vector<Transfer>& tra
 }  // namespace
 
 MovedBytes move(const FillContext& context, const DescribedTarget& described,
-                const PlannedFill& planned, const Storages& storages) {
+                const PlannedFill& planned, const Storages& storages, LinkCount& links) {
   auto transfers =
       make_transfers(context, described, planned, storages, GroupsToMove::kOfTheTeacher);
   uint64_t read = read_bytes(planned, transfers);
@@ -79,13 +79,13 @@ MovedBytes move(const FillContext& context, const DescribedTarget& described,
                   return read_shares(context, described, planned, storages, cuts, read);
                 }};
     }
-    const uint64_t sent = send_transfers(context, std::move(transfers), supply, kMovePhase);
+    const uint64_t sent = send_transfers(context, std::move(transfers), supply, links, kMovePhase);
     return {sent, read};
   }
   SplitProgress progress(context, kMovePhase, transfers);
   std::vector<Transfer> cuts = take_cuts(transfers);
   read_on_every_rank(context, transfers, progress);
-  exchange_cuts(context, std::move(cuts), {CutsFrom::kHolders}, progress);
+  exchange_cuts(context, std::move(cuts), {CutsFrom::kHolders}, links, progress);
   return {progress.done(), read};
 }
 

@@ -4,6 +4,7 @@
 
 #include "fill/described_target.hpp"
 #include "fill/fill_context.hpp"
+#include "fill/link_count.hpp"
 #include "fill/plan_phase.hpp"
 #include "fill/storages.hpp"
 
@@ -17,6 +18,6 @@ struct MovedBytes {
 /// Collective. Brings the teacher's bytes into every rank's storages, all but those that are
 /// replayed: from the root, from ranks in turn, or by each rank for itself.
 MovedBytes move(const FillContext& context, const DescribedTarget& described,
-                const PlannedFill& planned, const Storages& storages);
+                const PlannedFill& planned, const Storages& storages, LinkCount& links);
 
 }  // namespace fakescore::detail

@@ -1,9 +1,10 @@
 #include "fill/place_phase.hpp"
 
-#include <sstream>
 #include <string>
 #include <vector>
 
+#include "comm/host.hpp"
+#include "error/wire.hpp"
 #include "fakescore/comm/run_agreed.hpp"
 #include "fakescore/error.hpp"
 #include "fill/host_memory.hpp"
@@ -13,19 +14,27 @@ namespace {
 
 constexpr const char* kPlacePhase = "place";
 
-/// How many ranks share each limit, this one included.
-std::vector<size_t> count_sharers(Communicator& communicator,
-                                  const std::vector<MemoryLimit>& limits) {
-  std::string own;
-  for (const MemoryLimit& limit : limits) own += limit.id + "\n";
-  std::vector<size_t> sharers(limits.size());
-  for (const std::string& theirs : communicator.all_gather(own, kPlacePhase)) {
-    std::istringstream lines(theirs);
-    for (std::string id; std::getline(lines, id);) {
-      for (size_t i = 0; i < limits.size(); ++i) sharers[i] += limits[i].id == id ? 1U : 0U;
+/// What ranks share.
+struct Shared {
+  std::vector<int> hosts;       ///< by rank, the number of its host
+  std::vector<size_t> sharers;  ///< by limit: how many ranks have it, this one included
+};
+
+Shared find_shared(Communicator& communicator, const std::vector<MemoryLimit>& limits) {
+  std::vector<std::string> own;
+  for (const MemoryLimit& limit : limits) own.push_back(limit.id);
+  Shared shared{{}, std::vector<size_t>(limits.size())};
+  std::vector<std::string> hosts;
+  for (const std::string& theirs : communicator.all_gather(to_wire(host_id(), own), kPlacePhase)) {
+    const auto [host, ids] =
+        from_wire<std::string, std::vector<std::string>>(theirs, "a rank's place");
+    hosts.push_back(host);
+    for (const std::string& id : ids) {
+      for (size_t i = 0; i < limits.size(); ++i) shared.sharers[i] += limits[i].id == id ? 1U : 0U;
     }
   }
-  return sharers;
+  shared.hosts = number_hosts(hosts);
+  return shared;
 }
 
 /// Of a shard, whoever cut it makes the memory: FSDP2 pads it.
@@ -43,18 +52,20 @@ void take_given(const DescribedTarget& described, Storages& storages) {
 
 }  // namespace
 
-void place(const FillContext& context, const DescribedTarget& described, Storages& storages) {
+std::vector<int> place(const FillContext& context, const DescribedTarget& described,
+                       Storages& storages) {
   const bool allocates = described.target.storage == StoragePolicy::kAllocate;
   const auto limits =
       allocates && context.device.is_cpu() ? memory_limits() : std::vector<MemoryLimit>();
-  const auto sharers = count_sharers(context.communicator, limits);
+  Shared shared = find_shared(context.communicator, limits);
   run_agreed(context.communicator, kPlacePhase, ErrorCode::kMemory, [&] {
     take_given(described, storages);
-    storages.check_fits(limits, sharers);
+    storages.check_fits(limits, shared.sharers);
     for (int64_t group = 0; group < described.manifest.alias_groups(); ++group) {
       if (!is_given(described, group)) storages.allocate(group);
     }
   });
+  return std::move(shared.hosts);
 }
 
 }  // namespace fakescore::detail

@@ -1,5 +1,7 @@
 #pragma once
 
+#include <vector>
+
 #include "fill/described_target.hpp"
 #include "fill/fill_context.hpp"
 #include "fill/storages.hpp"
@@ -7,7 +9,9 @@
 namespace fakescore::detail {
 
 /// Collective. Allocates the target's storages, in which no page is touched yet, or takes those
-/// that are given. Throws MemoryError, on every rank, where a rank has too little memory.
-void place(const FillContext& context, const DescribedTarget& described, Storages& storages);
+/// that are given. Returns the number of each rank's host, by rank (number_hosts). Throws
+/// MemoryError, on every rank, where a rank has too little memory.
+std::vector<int> place(const FillContext& context, const DescribedTarget& described,
+                       Storages& storages);
 
 }  // namespace fakescore::detail

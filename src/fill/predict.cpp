@@ -6,6 +6,7 @@
 
 #include "fakescore/error.hpp"
 #include "fill/send_transfers.hpp"
+#include "transfer/exchange_transfers.hpp"
 
 namespace fakescore {
 namespace {
@@ -133,26 +134,84 @@ class Predicting {
     add("link into a host", static_cast<double>(in) / link);
   }
 
-  /// What is passed on from rank to rank is on its way while the first ranks are at it already; a
-  /// tree passes whole buckets on, and so do replicas of shards.
+  /// The way of the first byte to the last rank. What is passed on from rank to rank is on its way
+  /// while the first ranks are at it already; a tree passes whole buckets on.
   void add_way() {
-    if (traffic_.longest_way == 0) return;
-    double piece = static_cast<double>(options_.bucket_bytes);
-    if (traffic_.in_chains)
-      piece = figures_.backend.starts_with("nccl") ? kSliceBytes : kSegmentBytes;
-    const double rate = shape_.hosts > 1 ? require(figures_.link, "link")
-                                         : require(figures_.message, "message").rank;
-    prediction_.way_seconds = traffic_.longest_way * (figures_.hop_seconds + piece / rate);
+    const double parts = chain(traffic_.part_hops, part_on_a_link());
+    prediction_.way_seconds = std::max({way_of_broadcasts(), chain(traffic_.whole_hops, 1), parts});
   }
 
-  /// Who reads for itself says now and then that it is there, and who exchanges parts does.
-  double control_calls() const {
-    const double steps = std::floor(static_cast<double>(traffic_.whole_bytes) /
-                                    static_cast<double>(detail::kBytesBetweenAgreements));
-    if (shape_.ranks_per_copy > 1 && traffic_.read != TeacherRead::kEveryRank) {
-      return kControlCalls + 2 * steps;
+  double over_links(int hops, double bytes) const {
+    if (hops == 0) return 0;
+    return hops * (figures_.hop_seconds + bytes / require(figures_.link, "link"));
+  }
+
+  double inside(int hops, double bytes) const {
+    if (hops == 0) return 0;
+    return hops * (figures_.hop_seconds + bytes / require(figures_.message, "message").rank);
+  }
+
+  double hops(int count, double bytes) const {
+    return shape_.hosts > 1 ? over_links(count, bytes) : inside(count, bytes);
+  }
+
+  double way_of_broadcasts() const {
+    if (traffic_.longest_way == 0) return 0;
+    double piece = static_cast<double>(options_.bucket_bytes);
+    if (traffic_.in_chains) {
+      piece = figures_.backend.starts_with("nccl") ? kSliceBytes : kSegmentBytes;
     }
-    return kControlCalls + (traffic_.read == TeacherRead::kEveryRank ? steps : 0);
+    return hops(traffic_.longest_way, piece);
+  }
+
+  /// Of exchanges in rounds, of which a link carries `part`. Each rank is some behind the one
+  /// before, but what the first link takes for those is within its own time: they pass while it is
+  /// at work.
+  double chain(int count, double part) const {
+    if (count == 0) return 0;
+    const auto whole = static_cast<double>(traffic_.whole_bytes);
+    const double one = std::min(round_bytes(), whole) * part;
+    const double behind = std::min(detail::kRoundsInFlight * round_bytes(), whole) * part;
+    const int links = std::min(count, shape_.hosts - 1);
+    const double way = links > 0 ? over_links(1, one) + over_links(links - 1, behind) +
+                                       inside(count - links, behind)
+                                 : inside(1, one) + inside(count - 1, behind);
+    return chains(count) * way;
+  }
+
+  /// Of whole tensors, what one round of exchanges carries.
+  double round_bytes() const {
+    detail::TransferOptions options;
+    options.bucket_bytes = options_.bucket_bytes;
+    return static_cast<double>(
+        detail::exchanged_at_once(options_.on_gpu ? at::kCUDA : at::kCPU, options));
+  }
+
+  /// Of a round, what goes from one host to the next: the parts that its ranks keep.
+  double part_on_a_link() const {
+    return static_cast<double>(std::min(shape_.ranks_per_host, shape_.ranks_per_copy)) /
+           shape_.ranks_per_copy;
+  }
+
+  /// How often ranks that pass something on so many times begin anew.
+  double chains(int hops) const {
+    const int latest = detail::kRoundsInFlight * std::max(hops - 1, 0);
+    const auto most = detail::bytes_between_agreements(latest, options_.bucket_bytes);
+    return std::max(
+        1.0, std::ceil(static_cast<double>(traffic_.whole_bytes) / static_cast<double>(most)));
+  }
+
+  /// Who reads for itself says now and then that it is there. Exchanges begin and end with an
+  /// agreement each time, and so does what replicas read before.
+  double control_calls() const {
+    const bool has_parts = shape_.ranks_per_copy > 1;
+    if (traffic_.read == TeacherRead::kEveryRank) {
+      return kControlCalls + std::floor(static_cast<double>(traffic_.whole_bytes) /
+                                        static_cast<double>(detail::kBytesBetweenAgreements));
+    }
+    if (!has_parts && traffic_.whole_hops == 0) return kControlCalls;
+    const double each = has_parts && traffic_.read == TeacherRead::kInTurns ? 3 : 2;
+    return kControlCalls + 1 + each * chains(has_parts ? traffic_.part_hops : traffic_.whole_hops);
   }
 
   void add_control() {

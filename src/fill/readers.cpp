@@ -25,9 +25,9 @@ std::vector<int> share_reading(const std::vector<uint64_t>& bytes, int ranks) {
     if (in_stretch >= stretch) {
       in_stretch = 0;
       // Whoever has read least is next, and of several the one whose turn it is.
-      int next = (reader + 1) % ranks;
-      for (int i = 1; i < ranks; ++i) {
-        const int other = (reader + 1 + i) % ranks;
+      int next = (reader + ranks - 1) % ranks;
+      for (int i = 2; i <= ranks; ++i) {
+        const int other = (reader + ranks - i % ranks) % ranks;
         if (read[static_cast<size_t>(other)] < read[static_cast<size_t>(next)]) next = other;
       }
       reader = next;

@@ -134,7 +134,7 @@ bool replays_on_each(const FillPlan& plan) {
 }  // namespace
 
 uint64_t replay(const FillContext& context, const DescribedTarget& described,
-                const PlannedFill& planned, Storages& storages) {
+                const PlannedFill& planned, Storages& storages, LinkCount& links) {
   if (replays_on_each(planned.plan)) {
     share_random_state(context, described);
     replay_shards(context, described, planned, storages);
@@ -145,7 +145,7 @@ uint64_t replay(const FillContext& context, const DescribedTarget& described,
   // Where every rank reads, each still gets from the root what only that has replayed.
   return send_transfers(
       context, make_transfers(context, described, planned, storages, GroupsToMove::kReplayed),
-      {CutsFrom::kRoot}, kReplayPhase);
+      {CutsFrom::kRoot}, links, kReplayPhase);
 }
 
 }  // namespace fakescore::detail

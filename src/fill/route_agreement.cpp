@@ -4,7 +4,6 @@
 #include <utility>
 
 #include "comm/bulk/collect.hpp"
-#include "comm/host.hpp"
 #include "error/wire.hpp"
 #include "fakescore/comm/run_agreed.hpp"
 #include "fill/cut_routes.hpp"
@@ -23,18 +22,16 @@ auto wire_fields(TensorRoutes& routes) {
 
 namespace {
 
-/// What a rank says of its parts of all tensors, and where it is.
+/// What a rank says of its parts of all tensors.
 struct OwnBoxes {
-  std::string host;
   std::vector<Box> kept;
   std::vector<Box> held;  ///< of holders
 };
 
-auto wire_fields(OwnBoxes& boxes) { return std::tie(boxes.host, boxes.kept, boxes.held); }
+auto wire_fields(OwnBoxes& boxes) { return std::tie(boxes.kept, boxes.held); }
 
 std::string describe_own(const std::vector<Transfer>& cuts) {
   OwnBoxes own;
-  own.host = host_id();
   for (const Transfer& transfer : cuts) {
     own.kept.push_back(transfer.cut->own.box);
     if (transfer.cut->held) own.held.push_back(*transfer.cut->held);
@@ -58,16 +55,14 @@ uint64_t largest_part(const CutTensor& tensor, size_t element_bytes) {
 }
 
 /// By rank, the routes of all tensors, and the longest delay.
-std::vector<std::string> route_all(const std::vector<std::string>& described, int root,
-                                   CutsFrom from, uint64_t round_bytes,
-                                   const std::vector<Transfer>& cuts) {
+std::vector<std::string> route_all(const std::vector<std::string>& described,
+                                   const std::vector<int>& hosts, CutsFrom from,
+                                   uint64_t round_bytes, const std::vector<Transfer>& cuts) {
   std::vector<OwnBoxes> boxes;
-  std::vector<std::string> hosts;
   for (const std::string& text : described) {
     boxes.push_back(std::get<0>(from_wire<OwnBoxes>(text, "a rank's parts")));
-    hosts.push_back(boxes.back().host);
   }
-  const Chains chains{kRoundsInFlight, number_hosts(hosts)};
+  const Chains chains{kRoundsInFlight, hosts};
   ReadingTurns turns(stretch_of_turn(cuts, round_bytes, boxes.size()));
   std::vector<std::vector<TensorRoutes>> by_rank(boxes.size());
   int latest = 0;
@@ -79,7 +74,7 @@ std::vector<std::string> route_all(const std::vector<std::string>& described, in
       if (from == CutsFrom::kHolders) tensor.held.push_back(of_rank.held.at(i));
     }
     const auto route = [&] {
-      if (from == CutsFrom::kRoot) return route_from_root(tensor, root, chains);
+      if (from == CutsFrom::kRoot) return route_from_root(tensor, cuts[i].layout.root, chains);
       if (from == CutsFrom::kHolders) return route_from_holders(tensor, chains);
       const uint64_t part = largest_part(tensor, cut.element_bytes);
       return route_among_readers(tensor, turns.next(cuts[i].whole_bytes, part, cut.has_shares),
@@ -98,13 +93,14 @@ std::vector<std::string> route_all(const std::vector<std::string>& described, in
 
 }  // namespace
 
-int agree_on_routes(Communicator& communicator, int root, CutsFrom from, uint64_t round_bytes,
-                    std::vector<Transfer>& cuts, const std::string& phase) {
+int agree_on_routes(Communicator& communicator, const std::vector<int>& hosts, int root,
+                    CutsFrom from, uint64_t round_bytes, std::vector<Transfer>& cuts,
+                    const std::string& phase) {
   const auto described = collect_at(communicator, root, describe_own(cuts), phase);
   std::vector<std::string> by_rank;
   run_agreed(communicator, phase, ErrorCode::kInternal, [&] {
     if (communicator.rank() == root) {
-      by_rank = route_all(described, root, from, round_bytes, cuts);
+      by_rank = route_all(described, hosts, from, round_bytes, cuts);
     }
   });
   const std::string own = hand_out_from(communicator, root, by_rank, phase);

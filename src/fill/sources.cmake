@@ -20,6 +20,7 @@ fakescore_add_unit(fakescore_objects fill
   fill/group_transfers.cpp
   fill/host_memory.cpp
   fill/job_hosts.cpp
+  fill/link_count.cpp
   fill/manifest_agreement.cpp
   fill/match_keys.cpp
   fill/measure.cpp

@@ -8,14 +8,19 @@
 #include "fakescore/comm/run_agreed.hpp"
 #include "fakescore/error.hpp"
 #include "fill/check_options.hpp"
+#include "fill/fill_context.hpp"
 #include "fill/given_memory.hpp"
+#include "fill/job_hosts.hpp"
+#include "fill/link_count.hpp"
 #include "fill/manifest_agreement.hpp"
+#include "fill/send_transfers.hpp"
 #include "tensor/storage_bytes.hpp"
-#include "transfer/broadcast_transfers.hpp"
 #include "transfer/verify.hpp"
 
 namespace fakescore {
 namespace {
+
+constexpr const char* kMovePhase = "move";
 
 /// The GPU of a module's tensors; nullopt where all are on the CPU.
 std::optional<at::Device> find_gpu(const std::vector<NamedTensor>& tensors) {
@@ -92,20 +97,19 @@ SyncReport sync_tensors(const TensorLister& list, Communicator& communicator,
 
   auto [on_host, on_gpu] =
       make_transfers(tensors, manifest, options.root, communicator.rank() == options.root);
-  detail::TransferOptions transfer{detail::bucket_bytes_for(at::kCPU, options.bucket_bytes),
-                                   kDefaultPinnedBytes, "move", options.progress};
-  auto result = detail::broadcast_transfers(communicator, on_host, transfer);
-  if (!on_gpu.empty()) {
-    detail::agree(communicator, "move", result.failure);
-    const uint64_t host_bytes = result.bytes;
-    transfer.bucket_bytes = detail::bucket_bytes_for(at::kCUDA, options.bucket_bytes);
-    result = detail::broadcast_transfers(communicator, on_gpu, transfer);
-    result.bytes += host_bytes;
-  }
-  detail::agree(communicator, "move", result.failure);
-
+  FillOptions fill;
+  fill.root = options.root;
+  fill.bucket_bytes = options.bucket_bytes;
+  fill.progress = options.progress;
+  detail::LinkCount links(communicator.rank(), detail::hosts_of_ranks(communicator, kMovePhase));
+  const auto send = [&](Transfers transfers, at::Device device) {
+    const detail::FillContext context{communicator, fill, device};
+    return detail::send_transfers(context, std::move(transfers), {}, links, kMovePhase);
+  };
   SyncReport report;
-  report.bytes = result.bytes;
+  const auto gpu = find_gpu(tensors);
+  report.bytes = send(std::move(on_host), at::kCPU);
+  if (gpu) report.bytes += send(std::move(on_gpu), *gpu);
   if (options.verify) {
     report.digest = detail::verify_across_ranks(communicator, tensors, options.root);
   }

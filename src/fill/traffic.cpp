@@ -121,6 +121,13 @@ uint64_t share_of(uint64_t bytes, int i, int sharers) {
   return bytes / of + (static_cast<uint64_t>(i) < bytes % of ? 1 : 0);
 }
 
+BroadcastWay way_of(const TrafficOptions& options, int ranks) {
+  const auto way = detail::way_of_backend(options.backend, ranks, options.on_gpu);
+  if (way) return *way;
+  throw ConfigError("backend", "\"" + options.backend + "\" is not known",
+                    "give mpi, nccl, process group, store or local");
+}
+
 class TrafficPlan {
  public:
   TrafficPlan(const std::vector<PlannedTensor>& tensors, const JobShape& shape,
@@ -128,7 +135,7 @@ class TrafficPlan {
       : tensors_(tensors),
         shape_(shape),
         options_(options),
-        way_(detail::broadcast_way(options.backend, shape.world_size(), options.on_gpu)) {
+        way_(way_of(options, shape.world_size())) {
     const WhoReads who = who_reads(tensors, shape, options);
     traffic_.read = who.read;
     traffic_.reason = who.reason;
@@ -163,15 +170,48 @@ class TrafficPlan {
     host(to).received += bytes;
   }
 
+  /// What ranks have whole for all others and send at a time, by rank.
+  struct Stream {
+    explicit Stream(int ranks)
+        : passes_on(static_cast<size_t>(ranks)), other(static_cast<size_t>(ranks)) {}
+    void add(const PlannedTensor& tensor, int rank) {
+      (tensor.passes_on ? passes_on : other)[static_cast<size_t>(rank)] += tensor.bytes;
+    }
+    std::vector<uint64_t> passes_on;
+    std::vector<uint64_t> other;
+  };
+
+  /// As fill/send_transfers.cpp has it.
+  void send_stream(const Stream& stream) {
+    const uint64_t bytes =
+        std::accumulate(stream.passes_on.begin(), stream.passes_on.end(), uint64_t{0});
+    if (detail::passes_on_by_hosts(
+            {options_.backend, options_.on_gpu, shape_.hosts, ranks(), bytes})) {
+      pass_on(stream.passes_on);
+    } else {
+      broadcast(stream.passes_on);
+    }
+    broadcast(stream.other);
+  }
+
   /// Rank r broadcasts bytes[r].
   void broadcast(const std::vector<uint64_t>& bytes) {
-    detail::broadcast_from_each(way_, bytes,
-                                [this](int from, int to, uint64_t sent) { send(from, to, sent); });
     const uint64_t all = std::accumulate(bytes.begin(), bytes.end(), uint64_t{0});
     if (all == 0) return;
+    detail::broadcast_from_each(way_, bytes,
+                                [this](int from, int to, uint64_t sent) { send(from, to, sent); });
     traffic_.longest_way = std::max(traffic_.longest_way, detail::longest_way(way_, ranks()));
     traffic_.in_chains = detail::is_chain(way_);
     traffic_.sent_in_turn += all * times_over_the_busiest_link();
+  }
+
+  /// What rank r has goes from rank to rank, bytes[r].
+  void pass_on(const std::vector<uint64_t>& bytes) {
+    detail::pass_on_from_each(bytes, shape_.ranks_per_host,
+                              [this](int from, int to, uint64_t sent) { send(from, to, sent); });
+    const uint64_t all = std::accumulate(bytes.begin(), bytes.end(), uint64_t{0});
+    traffic_.whole_hops = ranks() - 1;
+    traffic_.sent_in_turn += all;
   }
 
   /// How often one host sends a byte that is broadcast.
@@ -189,17 +229,18 @@ class TrafficPlan {
     for (const PlannedTensor& tensor : tensors) sizes.push_back(tensor.bytes);
     std::vector<int> readers(sizes.size(), options_.root);
     if (traffic_.read == TeacherRead::kInTurns) readers = detail::share_reading(sizes, ranks());
-    std::vector<uint64_t> sent(static_cast<size_t>(ranks()));
+    Stream of_teacher(ranks());
+    Stream replayed(ranks());
     uint64_t filled = 0;
     uint64_t read_by_each = 0;
     for (size_t i = 0; i < tensors.size(); ++i) {
       filled += sizes[i];
       if (tensors[i].replayed) {
-        sent[static_cast<size_t>(options_.root)] += sizes[i];
+        replayed.add(tensors[i], options_.root);
       } else if (traffic_.read == TeacherRead::kEveryRank) {
         read_by_each += sizes[i];
       } else {
-        sent[static_cast<size_t>(readers[i])] += sizes[i];
+        of_teacher.add(tensors[i], readers[i]);
         of(readers[i]).read += sizes[i];
       }
     }
@@ -208,7 +249,8 @@ class TrafficPlan {
       rank.read += read_by_each;
     }
     whole_read_by_each_ += read_by_each;
-    broadcast(sent);
+    send_stream(of_teacher);
+    send_stream(replayed);
   }
 
   void plan_shards() {
@@ -257,7 +299,7 @@ class TrafficPlan {
       from = rank;
       ++passed_on;
     }
-    traffic_.longest_way = std::max(traffic_.longest_way, passed_on);
+    if (bytes > 0) traffic_.part_hops = std::max(traffic_.part_hops, passed_on);
   }
 
   /// Ranks that keep the same bytes each read as much of them, and what one has read goes from rank
@@ -287,7 +329,7 @@ class TrafficPlan {
       host.sent += bytes - next->second;
     }
     if (read_on.size() > 1) traffic_.sent_in_turn += bytes;
-    if (bytes > 0) traffic_.longest_way = std::max(traffic_.longest_way, sharers - 1);
+    if (bytes > 0) traffic_.part_hops = std::max(traffic_.part_hops, sharers - 1);
   }
 
   /// Where each rank reads what it holds, a host's ranks may hold the same.

@@ -20,6 +20,7 @@ struct Route {
   /// So many rounds after its first one the box is passed on: by a rank in whose destination it is
   /// by then, from there and in its dtype.
   int rounds_later = 0;
+  friend bool operator==(const Route&, const Route&) = default;
 };
 
 /// A tensor of which ranks hold parts, and which way these go.

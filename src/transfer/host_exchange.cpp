@@ -16,6 +16,7 @@
 #include "transfer/keep_in_flight.hpp"
 #include "transfer/open_sources.hpp"
 #include "transfer/populate.hpp"
+#include "transfer/prefetch.hpp"
 #include "transfer/run_or_abandon.hpp"
 #include "transfer/stream_progress.hpp"
 
@@ -51,6 +52,7 @@ class HostExchange {
         buckets_(plan_buckets_of(transfers, exchanged_at_once(at::kCPU, options))),
         rounds_(transfers, buckets_, communicator.rank(), latest),
         sources_(transfers, buckets_),
+        prefetch_(transfers, buckets_, communicator.rank()),
         failure_(communicator.rank(), options.phase),
         progress_(buckets_, options, failure_) {}
 
@@ -93,6 +95,7 @@ class HostExchange {
 
   void start(size_t number) {
     InFlight& slot = in_flight_[number % kSlots];
+    if (number < buckets_.size()) prefetch_.advance(number);
     slot.round = rounds_.at(number);
     slot.buffers = {outgoing(slot), parcels_of(slot.round.sends), incoming(slot),
                     parcels_of(slot.round.receives)};
@@ -125,10 +128,17 @@ class HostExchange {
 
   at::Tensor find(const OnlyRun& run, size_t bytes) {
     const Transfer& transfer = transfer_of(run.routed);
-    if (run.routed.route->rounds_later > 0) return in_destination(run, bytes);
-    sources_.open(run.routed.piece->transfer);
+    const at::Tensor* const source = source_of(run.routed);
+    if (source == nullptr) return in_destination(run, bytes);
     const auto begin = static_cast<size_t>(place_in_source(run.block, transfer).first);
-    return part(*sources_.wire(run.routed.piece->transfer), begin, bytes);
+    return part(*source, begin, bytes);
+  }
+
+  /// Null where its place holds the values: it is passed on, or was put there.
+  const at::Tensor* source_of(const RoutedPiece& routed) {
+    if (routed.route->rounds_later > 0) return nullptr;
+    sources_.open(routed.piece->transfer);
+    return sources_.wire(routed.piece->transfer);
   }
 
   at::Tensor in_destination(const OnlyRun& run, size_t bytes) const {
@@ -154,23 +164,17 @@ class HostExchange {
     return place;
   }
 
-  const std::byte* source(const RoutedPiece& routed) {
-    sources_.open(routed.piece->transfer);
-    return static_cast<const std::byte*>(sources_.wire(routed.piece->transfer)->const_data_ptr());
-  }
-
   void pack(const RoutedPiece& routed, std::byte* to) {
     const Transfer& transfer = transfer_of(routed);
     const size_t element_bytes = element_bytes_of(*routed.route, transfer);
-    const bool is_passed_on = routed.route->rounds_later > 0;
-    const std::byte* const from =
-        is_passed_on ? static_cast<const std::byte*>(transfer.destination.const_data_ptr())
-                     : source(routed);
+    const at::Tensor* const source = source_of(routed);
+    const auto* const from = static_cast<const std::byte*>(
+        (source == nullptr ? transfer.destination : *source).const_data_ptr());
     size_t begin = 0;
     for_each_block(routed, transfer, [&](const Block& block) {
       const size_t run_bytes = static_cast<size_t>(block.length) * element_bytes;
-      const Place place =
-          is_passed_on ? place_in_destination(block, transfer) : place_in_source(block, transfer);
+      const Place place = source == nullptr ? place_in_destination(block, transfer)
+                                            : place_in_source(block, transfer);
       copy_runs(to, in_a_row(begin, run_bytes), from, place, block, run_bytes);
       begin += run_bytes * static_cast<size_t>(block.count);
     });
@@ -178,7 +182,9 @@ class HostExchange {
 
   void keep(const RoutedPiece& routed) {
     const Transfer& transfer = transfer_of(routed);
-    const std::byte* const from = source(routed);
+    const at::Tensor* const source = source_of(routed);
+    if (source == nullptr) return;
+    const auto* const from = static_cast<const std::byte*>(source->const_data_ptr());
     const auto* file = std::get_if<InFile>(&transfer.source);
     for_each_block(routed, transfer, [&](const Block& block) {
       const size_t run_bytes = static_cast<size_t>(block.length) * transfer.cut->element_bytes;
@@ -260,6 +266,7 @@ class HostExchange {
   std::vector<Bucket> buckets_;
   ExchangeRounds rounds_;
   OpenSources sources_;
+  Prefetch prefetch_;
   FirstFailure failure_;
   StreamProgress progress_;
   std::array<InFlight, kSlots> in_flight_;

@@ -51,7 +51,8 @@ TEST(FillShardsOnGpu, NoRankReceivesMoreThanItKeeps) {
     const FillTarget target = target_of(real);
     FillOptions options;
     options.bucket_bytes = 65536;
-    fill_tensors(target, only_on_root(real, teacher()), *communicator, options);
+    const FillReport report =
+        fill_tensors(target, only_on_root(real, teacher()), *communicator, options);
     expect_parts(target, teacher());
     EXPECT_EQ(bytes->broadcast, 0);
     // Columns travel in the teacher's dtype, which is half as wide.
@@ -59,6 +60,7 @@ TEST(FillShardsOnGpu, NoRankReceivesMoreThanItKeeps) {
                                           target.tensors[1].tensor.nbytes() / 2);
     const int64_t gaps = 16 * 2 * (1 + 600 * 500 * 4 / 65536 + 400 * 600 * 4 / 65536);
     EXPECT_LE(bytes->received, real.rank() == 0 ? 0 : own + gaps);
+    testing::expect_reported(report, *bytes, real.rank(), gaps * real.world_size());
   });
 }
 

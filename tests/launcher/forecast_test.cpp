@@ -139,7 +139,7 @@ TEST(Measure, BadUsageIsRefused) {
 }
 
 #ifdef FAKESCORE_TEST_MPIEXEC
-TEST(ForecastOfAPlan, IsWhatAJobReads) {
+TEST(ForecastOfAPlan, IsWhatAJobReadsAndSends) {
   const TempFolder folder;
   const auto plan = folder / "plan.json";
   const auto report = folder / "report.json";
@@ -154,8 +154,11 @@ TEST(ForecastOfAPlan, IsWhatAJobReads) {
     const auto want = json_of(report);
     const auto forecast = json_of(plan)["forecasts"][0];
     EXPECT_EQ(forecast["read"], want["read"]);
-    EXPECT_EQ(by_rank(forecast["ranks"], "read"), want["read_bytes"].get<std::vector<uint64_t>>())
-        << read;
+    for (const std::string what : {"read", "sent", "received"}) {
+      EXPECT_EQ(by_rank(forecast["ranks"], what.c_str()),
+                want[what + "_bytes"].get<std::vector<uint64_t>>())
+          << what << ", read by " << read;
+    }
   }
 }
 

@@ -162,7 +162,8 @@ TEST(Plan, SaysWhoReads) {
                               "turn, or on one host every rank for itself"),
                     HasSubstr("rank 0 besides  mapped files")));
   const auto sent = read_json(json);
-  EXPECT_THAT(plan(" --read root"), HasSubstr("read by     the root, which broadcasts it\n"));
+  EXPECT_THAT(plan(" --read root"),
+              HasSubstr("read by     the root, which sends it to the others\n"));
   auto of_root = read_json(json);
   EXPECT_EQ(of_root["forecasts"][0]["ranks"], sent["forecasts"][1]["ranks"]);
   of_root["forecasts"] = sent["forecasts"];

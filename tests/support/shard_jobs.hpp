@@ -200,6 +200,24 @@ inline void run_shard_job(const ShardJob& job, Communicator& communicator) {
   expect_parts(target, teacher);
 }
 
+/// The report has what went over the bulk plane, without gaps of alignment and messages, which are
+/// no more than `besides`.
+inline void expect_reported(const FillReport& report, const BulkBytes& bytes, int rank,
+                            int64_t besides) {
+  const auto at = static_cast<size_t>(rank);
+  const auto received = static_cast<int64_t>(report.received_bytes.at(at));
+  EXPECT_LE(received, bytes.received);
+  EXPECT_GE(received, bytes.received - besides);
+  EXPECT_LE(report.sent_bytes.at(at), static_cast<uint64_t>(bytes.sent));
+  EXPECT_GE(static_cast<int64_t>(report.sent_bytes.at(at)), bytes.sent - besides);
+  const auto sum = [](const std::vector<uint64_t>& each) {
+    return std::accumulate(each.begin(), each.end(), uint64_t{0});
+  };
+  EXPECT_EQ(sum(report.sent_bytes), sum(report.received_bytes));
+  EXPECT_EQ(report.hosts, std::vector<int>(report.sent_bytes.size()));
+  EXPECT_EQ(report.link_sent_bytes, std::vector<uint64_t>{0});
+}
+
 /// Ranks that keep the same halves, of rows and of columns in another dtype, from a file that all
 /// see.
 inline void expect_replicas_to_read_each_byte_once(Communicator& real) {

@@ -93,6 +93,19 @@ TEST(Predict, ASlowLinkIsTheBottleneck) {
   EXPECT_EQ(turns.bottleneck, "links in turn");
 }
 
+TEST(Predict, EachRankOfAChainIsRoundsBehindTheOneBefore) {
+  // 8 buckets of 1 MiB a round, 4 rounds from one rank to the next, the first at once.
+  Figures figures = round_figures();
+  figures.link = 0.2e9;
+  const Prediction root = predict_read(TeacherRead::kRoot, {2, 2}, figures);
+  constexpr double kRound = 8 << 20;
+  EXPECT_NEAR(root.way_seconds, kRound / 0.2e9 + 2 * 4 * kRound / 1e9, 1e-9);
+  EXPECT_NEAR(root.seconds - root.way_seconds, 5, 1e-6);
+  const Prediction longer = predict_read(TeacherRead::kRoot, {4, 1}, figures);
+  EXPECT_NEAR(longer.way_seconds, (1 + 2 * 4) * kRound / 0.2e9, 1e-9);
+  EXPECT_EQ(root.bottleneck, "link out of a host");
+}
+
 TEST(Predict, ADiskCountsWhereNoPageCacheHasTheFiles) {
   Figures figures = round_figures();
   figures.disk = 0.1e9;
@@ -103,7 +116,7 @@ TEST(Predict, ADiskCountsWhereNoPageCacheHasTheFiles) {
   figures.shared_disk = 0.1e9;
   const Prediction shared = predict_read(TeacherRead::kInTurns, {4, 1}, figures, true);
   EXPECT_EQ(shared.bottleneck, "shared disk");
-  EXPECT_NEAR(shared.seconds, 10, 0.1);
+  EXPECT_NEAR(shared.seconds - shared.way_seconds, 10, 0.1);
   // Who reads everything everywhere asks as much more of it.
   const Prediction all = predict_read(TeacherRead::kEveryRank, {4, 1}, figures, true);
   EXPECT_NEAR(all.seconds, 40, 0.1);
@@ -197,12 +210,14 @@ TEST(Forecast, IsOfBothCasesWhereTheFilesDecide) {
   EXPECT_EQ(both[1].traffic.read, TeacherRead::kRoot);
   EXPECT_FALSE(both[0].from_page_cache.has_value());
   options.traffic.read = TeacherRead::kRoot;
+  options.shape = {2, 3};
   options.figures = round_figures();
+  options.figures->link = 0.1e9;
   const auto one = forecast(gigabyte(), options);
   ASSERT_EQ(one.size(), 1U);
   EXPECT_TRUE(one[0].from_disk.has_value());
   const std::string json = to_json(one);
-  EXPECT_THAT(json, HasSubstr(R"("first":2,"last":3)"));
+  EXPECT_THAT(json, HasSubstr(R"("first":1,"last":2)"));
   EXPECT_THAT(json, HasSubstr(R"("bottleneck":"link out of a host")"));
 }
 

@@ -17,6 +17,7 @@ fakescore_add_tests(unit_test UNIT core LABELS unit SOURCES
   unit/host_memory_test.cpp
   unit/match_keys_test.cpp
   unit/manifest_test.cpp
+  unit/pass_on_test.cpp
   unit/planes_test.cpp
   unit/predict_test.cpp
   unit/printable_test.cpp

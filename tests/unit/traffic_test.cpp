@@ -6,8 +6,10 @@
 #include <numeric>
 #include <random>
 
+#include "comm/bulk/staged_plane.hpp"
 #include "fakescore/error.hpp"
 #include "fill/broadcast_ways.hpp"
+#include "fill/cut_routes.hpp"
 #include "fill/readers.hpp"
 
 namespace fakescore {
@@ -76,13 +78,34 @@ TEST(Traffic, BetweenTwoHostsTheLinkCarriesWhatTheBackendSends) {
   // As tests/python/jobs/test_hosts.py counts it: each host sends the half that it reads.
   const Traffic two = plan_traffic({{500, 5, false}, {500, 5, false}}, {2, 1}, {});
   EXPECT_THAT(column(two.hosts, &HostTraffic::sent), ElementsAre(500, 500));
-  // Up to four ranks Open MPI sends to each, ranks of one host included; NCCL once to a host.
+  // Over a store all that others read comes from rank 0's host; NCCL's ring has each host once.
   TrafficOptions options{TeacherRead::kRoot};
+  options.backend = "store";
   EXPECT_EQ(plan_traffic({{kWeight, 10, false}}, {2, 2}, options).hosts[0].sent, 2000U);
   options.backend = "nccl over mpi";
   EXPECT_EQ(plan_traffic({{kWeight, 10, false}}, {2, 2}, options).hosts[0].sent, 1000U);
-  options.backend = "process group";
-  EXPECT_EQ(plan_traffic({{kWeight, 10, false}}, {4, 1}, options).hosts[0].sent, 2000U);
+}
+
+TEST(Traffic, WhatIsWholeComesToEachHostOnceOnCpus) {
+  constexpr uint64_t kMuch = 40'000'000;
+  for (const char* backend : {"mpi", "process group"}) {
+    TrafficOptions options{TeacherRead::kRoot};
+    options.backend = backend;
+    const Traffic traffic = plan_traffic({{kMuch, 10, false}}, {3, 2}, options);
+    EXPECT_THAT(column(traffic.hosts, &HostTraffic::sent), ElementsAre(kMuch, kMuch, 0)) << backend;
+    EXPECT_THAT(column(traffic.ranks, &RankTraffic::sent),
+                ElementsAre(kMuch, kMuch, kMuch, kMuch, kMuch, 0));
+    EXPECT_EQ(traffic.whole_hops, 5);
+    EXPECT_EQ(traffic.longest_way, 0);
+  }
+  // What is cast on arrival is narrower on its way: Open MPI sends it to each of up to four ranks.
+  TrafficOptions options{TeacherRead::kRoot};
+  const Traffic cast = plan_traffic({{kMuch, 10, false, false}}, {2, 2}, options);
+  EXPECT_EQ(cast.hosts[0].sent, 2 * kMuch);
+  EXPECT_EQ(cast.whole_hops, 0);
+  // What is replayed is sent at another time, and is little.
+  const Traffic both = plan_traffic({{kMuch, 10, false}, {100, 0, true}}, {2, 2}, options);
+  EXPECT_EQ(both.hosts[0].sent, kMuch + 200);
 }
 
 TEST(Traffic, ShardsAreReadByWhoHoldsThem) {
@@ -242,13 +265,66 @@ TEST(BroadcastWays, OfAllRootsAreThoseOfEachAddedUp) {
   }
 }
 
+/// What is passed on is sent as its routes say.
+TEST(BroadcastWays, HostByHostIsTheWayOfTheRoutes) {
+  std::mt19937 random(5);
+  for (int hosts = 1; hosts <= 4; ++hosts) {
+    for (int ranks_per_host = 1; ranks_per_host <= 4; ++ranks_per_host) {
+      const auto size = static_cast<size_t>(hosts * ranks_per_host);
+      std::vector<uint64_t> bytes(size);
+      std::vector<int> host_of(size);
+      for (size_t rank = 0; rank < size; ++rank) {
+        bytes[rank] = random() % 1000;
+        host_of[rank] = static_cast<int>(rank) / ranks_per_host;
+      }
+      std::vector<std::vector<uint64_t>> want(size, std::vector<uint64_t>(size));
+      for (size_t root = 0; root < size; ++root) {
+        detail::CutTensor tensor{"weight", {1}, std::vector<Box>(size, Box{{0}, {1}})};
+        const auto routes =
+            detail::route_from_root(tensor, static_cast<int>(root), detail::Chains{4, host_of});
+        for (size_t from = 0; from < size; ++from) {
+          const detail::TensorRoutes alone =
+              detail::route_of_whole(tensor.kept[from], static_cast<int>(from),
+                                     static_cast<int>(root), detail::Chains{4, host_of});
+          EXPECT_EQ(alone.sends, routes.ranks[from].sends);
+          EXPECT_EQ(alone.receives, routes.ranks[from].receives);
+          for (const detail::Route& route : routes.ranks[from].sends) {
+            const auto to = static_cast<size_t>(route.rank);
+            if (to != from) want[from][to] += bytes[root];
+          }
+        }
+      }
+      std::vector<std::vector<uint64_t>> got(size, std::vector<uint64_t>(size));
+      detail::pass_on_from_each(bytes, ranks_per_host, [&](int from, int to, uint64_t sent) {
+        got[static_cast<size_t>(from)][static_cast<size_t>(to)] += sent;
+      });
+      EXPECT_EQ(got, want) << hosts << " hosts with " << ranks_per_host;
+    }
+  }
+}
+
+TEST(BroadcastWays, PassOnWhereABroadcastMayCrossALinkAgain) {
+  constexpr uint64_t kMuch = 1 << 30;
+  EXPECT_TRUE(detail::passes_on_by_hosts({"process group over store", false, 2, 4, kMuch}));
+  EXPECT_TRUE(detail::passes_on_by_hosts({"mpi", false, 3, 3, 8 << 20}));
+  EXPECT_FALSE(detail::passes_on_by_hosts({"mpi", false, 3, 3, (8 << 20) - 1}));
+  EXPECT_FALSE(detail::passes_on_by_hosts({"mpi", false, 3, 1000, kMuch}));
+  EXPECT_FALSE(detail::passes_on_by_hosts({"mpi", false, 2, 2, kMuch}));
+  EXPECT_FALSE(detail::passes_on_by_hosts({"mpi", false, 1, 8, kMuch}));
+  EXPECT_FALSE(detail::passes_on_by_hosts({"store", false, 2, 4, kMuch}));
+  EXPECT_FALSE(detail::passes_on_by_hosts({"nccl over mpi", true, 2, 4, kMuch}));
+}
+
 TEST(BroadcastWays, AreKnownByTheBackendsName) {
   using detail::BroadcastWay;
-  EXPECT_EQ(detail::broadcast_way("mpi", 4, false), BroadcastWay::kEach);
-  EXPECT_EQ(detail::broadcast_way("mpi", 5, false), BroadcastWay::kSwappedChain);
-  EXPECT_EQ(detail::broadcast_way("nccl over mpi", 4, true), BroadcastWay::kRing);
-  EXPECT_EQ(detail::broadcast_way("process group over store", 4, false), BroadcastWay::kTree);
-  EXPECT_EQ(detail::broadcast_way("process group over store", 4, true), BroadcastWay::kRing);
+  EXPECT_EQ(detail::way_of_backend("mpi", 4, false), BroadcastWay::kEach);
+  EXPECT_EQ(detail::way_of_backend("mpi", 5, false), BroadcastWay::kSwappedChain);
+  EXPECT_EQ(detail::way_of_backend("nccl over mpi", 4, true), BroadcastWay::kRing);
+  EXPECT_EQ(detail::way_of_backend("process group over store", 4, false), BroadcastWay::kTree);
+  EXPECT_EQ(detail::way_of_backend("process group over store", 4, true), BroadcastWay::kRing);
+  const std::string staged = std::string("process group over store") + detail::kStaged;
+  EXPECT_EQ(detail::way_of_backend(staged, 4, true), BroadcastWay::kTree);
+  EXPECT_EQ(detail::way_of_backend("a program's own", 4, false), std::nullopt);
   EXPECT_EQ(detail::longest_way(BroadcastWay::kTree, 9), 4);
   EXPECT_EQ(detail::longest_way(BroadcastWay::kRing, 9), 8);
   EXPECT_EQ(detail::longest_way(BroadcastWay::kEach, 1), 0);

@@ -373,11 +373,14 @@ TEST(FillShards, NoRankReceivesMoreThanItKeeps) {
     target.tensors.pop_back();
     FillOptions options;
     options.bucket_bytes = kSmallBuckets;
-    fill_tensors(target, only_on_root(real, teacher), *communicator, options);
+    const FillReport report =
+        fill_tensors(target, only_on_root(real, teacher), *communicator, options);
     expect_parts(target, teacher);
     // Besides: the ways of parts, and gaps so that elements are aligned.
     const int64_t messages = 2048 * real.world_size();
     const int64_t buckets = 2 + 300 * 70 * 4 / static_cast<int64_t>(kSmallBuckets);
+    testing::expect_reported(report, *bytes, real.rank(),
+                             messages + 16 * buckets * real.world_size());
     int64_t all = 0;
     int64_t own = 0;
     for (const NamedTensor& entry : teacher) all += static_cast<int64_t>(entry.tensor.nbytes());

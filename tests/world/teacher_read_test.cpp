@@ -4,6 +4,7 @@
 #include <torch/torch.h>
 
 #include <filesystem>
+#include <numeric>
 
 #include "fakescore/error.hpp"
 #include "fakescore/fill/broadcast_teacher_tensors.hpp"
@@ -57,6 +58,21 @@ void expect_read_once(const MetaReport& turns, const MetaReport& root) {
   }
 }
 
+/// All ranks but one receive each byte that a root or several ranks send.
+void expect_received(const MetaReport& report) {
+  const auto sum = [](const std::vector<uint64_t>& each) {
+    return std::accumulate(each.begin(), each.end(), uint64_t{0});
+  };
+  const auto others = static_cast<uint64_t>(report.world_size - 1);
+  // Whole buckets have gaps of alignment where something is cast.
+  EXPECT_LE(sum(report.received_bytes), others * report.bytes);
+  EXPECT_GE(sum(report.received_bytes) * 100, others * report.bytes * 99);
+  EXPECT_EQ(sum(report.sent_bytes), sum(report.received_bytes));
+  ASSERT_EQ(report.hosts, std::vector<int>(static_cast<size_t>(report.world_size)));
+  EXPECT_EQ(report.link_sent_bytes, std::vector<uint64_t>{0});
+  EXPECT_EQ(report.link_received_bytes, std::vector<uint64_t>{0});
+}
+
 TEST(TeacherRead, EveryRankReadsWhatAllSeeOnOneHost) {
   for (const char* name : {"wan", "wan_sharded", "wan_bf16"}) {
     run_on_every_rank([&](Communicator& communicator) {
@@ -78,6 +94,8 @@ TEST(TeacherRead, EveryRankReadsWhatAllSeeOnOneHost) {
         EXPECT_EQ(turns.digest, root.digest);
         EXPECT_EQ(turns.bytes, root.bytes);
         expect_read_once(turns, root);
+        expect_received(turns);
+        expect_received(root);
       }
     });
   }

@@ -18,10 +18,10 @@ enum class TeacherRead : int {
   /// tensors on CPUs of one host: one page cache then serves all; and kInTurns for tensors on GPUs
   /// or on several hosts.
   kAuto = 0,
-  kRoot = 1,  ///< The root reads and broadcasts; no other rank opens the teacher.
+  kRoot = 1,  ///< The root reads and sends; no other rank opens the teacher.
   /// Every rank reads what it holds, on any number of hosts; an error if one cannot.
   kEveryRank = 2,
-  /// The ranks share the reading, and broadcast in turn: each byte is read once, and every rank's
+  /// The ranks share the reading, and send in turn: each byte is read once, and every rank's
   /// way to its files and to its GPU is used. Of shards each reads its own, and ranks that keep the
   /// same one a share of it each. An error if one cannot.
   kInTurns = 3,
@@ -42,8 +42,8 @@ struct FillOptions {
   /// communicator has it, else through host memory.
   std::optional<c10::Device> device;
   /// Bytes of one broadcast; several are in flight. nullopt: kDefaultBucketBytes for host memory,
-  /// kDefaultDeviceBucketBytes for a GPU's. Shards travel in host memory in exchanges of 8 times as
-  /// much, most of which is for one rank.
+  /// kDefaultDeviceBucketBytes for a GPU's. Shards, and what is passed on host by host, travel in
+  /// host memory in exchanges of 8 times as much, most of which is for one rank.
   std::optional<size_t> bucket_bytes;
   /// Most bytes of pinned host memory that a reading rank uses to fill its GPU; other ranks use
   /// none.

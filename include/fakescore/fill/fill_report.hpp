@@ -33,7 +33,7 @@ struct KeyReport {
 struct PhaseReport {
   std::string name;
   double seconds = 0;  ///< of the slowest rank
-  uint64_t bytes = 0;  ///< broadcast by the root, or read by each rank for itself
+  uint64_t bytes = 0;  ///< sent by one rank or several, each byte once, or read by each for itself
 };
 
 /// The same on every rank.
@@ -48,7 +48,16 @@ struct FillReport : KeyReport {
   /// Of the teacher's tensors, as they travel or lie in its files, what each rank has read, by
   /// rank.
   std::vector<uint64_t> read_bytes;
-  std::vector<uint64_t> peak_host_bytes;  ///< peak resident set of the process, by rank
+  /// What each rank has sent to others and received, by rank: what it sends to several counts as
+  /// often. Of exchanges these are the bytes that were asked for; of a backend's broadcasts, those
+  /// of the way that it is known to take (docs/scale.md). Over a store exchanges are counted as
+  /// from rank to rank, though all go by way of its server.
+  std::vector<uint64_t> sent_bytes;
+  std::vector<uint64_t> received_bytes;
+  std::vector<int> hosts;  ///< by rank: its host, numbered in the order of their first ranks
+  std::vector<uint64_t> link_sent_bytes;      ///< by host, of that: to other hosts
+  std::vector<uint64_t> link_received_bytes;  ///< by host: from other hosts
+  std::vector<uint64_t> peak_host_bytes;      ///< peak resident set of the process, by rank
   /// Peak of LibTorch's allocator on the rank's GPU since the process began, by rank; empty for
   /// tensors on the CPU.
   std::vector<uint64_t> peak_device_bytes;

@@ -26,7 +26,7 @@ struct SyncOptions {
 };
 
 struct SyncReport {
-  uint64_t bytes = 0;            ///< broadcast by the root, each shared byte once
+  uint64_t bytes = 0;            ///< sent by the root, each shared byte once
   double seconds = 0;            ///< of this rank
   std::optional<Digest> digest;  ///< of every tensor, if `verify` was set
 };

@@ -17,6 +17,8 @@ struct PlannedTensor {
   /// whole.
   int64_t rows = 0;
   bool replayed = false;  ///< computed, and not read
+  /// Neither cast on arrival nor with gaps: a rank that has it can pass it on.
+  bool passes_on = true;
 };
 
 /// The ranks of a job: each host has as many, one host's follow each other.
@@ -64,8 +66,14 @@ struct Traffic {
   std::string reason;                     ///< why
   std::vector<RankTraffic> ranks;
   std::vector<HostTraffic> hosts;
-  int longest_way = 0;     ///< how often a byte is passed on until its last rank has it
-  bool in_chains = false;  ///< of whole tensors: from rank to rank, in small pieces
+  /// How often a byte of a broadcast is passed on until its last rank has it, and whether that is
+  /// from rank to rank in small pieces.
+  int longest_way = 0;
+  bool in_chains = false;
+  /// How often one is by exchanges, in rounds of these: of whole tensors host by host, and of a
+  /// part from a replica to the next.
+  int whole_hops = 0;
+  int part_hops = 0;
   /// Where ranks send in turn, one after the other: what the busiest link of each turn carries, of
   /// all turns.
   uint64_t sent_in_turn = 0;

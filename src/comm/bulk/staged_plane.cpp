@@ -35,8 +35,7 @@ class StagedPlane : public ControlledPlane {
  public:
   StagedPlane(std::shared_ptr<ControlPlane> control, std::shared_ptr<BulkPlane> host,
               at::Device device)
-      : ControlledPlane(std::move(control), host->backend() + ", staged through host memory",
-                        device, "staged"),
+      : ControlledPlane(std::move(control), host->backend() + kStaged, device, "staged"),
         host_(std::move(host)),
         staging_(allocate_staging()) {}
 

@@ -7,6 +7,9 @@
 
 namespace fakescore::detail {
 
+/// Ends the name of the backend that it is for.
+inline constexpr const char* kStaged = ", staged through host memory";
+
 /// Lets a plane for host memory broadcast device memory: the root's buffer is copied to pinned
 /// memory, broadcast there, and copied to the device on the other ranks. Two more copies than NCCL,
 /// for jobs that insist on the host's transport. An exchange takes as much host memory as its

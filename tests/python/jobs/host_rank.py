@@ -32,6 +32,37 @@ def whole() -> nn.Module:
     return build()
 
 
+class Mixed(nn.Module):
+    """What goes other ways than from the file to its place: computed, cast, put together."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.plain = nn.Linear(WIDTH, 6 * WIDTH, bias=False)
+        self.cast = nn.Linear(WIDTH, 64, bias=False)
+        self.turned = nn.Parameter(torch.randn(64, WIDTH).t())
+        self.tied = self.plain.weight
+        self.register_buffer("steps", torch.arange(3 * WIDTH).float().sqrt(), persistent=False)
+
+
+def mixed() -> Mixed:
+    torch.manual_seed(7)
+    module = Mixed()
+    with torch.no_grad():
+        module.cast.weight.copy_(module.cast.weight.bfloat16())
+    return module
+
+
+def state_of_mixed() -> dict[str, torch.Tensor]:
+    state = {name: value.detach().contiguous() for name, value in mixed().state_dict().items()}
+    return state | {"cast.weight": state["cast.weight"].bfloat16()}
+
+
+def same_as_mixed(module: nn.Module) -> bool:
+    theirs = [*mixed().parameters(), *mixed().buffers()]
+    ours = [*module.parameters(), *module.buffers()]
+    return all(torch.equal(a, b) for a, b in zip(ours, theirs, strict=True))
+
+
 def by_rows(module: nn.Module) -> None:
     fully_shard(module)
 
@@ -95,11 +126,22 @@ def main() -> None:
             outcome["right"] = is_right(create(teacher, shard=by_rows), 0)
         elif job == "hsdp":
             outcome["right"] = is_right(create(teacher, shard=by_rows_on_each_host), 0, 2)
+        elif job.startswith("mixed from"):
+            source = int(job.split()[-1])
+            given = state_of_mixed() if dist.get_rank() == source else None
+            module = fakescore.create_fake_score_meta(Mixed, given, source=source, progress=False)
+            outcome["right"] = same_as_mixed(module)
+        elif job.startswith("sync from"):
+            source = int(job.split()[-1])
+            module = mixed() if dist.get_rank() == source else Mixed()
+            fakescore.sync_module_states(module, source=source)
+            outcome["right"] = same_as_mixed(module)
         else:
             outcome["right"] = is_right(create(live, shard=by_columns), 1)
         report = fakescore.last_report()
-        outcome |= {"read": report.read, "reason": report.read_reason}
-        outcome["read_bytes"] = report.read_bytes
+        if report is not None:
+            outcome |= {"read": report.read, "reason": report.read_reason}
+            outcome |= {"read_bytes": report.read_bytes, "link_sent_bytes": report.link_sent_bytes}
     except fakescore.FakescoreError as error:
         outcome["error"] = f"{type(error).__name__}: {error}"
     outcome["seconds"] = time.monotonic() - began

@@ -21,7 +21,9 @@ import pytest
 from support import environment
 
 HERE = pathlib.Path(__file__).parent
-MODEL_BYTES = 8 * 1024 * 1024 * 4
+#: As host_rank.py has them.
+WIDTH = 1024
+MODEL_BYTES = 8 * WIDTH * WIDTH * 4
 #: Heads of packets, and messages of the job.
 SLACK = 1.02
 MESSAGES = 300_000

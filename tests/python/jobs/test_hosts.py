@@ -5,7 +5,7 @@ from typing import NamedTuple
 
 import pytest
 
-from hosts import MESSAGES, MODEL_BYTES, SLACK, outcomes, start
+from hosts import MESSAGES, MODEL_BYTES, SLACK, WIDTH, outcomes, start
 
 ELSEWHERE = "/nonexistent/teacher.safetensors"
 
@@ -34,6 +34,7 @@ def test_each_byte_is_read_once_and_crosses_the_link_no_more_than_once(hosts, te
         assert outcome.get("right"), outcome
         assert outcome["read"] == case.read, outcome
         expected = case.sent[host] * MODEL_BYTES
+        assert outcome["link_sent_bytes"][host] == expected
         assert expected <= outcome["sent"] <= SLACK * expected + MESSAGES, (host, outcome)
     read_bytes = found[0]["read_bytes"]
     if case.job == "live":
@@ -53,12 +54,53 @@ def test_replicas_on_several_hosts_read_each_byte_once(hosts, teacher, is_shared
         assert outcome.get("right"), outcome
         assert outcome["read"] == ("turns" if is_shared else "root"), outcome
         sent = 1 / 2 if is_shared else 1 - rank // 2
+        assert outcome["link_sent_bytes"][rank // 2] == sent * MODEL_BYTES
         assert sent * MODEL_BYTES <= outcome["sent"] <= SLACK * sent * MODEL_BYTES + MESSAGES, rank
     if is_shared:
         assert found[0]["reason"] == "ranks of several hosts keep the same parts"
         assert found[0]["read_bytes"] == [MODEL_BYTES // 4] * 4
     else:
         assert found[0]["read_bytes"] == [MODEL_BYTES, 0, 0, 0]
+
+
+@pytest.mark.parametrize("is_shared", [True, False])
+def test_whole_tensors_come_to_each_host_once(hosts, teacher, is_shared):
+    """With several ranks a host Gloo's own broadcasts would bring them there twice."""
+    teachers = [teacher, teacher if is_shared else ELSEWHERE]
+    found = outcomes(start(hosts, "whole", teachers, ranks_per_host=2))
+    for rank, outcome in enumerate(found):
+        assert outcome.get("right"), outcome
+        assert outcome["read"] == ("turns" if is_shared else "root"), outcome
+        sent = 1 / 2 if is_shared else 1 - rank // 2
+        assert outcome["link_sent_bytes"][rank // 2] == sent * MODEL_BYTES
+        assert sent * MODEL_BYTES <= outcome["sent"] <= SLACK * sent * MODEL_BYTES + MESSAGES, rank
+
+
+#: Of host_rank.Mixed: two weights, one that is cast, and a buffer that is computed.
+PLAIN_BYTES = (6 * WIDTH * WIDTH + 64 * WIDTH) * 4
+CAST_BYTES = 64 * WIDTH * 4
+BUFFER_BYTES = 3 * WIDTH * 4
+
+
+@pytest.mark.parametrize("source", [0, 3])
+def test_what_is_large_comes_to_each_host_once_and_what_is_not_by_broadcasts(hosts, source):
+    found = outcomes(start(hosts, f"mixed from {source}", ["", ""], ranks_per_host=2))
+    broadcast = CAST_BYTES // 2 + BUFFER_BYTES  # up to twice, by Gloo's tree
+    for rank, outcome in enumerate(found):
+        assert outcome.get("right"), outcome
+        assert outcome["link_sent_bytes"][source // 2] == PLAIN_BYTES + 2 * broadcast
+        assert outcome["link_sent_bytes"][1 - source // 2] == (broadcast if source else 0)
+        sent = outcome["link_sent_bytes"][rank // 2]
+        assert sent <= outcome["sent"] <= SLACK * sent + MESSAGES, (rank, outcome)
+
+
+@pytest.mark.parametrize("source", [0, 3])
+def test_what_is_made_equal_comes_to_each_host_once(hosts, source):
+    found = outcomes(start(hosts, f"sync from {source}", ["", ""], ranks_per_host=2))
+    for rank, outcome in enumerate(found):
+        assert outcome.get("right"), outcome
+        sent = PLAIN_BYTES + CAST_BYTES + BUFFER_BYTES if rank // 2 == source // 2 else 0
+        assert sent <= outcome["sent"] <= SLACK * sent + MESSAGES, (rank, outcome)
 
 
 @pytest.mark.parametrize(("job", "is_shared"), [("whole", True), ("whole", False), ("live", True)])

@@ -35,45 +35,52 @@ def agent(hosts: list[Host], tmp_path: pathlib.Path) -> str:
     return write_agent(hosts, tmp_path)
 
 
-def start(hosts: list[Host], agent: str, *command: str) -> "subprocess.Popen[str]":
-    """A rank on each host."""
+def start(
+    hosts: list[Host], agent: str, *command: str, ranks_per_host: int = 1
+) -> "subprocess.Popen[str]":
     return hosts[0].start(
-        [*mpirun(hosts, agent), *command],
+        [*mpirun(hosts, agent, ranks_per_host), *command],
         OMPI_ALLOW_RUN_AS_ROOT="1",
         OMPI_ALLOW_RUN_AS_ROOT_CONFIRM="1",
     )
 
 
 class Case(NamedTuple):
+    ranks_per_host: int
     read: str
     read_by: str
-    parts_read: tuple[float, float]  #: by each host, in parts of the model
-    parts_sent: tuple[float, float]
+    parts_read: tuple[float, ...]  #: by each rank, in parts of the model
+    parts_sent: tuple[float, float]  #: by each host
 
 
 CASES = [
-    Case("auto", "turns", (1 / 2, 1 / 2), (1 / 2, 1 / 2)),
-    Case("turns", "turns", (1 / 2, 1 / 2), (1 / 2, 1 / 2)),
-    Case("root", "root", (1, 0), (1, 0)),
-    Case("all", "all", (1, 1), (0, 0)),
+    Case(1, "auto", "turns", (1 / 2, 1 / 2), (1 / 2, 1 / 2)),
+    Case(1, "turns", "turns", (1 / 2, 1 / 2), (1 / 2, 1 / 2)),
+    Case(1, "root", "root", (1, 0), (1, 0)),
+    Case(1, "all", "all", (1, 1), (0, 0)),
+    # MPI's own broadcast would come to each rank of the other host.
+    Case(2, "auto", "turns", (1 / 4, 1 / 4, 1 / 4, 1 / 4), (1 / 2, 1 / 2)),
+    Case(2, "root", "root", (1, 0, 0, 0), (1, 0)),
 ]
 
 
-@pytest.mark.parametrize("case", CASES, ids=lambda case: case.read)
+@pytest.mark.parametrize("case", CASES, ids=lambda case: f"{case.ranks_per_host}-{case.read}")
 def test_what_is_read_and_what_crosses_the_link(hosts, agent, teacher, tmp_path, case):
     written = tmp_path / "report.json"
     before = [host.sent_bytes() for host in hosts]
     command = [PROGRAM, "run", "--teacher", teacher, "--read", case.read, "--json", str(written)]
-    job = start(hosts, agent, *command)
+    job = start(hosts, agent, *command, ranks_per_host=case.ranks_per_host)
     out, errors = job.communicate(timeout=120)
     assert job.returncode == 0, errors
     assert "the same on every rank" in out
+    assert "sent to other hosts" in out
     report = json.loads(written.read_text())
     assert (report["backend"], report["read"]) == ("mpi", case.read_by)
     assert report["read_bytes"] == [part * MODEL_BYTES for part in case.parts_read]
     for number, host in enumerate(hosts):
         sent = host.sent_bytes() - before[number]
         expected = case.parts_sent[number] * MODEL_BYTES
+        assert report["link_sent_bytes"][number] == expected
         assert expected <= sent <= SLACK * expected + MESSAGES, (number, sent)
 
 
