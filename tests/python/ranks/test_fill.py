@@ -49,7 +49,8 @@ def test_from_pretrained_in_a_builder_becomes_the_teacher(model, dtype):
 @pytest.mark.usefixtures("each_recorder")
 def test_outputs_and_gradients_are_those_of_from_pretrained():
     load = functools.partial(diffusers.UNet2DModel.from_pretrained, MODELS / "unet2d")
-    expected = load().train()
+    # A copy: torch's kernels may round otherwise where weights are a file's pages, not aligned.
+    expected = copy.deepcopy(load()).train()
     results = []
     for model in (create(load), expected):
         torch.manual_seed(3)
