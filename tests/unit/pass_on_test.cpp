@@ -33,7 +33,7 @@ Transfer transfer_of(int number, int root, int64_t bytes, bool is_root) {
   transfer.name = "number " + std::to_string(number);
   transfer.layout.root = root;
   // A storage of which only the end is sent.
-  transfer.layout.ranges = {{kGap, static_cast<size_t>(kGap + bytes)}};
+  if (bytes > 0) transfer.layout.ranges = {{kGap, static_cast<size_t>(kGap + bytes)}};
   transfer.destination = torch::ones({kGap + bytes}, torch::kByte);
   if (!is_root) return transfer;
   if (number % 2 == 0) {
