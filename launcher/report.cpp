@@ -18,7 +18,7 @@ std::string reader_text(const MetaReport& report) {
          (report.read_reason.empty() ? "" : " (" + report.read_reason + ")");
 }
 
-/// "-" for a rank that has none: not everything is read, sent and received.
+/// "-" where there are none.
 std::string bytes_or_none(uint64_t bytes) { return bytes == 0 ? "-" : format_bytes(bytes); }
 
 void print_ranks(const MetaReport& report) {
@@ -61,8 +61,7 @@ void print_report(const MetaReport& report, const RunDescription& run) {
   print("\n");
   print("{:<10} {:>10} {:>12}\n", "phase", "seconds", "bytes");
   for (const PhaseReport& phase : report.phases) {
-    print("{:<10} {:>10.3f} {:>12}\n", phase.name, phase.seconds,
-          phase.bytes == 0 ? "-" : format_bytes(phase.bytes));
+    print("{:<10} {:>10.3f} {:>12}\n", phase.name, phase.seconds, bytes_or_none(phase.bytes));
   }
   print("{:<10} {:>10.3f} {:>12}\n\n", "total", report.seconds, format_bytes(report.bytes));
   print_ranks(report);

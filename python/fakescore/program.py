@@ -281,8 +281,7 @@ def report_lines(class_name: str, report: Report) -> Iterator[str]:
     yield f"file        {report.taken}"
     yield f"{'phase':<10} {'seconds':>10} {'bytes':>12}"
     for phase in report.phases:
-        moved = _bytes(phase.bytes) if phase.bytes else "-"
-        yield f"{phase.name:<10} {phase.seconds:>10.3f} {moved:>12}"
+        yield f"{phase.name:<10} {phase.seconds:>10.3f} {_bytes_or_none(phase.bytes):>12}"
     yield f"{'total':<10} {report.seconds:>10.3f} {_bytes(report.bytes):>12}"
     yield from _rank_lines(report)
     yield from _host_lines(report)

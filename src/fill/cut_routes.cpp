@@ -121,17 +121,17 @@ RoutesByRank route_from_root(const CutTensor& tensor, int root, const Chains& ch
   return routes;
 }
 
-TensorRoutes route_of_whole(const Box& box, int rank, int root, const Chains& chains) {
+TensorRoutes route_of_whole(int rank, int root, const Chains& chains) {
   std::vector<int> all(chains.hosts.size());
   std::iota(all.begin(), all.end(), 0);
   const std::vector<int> ranks = chains.order(std::move(all), root);
   const auto place =
       static_cast<size_t>(std::find(ranks.begin(), ranks.end(), rank) - ranks.begin());
   TensorRoutes routes;
-  if (rank == root) routes.sends.push_back({root, box, 0});
+  if (rank == root) routes.sends.push_back({root, {}, 0});
   const auto delay = [&](size_t hop) { return static_cast<int>(hop) * chains.rounds; };
-  if (place > 0) routes.receives.push_back({ranks[place - 1], box, delay(place - 1)});
-  if (place + 1 < ranks.size()) routes.sends.push_back({ranks[place + 1], box, delay(place)});
+  if (place > 0) routes.receives.push_back({ranks[place - 1], {}, delay(place - 1)});
+  if (place + 1 < ranks.size()) routes.sends.push_back({ranks[place + 1], {}, delay(place)});
   std::sort(routes.sends.begin(), routes.sends.end(),
             [](const Route& a, const Route& b) { return a.rank < b.rank; });
   return routes;

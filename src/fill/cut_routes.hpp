@@ -46,10 +46,10 @@ struct RoutesByRank {
 /// keep it, and each of these passes it on to the next. Pure.
 RoutesByRank route_from_root(const CutTensor& tensor, int root, const Chains& chains);
 
-/// The same of what every rank keeps whole, as one rank alone has it; `box` is all of it, and
-/// chains.hosts has every rank. The last of n ranks gets it chains.rounds * (n - 2) rounds after
-/// the second. Pure.
-TensorRoutes route_of_whole(const Box& box, int rank, int root, const Chains& chains);
+/// The same of what every rank keeps whole, as one rank alone has it, with empty boxes: it is the
+/// way of whatever that root has. chains.hosts has every rank. The last of n ranks gets it
+/// chains.rounds * (n - 2) rounds after the second. Pure.
+TensorRoutes route_of_whole(int rank, int root, const Chains& chains);
 
 /// The way of a tensor of which ranks have parts: a rank that has all that it keeps takes that. Of
 /// the others that keep one box, the first gets each part from one of the ranks that have it, not

@@ -2,6 +2,7 @@
 
 #include <algorithm>
 #include <iterator>
+#include <map>
 #include <utility>
 
 #include "comm/control/agreement.hpp"
@@ -32,7 +33,8 @@ namespace {
 
 /// Of tensors whose routes are agreed, `latest` the longest delay of any.
 void exchange_routed(const FillContext& context, std::vector<Transfer> cuts, int latest,
-                     const CutSupply& supply, SplitProgress& progress) {
+                     const CutSupply& supply, LinkCount& links, SplitProgress& progress) {
+  links.add_exchange(cuts);
   Communicator& communicator = context.communicator;
   const TransferOptions& options = progress.options();
   const uint64_t most = bytes_between_agreements(latest, options.bucket_bytes);
@@ -58,8 +60,7 @@ void exchange_cuts(const FillContext& context, std::vector<Transfer> cuts, const
   const int latest =
       agree_on_routes(context.communicator, links.hosts(), context.options.root, supply.from,
                       exchanged_at_once(context.device, options), cuts, options.phase);
-  links.add_exchange(cuts);
-  exchange_routed(context, std::move(cuts), latest, supply, progress);
+  exchange_routed(context, std::move(cuts), latest, supply, links, progress);
 }
 
 bool can_be_passed_on(const TransferLayout& layout) {
@@ -80,12 +81,13 @@ bool pass_on(const FillContext& context, const std::vector<Transfer>& transfers,
                              context.communicator.world_size(), bytes});
 }
 
-/// Makes a tensor, all of which every rank keeps, a cut one with its routes.
-void cut_whole(Transfer& transfer, int rank, const Chains& chains) {
+/// Makes a tensor, all of which every rank keeps, a cut one; `routes` are those of its root.
+void cut_whole(Transfer& transfer, TensorRoutes routes) {
   const ByteRange range = transfer.layout.ranges.front();
   const auto bytes = static_cast<int64_t>(range.size());
   const Box all{{0}, {bytes}};
-  TensorRoutes routes = route_of_whole(all, rank, transfer.layout.root, chains);
+  for (Route& route : routes.sends) route.box = all;
+  for (Route& route : routes.receives) route.box = all;
   transfer.cut = Cut{Shard{{bytes}, all}, range.begin, 1};
   transfer.cut->sends = std::move(routes.sends);
   transfer.cut->receives = std::move(routes.receives);
@@ -98,15 +100,19 @@ void cut_whole(Transfer& transfer, int rank, const Chains& chains) {
 void exchange_whole(const FillContext& context, std::vector<Transfer>& transfers, LinkCount& links,
                     SplitProgress& progress) {
   const Chains chains{kRoundsInFlight, links.hosts()};
+  std::map<int, TensorRoutes> by_root;
   for (Transfer& transfer : transfers) {
-    if (can_be_passed_on(transfer.layout)) {
-      cut_whole(transfer, context.communicator.rank(), chains);
+    if (!can_be_passed_on(transfer.layout)) continue;
+    const int root = transfer.layout.root;
+    auto found = by_root.find(root);
+    if (found == by_root.end()) {
+      found =
+          by_root.emplace(root, route_of_whole(context.communicator.rank(), root, chains)).first;
     }
+    cut_whole(transfer, found->second);
   }
-  std::vector<Transfer> cuts = take_cuts(transfers);
-  links.add_exchange(cuts);
   const int latest = kRoundsInFlight * (context.communicator.world_size() - 2);
-  exchange_routed(context, std::move(cuts), latest, {}, progress);
+  exchange_routed(context, take_cuts(transfers), latest, {}, links, progress);
 }
 
 }  // namespace

@@ -78,13 +78,15 @@ SyncReport sync_tensors(const TensorLister& list, Communicator& communicator,
   const auto begin = std::chrono::steady_clock::now();
   std::vector<NamedTensor> tensors;
   Manifest manifest;
+  std::optional<at::Device> gpu;
   run_agreed(communicator, "agree", ErrorCode::kConfig, [&] {
     detail::check_root_and_buckets(communicator.world_size(), options.root, options.bucket_bytes);
     tensors = list();
     detail::require_whole(tensors);
     detail::require_memory(tensors);
     // Throws where the communicator cannot carry them.
-    if (const auto gpu = find_gpu(tensors)) communicator.bulk(*gpu);
+    gpu = find_gpu(tensors);
+    if (gpu) communicator.bulk(*gpu);
     manifest = Manifest(tensors);
   });
   detail::agree_on_value(communicator, "agree", "options",
@@ -107,7 +109,6 @@ SyncReport sync_tensors(const TensorLister& list, Communicator& communicator,
     return detail::send_transfers(context, std::move(transfers), {}, links, kMovePhase);
   };
   SyncReport report;
-  const auto gpu = find_gpu(tensors);
   report.bytes = send(std::move(on_host), at::kCPU);
   if (gpu) report.bytes += send(std::move(on_gpu), *gpu);
   if (options.verify) {

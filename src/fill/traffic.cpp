@@ -187,7 +187,7 @@ class TrafficPlan {
         std::accumulate(stream.passes_on.begin(), stream.passes_on.end(), uint64_t{0});
     if (detail::passes_on_by_hosts(
             {options_.backend, options_.on_gpu, shape_.hosts, ranks(), bytes})) {
-      pass_on(stream.passes_on);
+      pass_on(stream.passes_on, bytes);
     } else {
       broadcast(stream.passes_on);
     }
@@ -205,11 +205,10 @@ class TrafficPlan {
     traffic_.sent_in_turn += all * times_over_the_busiest_link();
   }
 
-  /// What rank r has goes from rank to rank, bytes[r].
-  void pass_on(const std::vector<uint64_t>& bytes) {
+  /// What rank r has goes from rank to rank, bytes[r]; `all` are those of all ranks.
+  void pass_on(const std::vector<uint64_t>& bytes, uint64_t all) {
     detail::pass_on_from_each(bytes, shape_.ranks_per_host,
                               [this](int from, int to, uint64_t sent) { send(from, to, sent); });
-    const uint64_t all = std::accumulate(bytes.begin(), bytes.end(), uint64_t{0});
     traffic_.whole_hops = ranks() - 1;
     traffic_.sent_in_turn += all;
   }

@@ -117,7 +117,7 @@ TEST(PassOn, WhatRanksReadInTurnComesToARankLittleAtATime) {
   for (int rank = 0; rank < kRanks; ++rank) {
     std::map<int, int> tensors_of_round;
     for (size_t i = 0; i < kTensors; ++i) {
-      for (const Route& route : route_of_whole({{0}, {1}}, rank, readers[i], chains).receives) {
+      for (const Route& route : route_of_whole(rank, readers[i], chains).receives) {
         const int round = static_cast<int>(i) + route.rounds_later;
         EXPECT_LE(++tensors_of_round[round], 2) << "rank " << rank << ", round " << round;
       }

@@ -283,9 +283,10 @@ TEST(BroadcastWays, HostByHostIsTheWayOfTheRoutes) {
         const auto routes =
             detail::route_from_root(tensor, static_cast<int>(root), detail::Chains{4, host_of});
         for (size_t from = 0; from < size; ++from) {
-          const detail::TensorRoutes alone =
-              detail::route_of_whole(tensor.kept[from], static_cast<int>(from),
-                                     static_cast<int>(root), detail::Chains{4, host_of});
+          detail::TensorRoutes alone = detail::route_of_whole(
+              static_cast<int>(from), static_cast<int>(root), detail::Chains{4, host_of});
+          for (detail::Route& route : alone.sends) route.box = tensor.kept[from];
+          for (detail::Route& route : alone.receives) route.box = tensor.kept[from];
           EXPECT_EQ(alone.sends, routes.ranks[from].sends);
           EXPECT_EQ(alone.receives, routes.ranks[from].receives);
           for (const detail::Route& route : routes.ranks[from].sends) {
