@@ -7,7 +7,6 @@
 #include <algorithm>
 #include <filesystem>
 #include <memory>
-#include <numeric>
 #include <optional>
 #include <string>
 #include <vector>
@@ -16,6 +15,7 @@
 #include "fakescore/teacher/save_safetensors.hpp"
 #include "support/counting_communicator.hpp"
 #include "support/root_teacher.hpp"
+#include "support/sum_of.hpp"
 #include "support/temp_folder.hpp"
 #include "support/tensor_checks.hpp"
 
@@ -210,10 +210,7 @@ inline void expect_reported(const FillReport& report, const BulkBytes& bytes, in
   EXPECT_GE(received, bytes.received - besides);
   EXPECT_LE(report.sent_bytes.at(at), static_cast<uint64_t>(bytes.sent));
   EXPECT_GE(static_cast<int64_t>(report.sent_bytes.at(at)), bytes.sent - besides);
-  const auto sum = [](const std::vector<uint64_t>& each) {
-    return std::accumulate(each.begin(), each.end(), uint64_t{0});
-  };
-  EXPECT_EQ(sum(report.sent_bytes), sum(report.received_bytes));
+  EXPECT_EQ(sum_of(report.sent_bytes), sum_of(report.received_bytes));
   EXPECT_EQ(report.hosts, std::vector<int>(report.sent_bytes.size()));
   EXPECT_EQ(report.link_sent_bytes, std::vector<uint64_t>{0});
 }
@@ -244,8 +241,7 @@ inline void expect_replicas_to_read_each_byte_once(Communicator& real) {
   // As it is stored: columns are twice as wide in the module.
   const uint64_t rows = 400 * 700 * 4;
   const uint64_t whole = 400'000;
-  const auto sum = std::accumulate(report.read_bytes.begin(), report.read_bytes.end(), uint64_t{0});
-  EXPECT_EQ(sum, rows + 2 * rows + whole);
+  EXPECT_EQ(sum_of(report.read_bytes), rows + 2 * rows + whole);
   // Each rank gets of its parts what it has not read; of the whole tensor one reads all.
   const auto own = static_cast<int64_t>(3 * rows / 2);
   const auto read = static_cast<int64_t>(report.read_bytes[static_cast<size_t>(real.rank())]);
@@ -270,8 +266,7 @@ inline void expect_shares_of_large_parts(Communicator& communicator) {
   expect_parts(target, teacher);
   if (communicator.world_size() == 1) return;
   for (const uint64_t bytes : report.read_bytes) EXPECT_GT(bytes, 0U);
-  const auto sum = std::accumulate(report.read_bytes.begin(), report.read_bytes.end(), uint64_t{0});
-  EXPECT_EQ(sum, 1000U * 700 * 4 + 4);
+  EXPECT_EQ(sum_of(report.read_bytes), 1000U * 700 * 4 + 4);
 }
 
 }  // namespace fakescore::testing

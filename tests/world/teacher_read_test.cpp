@@ -4,7 +4,6 @@
 #include <torch/torch.h>
 
 #include <filesystem>
-#include <numeric>
 
 #include "fakescore/error.hpp"
 #include "fakescore/fill/broadcast_teacher_tensors.hpp"
@@ -14,6 +13,7 @@
 #include "support/error_of.hpp"
 #include "support/rank_environment.hpp"
 #include "support/root_teacher.hpp"
+#include "support/sum_of.hpp"
 #include "support/temp_folder.hpp"
 
 namespace fakescore {
@@ -26,6 +26,7 @@ using ::testing::HasSubstr;
 using testing::NamedTensors;
 using testing::only_on_root;
 using testing::run_on_every_rank;
+using testing::sum_of;
 using testing::TempFolder;
 
 const fs::path kReadModels = fs::path(FAKESCORE_TEST_DATA) / "models";
@@ -60,14 +61,11 @@ void expect_read_once(const MetaReport& turns, const MetaReport& root) {
 
 /// All ranks but one receive each byte that a root or several ranks send.
 void expect_received(const MetaReport& report) {
-  const auto sum = [](const std::vector<uint64_t>& each) {
-    return std::accumulate(each.begin(), each.end(), uint64_t{0});
-  };
   const auto others = static_cast<uint64_t>(report.world_size - 1);
   // Whole buckets have gaps of alignment where something is cast.
-  EXPECT_LE(sum(report.received_bytes), others * report.bytes);
-  EXPECT_GE(sum(report.received_bytes) * 100, others * report.bytes * 99);
-  EXPECT_EQ(sum(report.sent_bytes), sum(report.received_bytes));
+  EXPECT_LE(sum_of(report.received_bytes), others * report.bytes);
+  EXPECT_GE(sum_of(report.received_bytes) * 100, others * report.bytes * 99);
+  EXPECT_EQ(sum_of(report.sent_bytes), sum_of(report.received_bytes));
   ASSERT_EQ(report.hosts, std::vector<int>(static_cast<size_t>(report.world_size)));
   EXPECT_EQ(report.link_sent_bytes, std::vector<uint64_t>{0});
   EXPECT_EQ(report.link_received_bytes, std::vector<uint64_t>{0});

@@ -112,6 +112,8 @@ def main() -> None:
         timeout=5 if started else 60,
         progress=say_that_it_moves if started else False,
     )
+    kind, _, given_source = job.partition(" from ")
+    source = int(given_source or 0)
     live = whole()
     if job == "live":
         by_rows(live)
@@ -126,13 +128,11 @@ def main() -> None:
             outcome["right"] = is_right(create(teacher, shard=by_rows), 0)
         elif job == "hsdp":
             outcome["right"] = is_right(create(teacher, shard=by_rows_on_each_host), 0, 2)
-        elif job.startswith("mixed from"):
-            source = int(job.split()[-1])
+        elif kind == "mixed":
             given = state_of_mixed() if dist.get_rank() == source else None
             module = fakescore.create_fake_score_meta(Mixed, given, source=source, progress=False)
             outcome["right"] = same_as_mixed(module)
-        elif job.startswith("sync from"):
-            source = int(job.split()[-1])
+        elif kind == "sync":
             module = mixed() if dist.get_rank() == source else Mixed()
             fakescore.sync_module_states(module, source=source)
             outcome["right"] = same_as_mixed(module)

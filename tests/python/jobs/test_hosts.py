@@ -1,7 +1,8 @@
 """What crosses the link of several hosts, as the kernel counts it, and a link that is cut."""
 
 import time
-from typing import NamedTuple
+from collections.abc import Sequence
+from typing import Any, NamedTuple
 
 import pytest
 
@@ -26,16 +27,30 @@ CASES = [
 ]
 
 
+def expect_sent(found: list[dict[str, Any]], read: str, sent: Sequence[float]) -> None:
+    """`sent`: by host, which the report has and the kernel counts, heads and messages beside."""
+    ranks_per_host = len(found) // len(sent)
+    for rank, outcome in enumerate(found):
+        expected = sent[rank // ranks_per_host]
+        assert outcome.get("right"), outcome
+        assert outcome["read"] == read, outcome
+        assert outcome["link_sent_bytes"] == list(sent), outcome
+        assert expected <= outcome["sent"] <= SLACK * expected + MESSAGES, (rank, outcome)
+
+
+def expect_shared_or_sent_by_the_root(found: list[dict[str, Any]], is_shared: bool) -> None:
+    """The first host's root has all, or each host reads a half."""
+    if is_shared:
+        expect_sent(found, "turns", [MODEL_BYTES / 2, MODEL_BYTES / 2])
+    else:
+        expect_sent(found, "root", [MODEL_BYTES, 0])
+
+
 @pytest.mark.parametrize("case", CASES, ids=lambda case: f"{case.job}-{case.read}")
 def test_each_byte_is_read_once_and_crosses_the_link_no_more_than_once(hosts, teacher, case):
     teachers = [teacher, teacher if case.is_shared else ELSEWHERE]
     found = outcomes(start(hosts, case.job, teachers))
-    for host, outcome in enumerate(found):
-        assert outcome.get("right"), outcome
-        assert outcome["read"] == case.read, outcome
-        expected = case.sent[host] * MODEL_BYTES
-        assert outcome["link_sent_bytes"][host] == expected
-        assert expected <= outcome["sent"] <= SLACK * expected + MESSAGES, (host, outcome)
+    expect_sent(found, case.read, [part * MODEL_BYTES for part in case.sent])
     read_bytes = found[0]["read_bytes"]
     if case.job == "live":
         assert read_bytes == [0, 0]
@@ -50,12 +65,7 @@ def test_replicas_on_several_hosts_read_each_byte_once(hosts, teacher, is_shared
     """HSDP: each host has all rows, each of its ranks one half of them."""
     teachers = [teacher, teacher if is_shared else ELSEWHERE]
     found = outcomes(start(hosts, "hsdp", teachers, ranks_per_host=2))
-    for rank, outcome in enumerate(found):
-        assert outcome.get("right"), outcome
-        assert outcome["read"] == ("turns" if is_shared else "root"), outcome
-        sent = 1 / 2 if is_shared else 1 - rank // 2
-        assert outcome["link_sent_bytes"][rank // 2] == sent * MODEL_BYTES
-        assert sent * MODEL_BYTES <= outcome["sent"] <= SLACK * sent * MODEL_BYTES + MESSAGES, rank
+    expect_shared_or_sent_by_the_root(found, is_shared)
     if is_shared:
         assert found[0]["reason"] == "ranks of several hosts keep the same parts"
         assert found[0]["read_bytes"] == [MODEL_BYTES // 4] * 4
@@ -68,12 +78,7 @@ def test_whole_tensors_come_to_each_host_once(hosts, teacher, is_shared):
     """With several ranks a host Gloo's own broadcasts would bring them there twice."""
     teachers = [teacher, teacher if is_shared else ELSEWHERE]
     found = outcomes(start(hosts, "whole", teachers, ranks_per_host=2))
-    for rank, outcome in enumerate(found):
-        assert outcome.get("right"), outcome
-        assert outcome["read"] == ("turns" if is_shared else "root"), outcome
-        sent = 1 / 2 if is_shared else 1 - rank // 2
-        assert outcome["link_sent_bytes"][rank // 2] == sent * MODEL_BYTES
-        assert sent * MODEL_BYTES <= outcome["sent"] <= SLACK * sent * MODEL_BYTES + MESSAGES, rank
+    expect_shared_or_sent_by_the_root(found, is_shared)
 
 
 #: Of host_rank.Mixed: two weights, one that is cast, and a buffer that is computed.
@@ -86,12 +91,8 @@ BUFFER_BYTES = 3 * WIDTH * 4
 def test_what_is_large_comes_to_each_host_once_and_what_is_not_by_broadcasts(hosts, source):
     found = outcomes(start(hosts, f"mixed from {source}", ["", ""], ranks_per_host=2))
     broadcast = CAST_BYTES // 2 + BUFFER_BYTES  # up to twice, by Gloo's tree
-    for rank, outcome in enumerate(found):
-        assert outcome.get("right"), outcome
-        assert outcome["link_sent_bytes"][source // 2] == PLAIN_BYTES + 2 * broadcast
-        assert outcome["link_sent_bytes"][1 - source // 2] == (broadcast if source else 0)
-        sent = outcome["link_sent_bytes"][rank // 2]
-        assert sent <= outcome["sent"] <= SLACK * sent + MESSAGES, (rank, outcome)
+    sent = [PLAIN_BYTES + 2 * broadcast, broadcast if source else 0]
+    expect_sent(found, "root", sent if source < 2 else sent[::-1])
 
 
 @pytest.mark.parametrize("source", [0, 3])
