@@ -30,7 +30,7 @@ function(fakescore_add_gpu_entries name)
       math(EXPR ranks "${seed} % 3 + 2")
       fakescore_add_emulated_entry(${name}.emulated.mpi.${ranks}.seed${seed} ${seed}
         "${MPIEXEC_EXECUTABLE}" --oversubscribe -n ${ranks} ${rank})
-      fakescore_unwind_for_mpi(${name}.emulated.mpi.${ranks}.seed${seed})
+      fakescore_choose_leaks_over_mpi(${name}.emulated.mpi.${ranks}.seed${seed} ${ranks})
     endforeach()
   endif()
   if(FAKESCORE_TORCHRUN)

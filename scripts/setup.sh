@@ -86,19 +86,22 @@ fakescore_setup() {
 # fakescore_progress LOG: writes what a build prints into LOG, and tells how far it is: on a terminal in
 # one line, elsewhere in a line for each tenth of the steps.
 fakescore_progress() {
-  local terminal=0
+  local log=$1 line tenth last=0 terminal=0 any=0
   [ -t 2 ] && terminal=1
-  awk -v log_file="$1" -v terminal="$terminal" '
-    { print >log_file; fflush(log_file) }
-    match($0, /^\[[0-9]+\/[0-9]+\]/) {
-      split(substr($0, 2, RLENGTH - 2), step, "/")
-      tenth = int(10 * step[1] / step[2])
-      if (terminal) printf "\r== built %d of %d files", step[1], step[2] >"/dev/stderr"
-      else if (tenth > last) printf "== built %d of %d files\n", step[1], step[2] >"/dev/stderr"
-      last = tenth
-      any = 1
-    }
-    END { if (terminal && any) printf "\n" >"/dev/stderr" }'
+  : >"$log"
+  # Not awk: Debian's reads a pipe in blocks, so that little is told for minutes.
+  while IFS= read -r line || [ -n "$line" ]; do
+    printf '%s\n' "$line" >>"$log"
+    [[ $line =~ ^\[([0-9]+)/([0-9]+)\] ]] || continue
+    tenth=$((10 * BASH_REMATCH[1] / BASH_REMATCH[2]))
+    if [ "$terminal" = 1 ]; then
+      printf '\r== built %d of %d files' "${BASH_REMATCH[@]:1:2}" >&2
+    elif [ "$tenth" -gt "$last" ]; then
+      printf '== built %d of %d files\n' "${BASH_REMATCH[@]:1:2}" >&2
+    fi
+    last=$tenth any=1
+  done
+  [ "$terminal$any" != 11 ] || printf '\n' >&2
 }
 
 # fakescore_build PRESET [TARGET...]: configures and builds.

@@ -19,6 +19,9 @@ fakescore_add_gpu_tests(gpu_unit_test UNIT gpu LIBRARIES ${FAKESCORE_OBJECT_LIBR
   gpu/pinned_reader_test.cpp)
 
 # Jobs that lose ranks, on emulated devices.
+if(FAKESCORE_SANITIZE)
+  return()  # as fault/tests.cmake has it
+endif()
 fakescore_add_test_executable(adopted_fault_rank SOURCES gpu/adopted_fault_rank.cpp
   LIBRARIES fakescore::nccl fakescore::torch_cuda)
 target_include_directories(adopted_fault_rank PRIVATE ${PROJECT_SOURCE_DIR}/tests/emulation)
@@ -30,5 +33,6 @@ foreach(test nccl_fault_test adopted_fault_test)
   target_compile_definitions(${test} PRIVATE
     FAKESCORE_TEST_EMULATE="${CMAKE_RUNTIME_OUTPUT_DIRECTORY}/emulate")
   add_dependencies(${test} fakescore_emulation fakescore_emulated_ops fakescore_emulated_kernels)
-  set_tests_properties(${test} PROPERTIES LABELS "emulated;fault;slow")
+  # They look for free ports, and let go of them before a rank takes them.
+  set_tests_properties(${test} PROPERTIES LABELS "emulated;fault;slow" RESOURCE_LOCK free_ports)
 endforeach()

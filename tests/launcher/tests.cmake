@@ -68,8 +68,7 @@ if(TARGET control_benchmark)
     FAKESCORE_CONTROL_BENCHMARK="$<TARGET_FILE:control_benchmark>")
   add_dependencies(launcher_test control_benchmark)
 endif()
-# A sanitizer keeps memory of its own, which is what this counts.
-if(TARGET cpu_load_benchmark AND NOT FAKESCORE_SANITIZE)
+if(TARGET cpu_load_benchmark)
   find_package(Python3 REQUIRED COMPONENTS Interpreter)
   fakescore_add_launcher_tests(UNIT launcher SOURCES launcher/cpu_benchmark_test.cpp)
   target_compile_definitions(launcher_test PRIVATE
