@@ -17,8 +17,10 @@ from torch.distributed.fsdp import fully_shard
 from torch.distributed.tensor import Shard
 
 import fakescore
+from link_counters import resent_bytes
 from support import end_process
 
+SNMP = pathlib.Path("/proc/net/snmp")
 WIDTH = 1024
 DEPTH = 8
 
@@ -119,6 +121,7 @@ def main() -> None:
         by_rows(live)
     dist.barrier()
     before = int(counter.read_text())
+    resent_before = resent_bytes(SNMP.read_text())
     outcome: dict[str, object] = {}
     began = time.monotonic()
     try:
@@ -146,6 +149,7 @@ def main() -> None:
         outcome["error"] = f"{type(error).__name__}: {error}"
     outcome["seconds"] = time.monotonic() - began
     outcome["sent"] = int(counter.read_text()) - before
+    outcome["resent"] = resent_bytes(SNMP.read_text()) - resent_before
     print(json.dumps(outcome), flush=True)
     if "error" in outcome:
         end_process()  # the group is of no more use

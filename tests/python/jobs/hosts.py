@@ -18,14 +18,16 @@ from typing import Any, NoReturn
 
 import pytest
 
+from link_counters import resent_bytes
 from support import environment
 
 HERE = pathlib.Path(__file__).parent
 #: As host_rank.py has them.
 WIDTH = 1024
 MODEL_BYTES = 8 * WIDTH * WIDTH * 4
-#: Heads of packets, and messages of the job.
+#: Heads of packets.
 SLACK = 1.02
+#: Of the job.
 MESSAGES = 300_000
 
 
@@ -82,6 +84,12 @@ class Host:
         )
         return int(json.loads(counted.stdout)[0]["stats64"]["tx"]["bytes"])
 
+    def resent_bytes(self) -> int:
+        """What of it was sent for a second time."""
+        command = ["ip", "netns", "exec", self.name, "cat", "/proc/net/snmp"]
+        counted = subprocess.run(command, check=True, capture_output=True, text=True)
+        return resent_bytes(counted.stdout)
+
     def slow_down(self, rate: str = "20mbit") -> None:
         limit = ("tbf", "rate", rate, "burst", "256kb", "latency", "50ms")
         command = ["tc", "-n", self.name, "qdisc", "replace", "dev", self.link, "root", *limit]
@@ -104,6 +112,12 @@ class Host:
         for process in running.stdout.split():
             with contextlib.suppress(ProcessLookupError):
                 os.kill(int(process), signal.SIGKILL)
+
+
+def expect_on_link(expected: float, sent: int, resent: int, about: object) -> None:
+    """`sent`, as the kernel counts it, is what is expected, heads, messages and what TCP has sent
+    again beside."""
+    assert expected <= sent <= SLACK * (expected + resent) + MESSAGES, (resent, about)
 
 
 def write_agent(hosts: list[Host], folder: pathlib.Path) -> str:
