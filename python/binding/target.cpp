@@ -38,9 +38,11 @@ std::string TargetHolder::set_tensors(const std::vector<std::string>& names,
 
 std::string TargetHolder::set_shards(const std::vector<int64_t>& indices,
                                      const std::vector<std::vector<int64_t>>& global_sizes,
-                                     const std::vector<std::vector<int64_t>>& offsets) {
-  return reply_done(
-      [&] { fakescore::python::set_shards(target_.tensors, indices, global_sizes, offsets); });
+                                     const std::vector<std::vector<int64_t>>& offsets,
+                                     const std::vector<std::vector<int64_t>>& flattened_from) {
+  return reply_done([&] {
+    fakescore::python::set_shards(target_.tensors, indices, global_sizes, offsets, flattened_from);
+  });
 }
 
 void TargetHolder::set_recorded(const c10::List<std::optional<at::Tensor>>& recorded) {

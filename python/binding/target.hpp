@@ -22,7 +22,8 @@ class TargetHolder : public torch::CustomClassHolder {
   /// Which of the tensors are parts of larger ones (shards.hpp).
   std::string set_shards(const std::vector<int64_t>& indices,
                          const std::vector<std::vector<int64_t>>& global_sizes,
-                         const std::vector<std::vector<int64_t>>& offsets);
+                         const std::vector<std::vector<int64_t>>& offsets,
+                         const std::vector<std::vector<int64_t>>& flattened_from);
   void set_tape(const c10::intrusive_ptr<Tape>& tape) { target_.tape = tape->get(); }
   void set_recorded(const c10::List<std::optional<at::Tensor>>& recorded);
   /// The error, as all ranks are to raise it; `code` is a word of to_string(ErrorCode).

@@ -22,11 +22,12 @@ std::string TeacherHolder::set_state_dict(const std::vector<std::string>& names,
                                           const std::vector<at::Tensor>& tensors,
                                           const std::vector<int64_t>& sharded,
                                           const std::vector<std::vector<int64_t>>& global_sizes,
-                                          const std::vector<std::vector<int64_t>>& offsets) {
+                                          const std::vector<std::vector<int64_t>>& offsets,
+                                          const std::vector<std::vector<int64_t>>& flattened_from) {
   return reply_done([&] {
     std::vector<NamedTensor> entries;
     for (size_t i = 0; i < names.size(); ++i) entries.push_back({names[i], tensors.at(i)});
-    set_shards(entries, sharded, global_sizes, offsets);
+    set_shards(entries, sharded, global_sizes, offsets, flattened_from);
     source_ = TeacherSource::state_dict(std::move(entries));
   });
 }

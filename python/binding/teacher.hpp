@@ -20,7 +20,8 @@ class TeacherHolder : public torch::CustomClassHolder {
                              const std::vector<at::Tensor>& tensors,
                              const std::vector<int64_t>& sharded,
                              const std::vector<std::vector<int64_t>>& global_sizes,
-                             const std::vector<std::vector<int64_t>>& offsets);
+                             const std::vector<std::vector<int64_t>>& offsets,
+                             const std::vector<std::vector<int64_t>>& flattened_from);
   /// Of a rank that has none.
   std::string set_nothing(std::string description, std::string remedy);
   std::string combine(const std::vector<c10::intrusive_ptr<TeacherHolder>>& parts);

@@ -21,6 +21,7 @@ from .errors import (
 )
 from .fill import create_fake_score_meta, last_report, materialize
 from .meta import meta_init
+from .param_init import param_init_fn
 from .plan import Plan, plan_fake_score
 from .report import CastKey, Phase, Report
 from .sync import sync_module_states
@@ -49,6 +50,7 @@ __all__ = [
     "last_report",
     "materialize",
     "meta_init",
+    "param_init_fn",
     "plan_fake_score",
     "sync_module_states",
 ]

@@ -31,6 +31,9 @@ def with_init(
     explained = {_storage(entry) for entry in entries if _is_read(entry, in_teacher)}
     completed = list(recorded)
     copies: dict[int, nn.Module] = {}
+    of_owner: dict[int, list[ModuleTensor]] = {}
+    for entry in entries:
+        of_owner.setdefault(id(entry.owner), []).append(entry)
     for index, entry in enumerate(entries):
         if recorded[index] is not None or _storage(entry) in explained or entry.owner is None:
             continue
@@ -38,7 +41,8 @@ def with_init(
             completed[index] = _kept(entry)
             continue
         if id(entry.owner) not in copies:
-            copies[id(entry.owner)] = _initialised(entry.owner, entry.name, init)
+            own = of_owner[id(entry.owner)]
+            copies[id(entry.owner)] = _initialised(entry.owner, own, entry.name, init)
         made = copies[id(entry.owner)]
         value = {**made._parameters, **made._buffers}[entry.local_name]
         completed[index] = None if value is None else value.detach()
@@ -116,8 +120,8 @@ def _kept(entry: ModuleTensor) -> torch.Tensor:
     )
 
 
-def _initialised(owner: nn.Module, name: str, init: Init) -> nn.Module:
-    """A copy of a module with values in its own tensors, on the CPU."""
+def _initialised(owner: nn.Module, own: Sequence[ModuleTensor], name: str, init: Init) -> nn.Module:
+    """A copy of a module with values in its own tensors, which are whole, on the CPU."""
     # Not copy.copy: FSDP2's classes make another module of it.
     made = object.__new__(type(owner))
     made.__dict__ = dict(owner.__dict__)
@@ -125,6 +129,12 @@ def _initialised(owner: nn.Module, name: str, init: Init) -> nn.Module:
         key: None if value is None else nn.Parameter(_zeros(value), requires_grad=False)
         for key, value in owner._parameters.items()
     }
+    for entry in own:
+        if entry.shard is not None and entry.shard.flattened_from:
+            # Where FSDP1 registers none, it has put a view of its own in the parameter's place.
+            made.__dict__.pop(entry.local_name, None)
+            whole = torch.zeros(entry.shard.flattened_from, dtype=entry.part.dtype)
+            made._parameters[entry.local_name] = nn.Parameter(whole, requires_grad=False)
     made._buffers = {
         key: None if value is None else _zeros(value) for key, value in owner._buffers.items()
     }

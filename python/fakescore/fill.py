@@ -12,26 +12,31 @@ import torch.distributed as dist
 from torch import nn
 
 from . import _native, calls
-from .errors import BuildError, HostMemoryError, TeacherError
+from .errors import BuildError, ConfigError, HostMemoryError
 from .explicit_init import Init, is_covered, with_init
-from .fsdp_internals import initialise_roots
+from .fsdp1_teacher import agree_on_fsdp1, attempt, parts_of_fsdp1
+from .fsdp_internals import computes_on_gpus, initialise_roots, is_flat_parameter
 from .group import check_source, device_for, group_of
 from .meta import drop_records, meta_init
 from .pretrained import rebound
 from .progress import Progress, shower
 from .report import Report, report_of
-from .sharding import allocate_shards, apply_shard, has_shards_of_gpus, move_whole_tensors
+from .sharding import (
+    allocate_shards,
+    apply_shard,
+    check_flat_devices,
+    has_shards_of_gpus,
+    move_whole_tensors,
+)
 from .target import cast_on_meta, check_unread_weights, set_target, tape_of, teacher_for
 from .teachers import (
     KeyMap,
     Teacher,
-    is_sharded_by_fsdp1,
     native_teacher,
-    parts_of_fsdp1,
     tensor_names,
 )
 from .tensors import Kind, ModuleTensor, unregistered_tensors
-from .wrappers import refuse_fsdp1, unwrap
+from .wrappers import unwrap
 
 #: Which parameters are to be trained.
 Trainable = bool | Callable[[str, nn.Parameter], bool]
@@ -282,18 +287,22 @@ def _fill(
         verify=verify,
     )
     communicator = calls.connect(group, chosen, timeout)
-    of_fsdp1 = _agree_on_fsdp1(communicator, teacher, group.rank)
+
+    def given() -> Teacher | None:
+        return teacher
+
+    if agree_on_fsdp1(communicator, teacher, group.rank):
+        make_module = attempt(communicator, make_module)
+        given = parts_of_fsdp1(communicator, cast("nn.Module", teacher), make_module, group.rank)
     target = _native.classes.Target()
 
     def prepare() -> _Prepared:
-        # First, for no rank may fail before it has taken its part.
-        given = parts_of_fsdp1(cast("nn.Module", teacher)) if of_fsdp1 else teacher
         module = make_module()
-        refuse_fsdp1(module)
         allocate_shards(unwrap(module), chosen)
-        native = teacher_for(unwrap(module), given, map_keys, is_source, group.rank)
+        native = teacher_for(unwrap(module), given(), map_keys, is_source, group.rank)
         tape = tape_of(unwrap(module))
         entries, recorded = set_target(target, unwrap(module), tape, dtype, dtype_rules)
+        check_flat_devices(entries, chosen)
         if is_source:
             check_unread_weights(unwrap(module), teacher)
         if tape is not None and is_source:
@@ -322,27 +331,14 @@ def _fill(
     global _last
     _last = report_of(reply)
     _warn_of_misses(_last)
-    if chosen.type == "cpu" and has_shards_of_gpus(prepared.entries):
+    on_gpus = has_shards_of_gpus(prepared.entries) or computes_on_gpus(prepared.module)
+    if chosen.type == "cpu" and on_gpus:
         _move_whole_tensors(communicator, prepared.entries, group.rank)
     _warn_of_meta(prepared.module, prepared.entries)
     drop_records(prepared.module)
     for parameter, trains in prepared.trained:
         parameter.requires_grad_(trains)
     return prepared.module.train()
-
-
-def _agree_on_fsdp1(communicator: Any, teacher: object, rank: int) -> bool:
-    """Whether all ranks have a teacher that FSDP1 has sharded, whose state dict is collective."""
-    kinds = ("another teacher", "a teacher that FSDP1 has sharded")
-    own = is_sharded_by_fsdp1(teacher)
-    found = calls.compare(communicator, kinds[own], "kind of teacher", rank)
-    if found.other_rank >= 0:
-        raise TeacherError.of(
-            "teacher",
-            f"rank 0 has {found.of_rank_0}, but rank {found.other_rank} has {found.of_other_rank}",
-            "give every rank the same module: to gather its parts takes all of them",
-        )
-    return own
 
 
 def _move_whole_tensors(communicator: Any, entries: list[ModuleTensor], rank: int) -> None:
@@ -365,11 +361,21 @@ def _choose_trained(
     entries: list[ModuleTensor], trainable: Trainable
 ) -> list[tuple[nn.Parameter, bool]]:
     chosen = []
+    of_flat: dict[int, tuple[str, bool]] = {}
     for entry in entries:
         tensor = entry.tensor
         if entry.kind is not Kind.PARAMETER or not isinstance(tensor, nn.Parameter):
             continue
         can_train = tensor.is_floating_point() or tensor.is_complex()
         wanted = trainable(entry.name, tensor) if callable(trainable) else trainable
-        chosen.append((tensor, can_train and bool(wanted)))
+        trains = can_train and bool(wanted)
+        chosen.append((tensor, trains))
+        if is_flat_parameter(tensor):
+            name, others_train = of_flat.setdefault(id(tensor), (entry.name, trains))
+            if trains != others_train:
+                raise ConfigError.of(
+                    f"{name} and {entry.name}",
+                    "are one flat parameter of FSDP1, of which trainable wants one trained alone",
+                    "give FSDP1 use_orig_params=True, or wrap them as different units",
+                )
     return chosen

@@ -32,7 +32,7 @@ class Record:
     def __init__(self, init: meta_init, module: nn.Module) -> None:
         self.init = init
         self._module = weakref.ref(module)
-        #: With the version that each had then; None for inference tensors, which have none.
+        #: With the version that each had then; None for what has none, and for what is real.
         self._tensors: dict[str, tuple[torch.Tensor, int | None]] = {}
         self.pretrained: Pretrained | None = None
 
@@ -44,14 +44,15 @@ class Record:
         own = {
             name: tensor
             for name, tensor in {**module._parameters, **module._buffers}.items()
-            if tensor is not None and tensor.is_meta
+            if tensor is not None
         }
         with unrecorded(), unseen_by_modes():  # by an outer meta_init
             for name, tensor in own.items():
                 # One version counter with the module's own, and no graph.
-                version = None if tensor.is_inference() else tensor._version
+                is_counted = tensor.is_meta and not tensor.is_inference()
+                version = tensor._version if is_counted else None
                 self._tensors[name] = (tensor.detach(), version)
-        return list(own.values())
+        return [tensor for tensor in own.values() if tensor.is_meta]
 
     def tensor(self, name: str) -> torch.Tensor | None:
         """What was recorded under a name. Raises BuildError if it was written to since."""
@@ -67,6 +68,14 @@ class Record:
                 "write to it under the meta_init, or after it is filled",
             )
         return tensor
+
+    def forget(self) -> None:
+        """Lets go of the tensors: the meta_init may live on."""
+        self._tensors.clear()
+
+    def was_meta(self, name: str) -> bool:
+        """Whether it was recorded under this name, and was on meta."""
+        return name in self._tensors and self._tensors[name][0].is_meta
 
     def __deepcopy__(self, memo: dict[int, Any]) -> Record | None:
         module = self._module()
@@ -93,7 +102,9 @@ def record_of(module: nn.Module) -> Record | None:
 def drop_records(module: nn.Module) -> None:
     """Of a module that has been filled."""
     for part in module.modules():
-        part.__dict__.pop(_RECORD, None)
+        record = part.__dict__.pop(_RECORD, None)
+        if record is not None:
+            record.forget()
 
 
 class meta_init(contextlib.AbstractContextManager["meta_init"]):

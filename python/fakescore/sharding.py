@@ -11,7 +11,7 @@ import torch
 from torch import nn
 
 from .errors import BuildError, ConfigError
-from .fsdp_internals import offloaded
+from .fsdp_internals import FlatPart, offloaded
 from .wrappers import is_sharded, is_sharded_tensor
 
 if TYPE_CHECKING:
@@ -25,6 +25,13 @@ class Shard:
     global_sizes: tuple[int, ...]
     offsets: tuple[int, ...]
     sizes: tuple[int, ...]
+    #: of the whole tensor before it was flattened; empty if it was not
+    flattened_from: tuple[int, ...] = ()
+
+    @classmethod
+    def of_flattened(cls, flat: FlatPart) -> Shard:
+        """A stretch of a parameter that FSDP1 has flattened."""
+        return cls((math.prod(flat.sizes),), (flat.begin,), (flat.values.numel(),), flat.sizes)
 
 
 def shard_of(name: str, tensor: torch.Tensor) -> Shard | None:
@@ -94,13 +101,24 @@ def _of_sharded_tensor(name: str, tensor: torch.Tensor) -> Shard:
     return shard
 
 
-def native_shards(shards: Sequence[Shard | None]) -> tuple[list[int], list[Any], list[Any]]:
-    """As the C++ library takes them: indices, global sizes, offsets."""
+@dataclass(frozen=True)
+class OwnPart:
+    """What this rank has of a tensor of a teacher that FSDP1 has flattened."""
+
+    values: torch.Tensor
+    shard: Shard
+
+
+def native_shards(
+    shards: Sequence[Shard | None],
+) -> tuple[list[int], list[Any], list[Any], list[Any]]:
+    """As the C++ library takes them: indices, global sizes, offsets, sizes before flattening."""
     given = [(index, shard) for index, shard in enumerate(shards) if shard is not None]
     return (
         [index for index, _ in given],
         [list(shard.global_sizes) for _, shard in given],
         [list(shard.offsets) for _, shard in given],
+        [list(shard.flattened_from) for _, shard in given],
     )
 
 
@@ -192,16 +210,28 @@ def _check_device(dtensor: Any, device: torch.device, is_offloaded: bool) -> Non
         )
 
 
-def move_whole_tensors(entries: Sequence[ModuleTensor]) -> None:
-    """Moves what is no shard to the GPU that a mesh is of whose shards are in host memory.
+def check_flat_devices(entries: Sequence[ModuleTensor], device: torch.device) -> None:
+    """Raises ConfigError for a flat parameter of FSDP1 that is elsewhere."""
+    for entry in entries:
+        if entry.shard is None or not entry.shard.flattened_from:
+            continue
+        where = entry.part.device
+        if where.type != device.type:
+            raise ConfigError.of(
+                "device",
+                f"is {device}, but FSDP1 has {entry.name} on {where}",
+                f"give device={where.type!r}: what is no shard is put where FSDP1 computes",
+            )
 
-    FSDP2 wants buffers there where it offloads parameters. Objects, and storage that they share,
-    stay as they are.
+
+def move_whole_tensors(entries: Sequence[ModuleTensor]) -> None:
+    """Moves what is no shard to the current GPU, of a module whose shards are in host memory.
+
+    FSDP2 and FSDP1 want buffers there where they offload parameters. Objects, and storage that
+    they share, stay as they are.
 
     Raises MemoryError.
     """
-    if not has_shards_of_gpus(entries):
-        return
     device = torch.device("cuda", torch.cuda.current_device())
     moved: dict[int, torch.UntypedStorage] = {}
     for entry in entries:
@@ -220,8 +250,10 @@ def move_whole_tensors(entries: Sequence[ModuleTensor]) -> None:
 
 
 def has_shards_of_gpus(entries: Sequence[ModuleTensor]) -> bool:
-    """Whether some tensor is sharded over a mesh of GPUs: alike on all ranks."""
-    return any(_device_type(entry.tensor) == "cuda" for entry in entries if entry.shard is not None)
+    """Whether some DTensor is sharded over a mesh of GPUs: alike on all ranks."""
+    return any(
+        _device_type(entry.tensor) == "cuda" for entry in entries if is_sharded(entry.tensor)
+    )
 
 
 def _device_type(dtensor: Any) -> str:

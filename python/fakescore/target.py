@@ -10,7 +10,8 @@ from torch import nn
 
 from . import _native
 from .errors import ConfigError
-from .meta import meta_init, record_of
+from .meta import Record, meta_init, record_of
+from .param_init import has_memory_to_fill, is_without_values
 from .recorders import Tape, Values
 from .teachers import (
     KeyMap,
@@ -159,22 +160,52 @@ def _init_of(module: nn.Module) -> meta_init | None:
 def _recorded(entries: list[ModuleTensor], tape: Tape | None, casts: bool) -> Values:
     """For each tensor what its value is computed from: itself, or what it was when it was made.
 
-    None where nobody knows: memory of which there is no record may hold anything.
+    None where nobody knows: memory of which there is no record may hold anything, and so may what
+    `to_empty` has given to a module that was made under `meta_init`.
     """
     known = tape.knows([entry.part for entry in entries]) if tape is not None else []
+    # FSDP1 wraps no module on meta. Of what to_empty has made for it no memory says anything, and
+    # what was recorded counts; param_init_fn leaves alone what had memory.
+    is_flattened = any(entry.shard is not None and entry.shard.flattened_from for entry in entries)
+    by_record = is_flattened and not any(has_memory_to_fill(entry.tensor) for entry in entries)
+    was_given_memory = any(
+        entry.shard is None and not is_without_values(entry.tensor) and _was_meta(entry)
+        for entry in entries
+    )
     recorded: Values = []
     for index, entry in enumerate(entries):
-        record = record_of(entry.owner) if entry.owner is not None else None
         if known and known[index]:
             # A cast gives the object another storage.
             recorded.append(entry.tensor.detach() if casts else entry.tensor)
-        elif record is None:
+        elif is_without_values(entry.tensor) or entry.shard is not None or by_record:
+            recorded.append(_when_made(entry))
+        elif was_given_memory and (_was_meta(entry) or not _is_as_made(entry)):
             recorded.append(None)
-        elif entry.tensor.is_meta or entry.shard is not None:
-            recorded.append(record.tensor(entry.local_name))
         else:
-            recorded.append(entry.tensor)
+            recorded.append(entry.tensor if _record_of_owner(entry) is not None else None)
     return recorded
+
+
+def _record_of_owner(entry: ModuleTensor) -> Record | None:
+    return record_of(entry.owner) if entry.owner is not None else None
+
+
+def _was_meta(entry: ModuleTensor) -> bool:
+    record = _record_of_owner(entry)
+    return record is not None and record.was_meta(entry.local_name)
+
+
+def _when_made(entry: ModuleTensor) -> torch.Tensor | None:
+    record = _record_of_owner(entry)
+    return None if record is None else record.tensor(entry.local_name)
+
+
+def _is_as_made(entry: ModuleTensor) -> bool:
+    """Of what was real at once: whether it has its values still, in whatever memory and dtype."""
+    was = _when_made(entry)
+    if was is None or was.is_meta or was.shape != entry.part.shape:
+        return False
+    return torch.equal(was.to(entry.part.device, entry.part.dtype), entry.part)
 
 
 def _refuse_untied(entries: list[ModuleTensor], recorded: Values) -> None:
@@ -192,6 +223,14 @@ def _refuse_untied(entries: list[ModuleTensor], recorded: Values) -> None:
         raise ConfigError.of(
             f"{other.name} and {entry.name}",
             "are one tensor in the module, but were sharded apart: they would train as two",
-            "shard them in one unit, as fully_shard([first, second]) does, or leave both to the "
-            "root's",
+            _REMEDY_OF_FSDP1 if entry.shard and entry.shard.flattened_from else _REMEDY_OF_FSDP2,
         )
+
+
+_REMEDY_OF_FSDP2 = (
+    "shard them in one unit, as fully_shard([first, second]) does, or leave both to the root's"
+)
+_REMEDY_OF_FSDP1 = (
+    "wrap them in one unit, and give FSDP1 param_init_fn=fakescore.param_init_fn(device), which "
+    "keeps ties"
+)

@@ -8,13 +8,12 @@ from dataclasses import dataclass
 from typing import Any, cast
 
 import torch
-import torch.distributed as dist
 from torch import nn
 
 from . import _native
 from .errors import ConfigError, TeacherError
 from .pretrained import Pretrained
-from .sharding import native_shards, part_of, shard_of
+from .sharding import OwnPart, Shard, native_shards, part_of, shard_of
 from .wrappers import imported_fsdp, is_sharded, is_sharded_tensor, refuse_zero_3, unwrap
 
 
@@ -85,26 +84,6 @@ def native_teacher(
     return holder
 
 
-def is_sharded_by_fsdp1(teacher: object) -> bool:
-    """Whether its state dict has parts, which all ranks have to ask for together."""
-    fsdp = imported_fsdp()
-    if fsdp is None or not isinstance(teacher, nn.Module):
-        return False
-    return any(
-        isinstance(part, fsdp.FullyShardedDataParallel)
-        and part.sharding_strategy != fsdp.ShardingStrategy.NO_SHARD
-        and dist.get_world_size(part.process_group) > 1  # of one rank it shards nothing
-        for part in teacher.modules()
-    )
-
-
-def parts_of_fsdp1(teacher: nn.Module) -> Mapping[str, Any]:
-    """The parts that a rank has. Collective: one unit after the other is gathered, and cut anew."""
-    from torch.distributed.checkpoint.state_dict import get_model_state_dict
-
-    return get_model_state_dict(teacher)
-
-
 def state_dict_of(teacher: nn.Module) -> Mapping[str, Any]:
     """A module's state dict; of one that FSDP2 has sharded, the parts, wherever it stands."""
     fsdp = imported_fsdp()
@@ -118,9 +97,10 @@ def state_dict_of(teacher: nn.Module) -> Mapping[str, Any]:
 def has_parts(state_dict: Mapping[str, Any]) -> bool:
     """Whether each rank has a part of it, with values."""
     return any(
-        (is_sharded(value) or is_sharded_tensor(value)) and not part_of(value).is_meta
+        isinstance(value, OwnPart)
+        or ((is_sharded(value) or is_sharded_tensor(value)) and not part_of(value).is_meta)
         for value in state_dict.values()
-        if isinstance(value, torch.Tensor)
+        if isinstance(value, (torch.Tensor, OwnPart))
     )
 
 
@@ -180,8 +160,15 @@ def _set_path(holder: Any, path: Path) -> None:
 
 
 def _set_state_dict(holder: Any, state_dict: Mapping[str, Any]) -> None:
-    names, tensors, shards = [], [], []
+    names: list[str] = []
+    tensors: list[torch.Tensor] = []
+    shards: list[Shard | None] = []
     for name, value in state_dict.items():
+        if isinstance(value, OwnPart):
+            names.append(name)
+            shards.append(value.shard)
+            tensors.append(value.values)
+            continue
         if not isinstance(value, torch.Tensor):
             if name.split(".")[-1] == "_extra_state":
                 continue

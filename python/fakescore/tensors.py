@@ -13,7 +13,13 @@ import torch
 from torch import nn
 
 from . import _native
-from .fsdp_internals import STATE_OF_FSDP2
+from .fsdp_internals import (
+    STATE_OF_FSDP2,
+    FlatPart,
+    flat_parts,
+    is_wrapped_by_fsdp1,
+    refuse_without_wrapper,
+)
 from .meta import Record, meta_init
 from .sharding import Shard, native_shards, part_of, shard_of
 from .wrappers import is_sharded, refuse_zero_3, unwrapped_name
@@ -37,7 +43,7 @@ class ModuleTensor:
     kind: Kind
     owner: nn.Module | None  #: whose parameter or buffer it is; None if nobody registered it
     local_name: str  #: with the owner
-    part: torch.Tensor  #: what this rank holds of it: itself, unless it is a DTensor
+    part: torch.Tensor  #: what this rank holds of it: itself, unless it is sharded
     shard: Shard | None = None  #: which part that is
 
 
@@ -47,12 +53,19 @@ def registered_tensors(module: nn.Module) -> list[ModuleTensor]:
     Raises ConfigError for one of which nobody can say what part this rank has.
     """
     found = []
+    flattened = flat_parts(module)
+    flat_ids = {id(part.flat) for own in flattened.values() for part in own.values()}
     for prefix, owner in module.named_modules(remove_duplicate=False):
         beginning = prefix + "." if prefix else ""
-        for local_name, parameter in owner._parameters.items():
-            if parameter is None:
-                continue
-            found.append(_registered(beginning, local_name, parameter, Kind.PARAMETER, owner))
+        flat = flattened.get(id(owner), {})
+        # With its use_orig_params FSDP1 registers what it has flattened, and else takes it out.
+        for local_name in dict.fromkeys([*owner._parameters, *flat]):
+            parameter = owner._parameters.get(local_name)
+            if local_name in flat:
+                found.append(_flattened(beginning, local_name, parameter, flat[local_name], owner))
+            elif parameter is not None and id(parameter) not in flat_ids:
+                refuse_without_wrapper(unwrapped_name(beginning + local_name), parameter)
+                found.append(_registered(beginning, local_name, parameter, Kind.PARAMETER, owner))
         for local_name, buffer in owner._buffers.items():
             if buffer is None:
                 continue
@@ -69,6 +82,19 @@ def _registered(
     refuse_zero_3(name, tensor)
     shard = shard_of(name, tensor)
     return ModuleTensor(name, tensor, kind, owner, local_name, part_of(tensor), shard)
+
+
+def _flattened(
+    beginning: str,
+    local_name: str,
+    parameter: torch.Tensor | None,
+    flat: FlatPart,
+    owner: nn.Module,
+) -> ModuleTensor:
+    name = unwrapped_name(beginning + local_name)
+    tensor = flat.flat if parameter is None else parameter
+    shard = Shard.of_flattened(flat)
+    return ModuleTensor(name, tensor, Kind.PARAMETER, owner, local_name, flat.values, shard)
 
 
 def set_tensors(target: Any, entries: list[ModuleTensor], *, is_given: bool) -> None:
@@ -152,7 +178,9 @@ def _children(value: Any) -> Iterator[tuple[str, Any]]:
         for index, child in enumerate(value):
             yield str(index), child
     attributes = getattr(value, "__dict__", None)
-    if isinstance(value, nn.Module):
+    if isinstance(value, nn.Module) and is_wrapped_by_fsdp1(value):
+        yield from value._modules.items()  # the rest is FSDP1's own
+    elif isinstance(value, nn.Module):
         for name, child in value.__dict__.items():
             if name not in _MODULE_STATE and not name.startswith(STATE_OF_FSDP2):
                 yield name, child

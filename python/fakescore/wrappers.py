@@ -68,19 +68,3 @@ def imported_fsdp() -> Any:
     """torch.distributed.fsdp, or None. Whoever has sharded something has imported it; to import it
     here takes most of a second."""
     return sys.modules.get("torch.distributed.fsdp")
-
-
-def refuse_fsdp1(module: nn.Module) -> None:
-    """Raises ConfigError for a module that FSDP1 has wrapped, whose flat parameters have no names
-    that a teacher could have."""
-    fsdp = imported_fsdp()
-    if fsdp is None:
-        return
-    for name, part in module.named_modules():
-        if isinstance(part, fsdp.FullyShardedDataParallel):
-            raise ConfigError.of(
-                unwrapped_name(name) or "module",
-                "is wrapped by FSDP1, which has made flat parameters of its own",
-                "give device='cpu' and wrap the module once it is filled, or shard it by FSDP2's "
-                "fully_shard",
-            )

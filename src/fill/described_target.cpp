@@ -8,6 +8,7 @@
 #include "fakescore/error.hpp"
 #include "fill/given_memory.hpp"
 #include "fill/shards.hpp"
+#include "tensor/boxes.hpp"
 
 namespace fakescore::detail {
 
@@ -25,7 +26,7 @@ void check_recorded(const FillTarget& target) {
     const NamedTensor& entry = target.tensors[i];
     const at::Tensor& recorded = target.recorded[i];
     const at::IntArrayRef sizes =
-        entry.shard ? at::IntArrayRef(entry.shard->global_sizes) : entry.tensor.sizes();
+        entry.shard ? at::IntArrayRef(whole_sizes(*entry.shard)) : entry.tensor.sizes();
     if (!recorded.defined() || recorded.sizes() == sizes) continue;
     throw BuildError(entry.name,
                      c10::str("has sizes ", sizes, ", but was made with sizes ", recorded.sizes()),

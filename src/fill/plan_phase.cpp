@@ -15,6 +15,7 @@
 #include "fill/fill_plan_codec.hpp"
 #include "fill/read_teacher.hpp"
 #include "fill/shards.hpp"
+#include "tensor/boxes.hpp"
 
 namespace fakescore::detail {
 namespace {
@@ -96,9 +97,17 @@ void check_can_be_redistributed(const DescribedTarget& described, const GroupPla
   for (const auto& fill : group.fills) {
     const TensorSpec& spec = manifest.specs()[fill.spec];
     const bool is_plain = same_view(spec, first) && is_contiguous(spec) && !spec.conj && !spec.neg;
-    const bool is_all =
-        group.mode != FillMode::kReplay &&
-        teacher.tensors()[fill.teacher].sizes == described.whole.specs()[fill.spec].sizes;
+    const TeacherTensor& tensor = teacher.tensors()[fill.teacher];
+    const Shard part = tensor.shard.value_or(Shard{tensor.sizes, {}});
+    const Shard own = shard_of(spec);
+    if (is_flattened(part) != is_flattened(own)) {
+      throw TeacherError(spec.name,
+                         std::string("is ") + (is_flattened(part) ? "flattened" : "not flattened") +
+                             " in the teacher, whose shards are to travel, but " +
+                             (is_flattened(own) ? "is" : "is not") + " here",
+                         "give the teacher's files, or shard both by FSDP1 or both by FSDP2");
+    }
+    const bool is_all = group.mode != FillMode::kReplay && are_of_one_tensor(part, own);
     if (is_plain && is_all) continue;
     throw TeacherError(
         spec.name,
@@ -173,7 +182,8 @@ void check_can_be_replayed(const DescribedTarget& described, const FillPlan& pla
                        ? "is not in the teacher, and there is no record of its initialisation"
                        : "are not in the teacher, and there is no record of their initialisation",
                    "give a teacher that has what is missing, or make it under a MetaInitGuard and "
-                   "give its tape (in Python: under meta_init, or give init)");
+                   "give its tape (in Python: under meta_init, with no to_empty after it, or give "
+                   "init)");
 }
 
 PlannedFill plan_with_teacher(const FillContext& context, const DescribedTarget& described,

@@ -19,6 +19,11 @@ Shard within_part(const Shard& own, const Box& share) {
   return within;
 }
 
+Shard with_box(Shard shard, const Box& box) {
+  shard.box = box;
+  return shard;
+}
+
 /// Copies a share of a part into its place in it.
 void read_share(const DescribedTarget& described, const GroupPlan& group, Teacher& teacher,
                 const Storages& storages, const Shard& own, const Box& share, at::Device device) {
@@ -26,7 +31,7 @@ void read_share(const DescribedTarget& described, const GroupPlan& group, Teache
   const at::Tensor whole =
       read_teacher(teacher, fill.teacher, described.whole.specs()[fill.spec], device);
   copy_once(box_of(storages.tensor(fill.spec), within_part(own, share)),
-            box_of(whole, Shard{own.global_sizes, share}));
+            box_of(whole, with_box(own, share)));
 }
 
 /// Shares are neighbouring elements of their rank's part.
@@ -51,7 +56,7 @@ std::vector<Transfer> shares_to_read(const FillContext& context, const Described
       reading.destination = transfer.destination;
       reading.layout.ranges = {place_of(cut, share)};
       Teacher& teacher = *planned.teacher;
-      if (auto bytes = part_in_file(group, described, teacher, {cut.own.global_sizes, share})) {
+      if (auto bytes = part_in_file(group, described, teacher, with_box(cut.own, share))) {
         reading.source = InFile{std::move(bytes)};
       } else {
         reading.source = InDestination{

@@ -59,7 +59,7 @@ Shard shard_of(const TensorSpec& spec) {
 
 at::Tensor box_of(const at::Tensor& whole, const std::optional<Shard>& shard) {
   if (!shard) return whole;
-  at::Tensor box = whole;
+  at::Tensor box = is_flattened(*shard) ? whole.flatten() : whole;
   for (size_t i = 0; i < shard->box.sizes.size(); ++i) {
     box = box.narrow(static_cast<int64_t>(i), shard->box.offsets[i], shard->box.sizes[i]);
   }

@@ -24,7 +24,8 @@ inline bool is_shard(const TensorSpec& spec) { return spec.shard.has_value(); }
 /// Where a tensor lies in the whole one; of a tensor that is whole, all of it.
 Shard shard_of(const TensorSpec& spec);
 
-/// What a rank holds of a whole tensor: a view of it.
+/// What a rank holds of a whole tensor, which has the sizes that it had before it was flattened: a
+/// view of it, or of a copy where it is flattened and not row-major.
 at::Tensor box_of(const at::Tensor& whole, const std::optional<Shard>& shard);
 
 /// Where a box lies among the elements of the whole tensor, in bytes; nullopt if not in one

@@ -7,6 +7,7 @@
 #include <unordered_map>
 
 #include "fakescore/error.hpp"
+#include "tensor/boxes.hpp"
 #include "tensor/row_major.hpp"
 #include "tensor/shard_wire.hpp"
 
@@ -86,7 +87,7 @@ std::vector<size_t> Manifest::storage_bytes() const {
 
 TensorSpec Manifest::agreed(TensorSpec spec) {
   if (!spec.shard) return spec;
-  spec.sizes = spec.shard->global_sizes;
+  spec.sizes = detail::whole_sizes(*spec.shard);
   spec.strides.clear();
   spec.storage_offset = 0;
   spec.shard->box = {};
@@ -97,7 +98,7 @@ Manifest Manifest::whole() const {
   Manifest manifest(*this);
   for (TensorSpec& spec : manifest.specs_) {
     if (!spec.shard) continue;
-    spec.sizes = spec.shard->global_sizes;
+    spec.sizes = detail::whole_sizes(*spec.shard);
     spec.strides = detail::row_major_strides(spec.sizes).value();
     spec.storage_offset = 0;
     spec.shard.reset();
@@ -142,8 +143,8 @@ std::string Manifest::describe(size_t index) const {
   const TensorSpec& spec = specs_[index];
   std::ostringstream text;
   text << to_string(spec.kind) << ' ' << spec.name << ' ' << c10::toString(spec.dtype)
-       << c10::IntArrayRef(spec.shard ? spec.shard->global_sizes : spec.sizes);
-  if (spec.shard) text << " in shards";
+       << c10::IntArrayRef(spec.shard ? detail::whole_sizes(*spec.shard) : spec.sizes);
+  if (spec.shard) text << (detail::is_flattened(*spec.shard) ? " in flat shards" : " in shards");
   if (!spec.shard && !is_contiguous(spec)) text << " strides " << c10::IntArrayRef(spec.strides);
   if (spec.conj) text << " conjugated";
   if (spec.neg) text << " negated";

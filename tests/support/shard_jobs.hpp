@@ -30,6 +30,10 @@ inline at::Tensor part_of(const at::Tensor& whole, const Box& box) {
   return part;
 }
 
+inline at::Tensor part_of(const at::Tensor& whole, const Shard& shard) {
+  return part_of(shard.flattened_from.empty() ? whole : whole.flatten(), shard.box);
+}
+
 /// What one rank holds of a tensor's dimension `dim`, as torch.chunk cuts it.
 inline Box chunk(const std::vector<int64_t>& sizes, size_t dim, const Communicator& communicator) {
   Box box{std::vector<int64_t>(sizes.size(), 0), sizes};
@@ -39,14 +43,20 @@ inline Box chunk(const std::vector<int64_t>& sizes, size_t dim, const Communicat
   return box;
 }
 
+inline int64_t count_of(const std::vector<int64_t>& sizes) {
+  int64_t count = 1;
+  for (const int64_t size : sizes) count *= size;
+  return count;
+}
+
 /// Memory for a part, with room before and after it, as padding is.
 inline NamedTensor shard(const std::string& name, const std::vector<int64_t>& sizes, const Box& box,
-                         at::ScalarType dtype = at::kFloat, at::Device device = at::kCPU) {
-  int64_t count = 1;
-  for (const int64_t size : box.sizes) count *= size;
+                         at::ScalarType dtype = at::kFloat, at::Device device = at::kCPU,
+                         const std::vector<int64_t>& flattened_from = {}) {
+  const int64_t count = count_of(box.sizes);
   const at::Tensor padded = torch::full({count + 7}, -1, at::dtype(dtype).device(device));
   return {name, padded.narrow(0, 3, count).view(box.sizes), TensorKind::kParameter,
-          Shard{sizes, box}};
+          Shard{sizes, box, flattened_from}};
 }
 
 /// A file that all ranks see.
@@ -76,7 +86,7 @@ inline void expect_parts(const FillTarget& target, const NamedTensors& whole) {
   for (size_t i = 0; i < whole.size(); ++i) {
     const NamedTensor& entry = target.tensors[i];
     const at::Tensor wanted =
-        entry.shard ? part_of(whole[i].tensor, entry.shard->box) : whole[i].tensor;
+        entry.shard ? part_of(whole[i].tensor, *entry.shard) : whole[i].tensor;
     const at::Tensor rows = torch::empty(wanted.sizes(), entry.tensor.scalar_type()).copy_(wanted);
     EXPECT_TRUE(bit_equal(entry.tensor.cpu(), rows)) << entry.name;
     if (!entry.shard) continue;
@@ -90,8 +100,9 @@ inline void expect_parts(const FillTarget& target, const NamedTensors& whole) {
 /// A tensor, the boxes that ranks hold of it, and how it is stored.
 struct ShardedTensor {
   std::vector<int64_t> sizes;
-  std::vector<Box> boxes;  ///< by rank, as many as any world here has
-  std::vector<Box> held;   ///< by rank: of a teacher in shards
+  std::vector<int64_t> flattened_from;  ///< empty if it was not
+  std::vector<Box> boxes;               ///< by rank, as many as any world here has
+  std::vector<Box> held;                ///< by rank: of a teacher in shards
   at::ScalarType stored = at::kFloat;
   at::ScalarType dtype = at::kFloat;
 };
@@ -138,6 +149,10 @@ inline ShardedTensor draw_tensor() {
   ShardedTensor tensor;
   const auto dims = *rc::gen::inRange<size_t>(1, 4);
   for (size_t i = 0; i < dims; ++i) tensor.sizes.push_back(*rc::gen::inRange<int64_t>(1, 12));
+  if (*rc::gen::arbitrary<bool>()) {
+    tensor.flattened_from = tensor.sizes;
+    tensor.sizes = {count_of(tensor.sizes)};
+  }
   const bool has_replicas = *rc::gen::arbitrary<bool>();
   for (int rank = 0; rank < kMostRanks; ++rank) {
     tensor.boxes.push_back(has_replicas && rank > 1 ? tensor.boxes[static_cast<size_t>(rank - 2)]
@@ -177,14 +192,15 @@ inline void run_shard_job(const ShardJob& job, Communicator& communicator) {
   for (size_t i = 0; i < job.tensors.size(); ++i) {
     const ShardedTensor& tensor = job.tensors[i];
     const std::string name = "tensor" + std::to_string(i);
-    int64_t elements = 1;
-    for (const int64_t size : tensor.sizes) elements *= size;
-    teacher.push_back({name, torch::arange(elements, tensor.stored).view(tensor.sizes)});
-    const Box held = held_by(tensor, communicator);
-    parts.push_back({name, part_of(teacher.back().tensor, held).contiguous(),
-                     TensorKind::kParameter, Shard{tensor.sizes, held}});
+    const bool is_flat = !tensor.flattened_from.empty();
+    teacher.push_back({name, torch::arange(count_of(tensor.sizes), tensor.stored)
+                                 .view(is_flat ? tensor.flattened_from : tensor.sizes)});
+    const Shard held{tensor.sizes, held_by(tensor, communicator), tensor.flattened_from};
+    parts.push_back(
+        {name, part_of(teacher.back().tensor, held).contiguous(), TensorKind::kParameter, held});
     const Box& own = tensor.boxes[static_cast<size_t>(communicator.rank())];
-    target.tensors.push_back(shard(name, tensor.sizes, own, tensor.dtype, communicator.device()));
+    target.tensors.push_back(
+        shard(name, tensor.sizes, own, tensor.dtype, communicator.device(), tensor.flattened_from));
   }
   FillOptions options;
   options.bucket_bytes = 4096;

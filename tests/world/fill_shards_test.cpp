@@ -42,15 +42,18 @@ NamedTensors teacher_tensors() {
   return {{"rows", torch::arange(300. * 70).view({300, 70})},
           {"columns", torch::arange(11. * 13 * 2).view({11, 13, 2})},
           {"few", torch::arange(2.)},
+          {"flat", torch::arange(77.).view({7, 11})},
           {"whole", torch::arange(40.)}};
 }
 
 FillTarget sharded_target(const Communicator& communicator) {
   FillTarget target;
-  target.tensors = {shard("rows", {300, 70}, chunk({300, 70}, 0, communicator)),
-                    shard("columns", {11, 13, 2}, chunk({11, 13, 2}, 1, communicator)),
-                    shard("few", {2}, chunk({2}, 0, communicator), at::kBFloat16),
-                    {"whole", torch::empty({40}, at::device(at::kMeta))}};
+  target.tensors = {
+      shard("rows", {300, 70}, chunk({300, 70}, 0, communicator)),
+      shard("columns", {11, 13, 2}, chunk({11, 13, 2}, 1, communicator)),
+      shard("few", {2}, chunk({2}, 0, communicator), at::kBFloat16),
+      shard("flat", {77}, chunk({77}, 0, communicator), at::kFloat, at::kCPU, {7, 11}),
+      {"whole", torch::empty({40}, at::device(at::kMeta))}};
   return target;
 }
 
@@ -226,6 +229,10 @@ TEST(FillShards, WhatIsNoShardIsRefusedByName) {
     EXPECT_THAT(error([](NamedTensor& entry) { entry.shard->global_sizes[0] = -1; }),
                 HasSubstr("is said to be the box"));
     EXPECT_THAT(error([](NamedTensor& entry) {
+                  entry.shard->flattened_from = {300, 70};
+                }),
+                HasSubstr("that one of sizes [300, 70] was flattened to"));
+    EXPECT_THAT(error([](NamedTensor& entry) {
                   entry.tensor = torch::empty({70, entry.tensor.size(0)}).t();
                   entry.shard->box.offsets[0] = 0;
                   entry.shard->global_sizes[0] = 1000;
@@ -275,7 +282,7 @@ NamedTensors own_parts(const Communicator& communicator) {
   for (size_t i = 0; i < parts.size(); ++i) {
     parts[i].name = "net." + parts[i].name;
     parts[i].shard = target.tensors[i].shard;
-    if (parts[i].shard) parts[i].tensor = part_of(parts[i].tensor, parts[i].shard->box);
+    if (parts[i].shard) parts[i].tensor = part_of(parts[i].tensor, *parts[i].shard);
   }
   return parts;
 }
@@ -360,6 +367,20 @@ TEST(FillShards, APartThatIsAViewHereIsRefused) {
                       communicator);
                 }),
                 AllOf(HasSubstr("rows"), HasSubstr("of another shape or a view")));
+  });
+}
+
+TEST(FillShards, FlattenedPartsGoToFlattenedPartsAlone) {
+  run_on_every_rank([](Communicator& communicator) {
+    FillTarget target = sharded_target(communicator);
+    target.tensors[3] = shard("flat", {7, 11}, chunk({7, 11}, 0, communicator));
+    EXPECT_THAT(error_of<TeacherError>([&] {
+                  fill_tensors(
+                      target,
+                      TeacherSource::state_dict(own_parts(communicator)).strip_prefix("net."),
+                      communicator);
+                }),
+                AllOf(HasSubstr("flat: is flattened in the teacher"), HasSubstr("is not here")));
   });
 }
 

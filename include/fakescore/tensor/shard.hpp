@@ -16,6 +16,9 @@ struct Box {
 struct Shard {
   std::vector<int64_t> global_sizes;  ///< of the whole tensor
   Box box;                            ///< within it; its sizes are those of the rank's own tensor
+  /// The tensor's sizes before it was flattened, in row-major order, and cut: FSDP1 does that.
+  /// global_sizes is then their product alone. Empty of a tensor that is not flattened.
+  std::vector<int64_t> flattened_from = {};
   friend bool operator==(const Shard&, const Shard&) = default;
 };
 

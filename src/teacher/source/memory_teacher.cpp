@@ -28,7 +28,7 @@ class MemoryTeacher : public Teacher {
       }
       check_part(entry);
       tensors_.push_back({entry.name,
-                          entry.shard ? entry.shard->global_sizes : entry.tensor.sizes().vec(),
+                          entry.shard ? whole_sizes(*entry.shard) : entry.tensor.sizes().vec(),
                           entry.tensor.scalar_type(), "", entry.tensor.device(), "", entry.shard});
       values_.push_back(entry.tensor.detach());
     }

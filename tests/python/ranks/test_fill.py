@@ -247,6 +247,45 @@ def test_memory_without_a_record_is_no_value(rank):
     assert real.scale.item() == 1
 
 
+def test_memory_that_was_given_after_a_record_is_no_value(rank):
+    with fakescore.meta_init():
+        net = Net()
+    net.to_empty(device="cpu")
+    net.freqs.fill_(13)
+    net.scale.fill_(13)  # it was real when it was made
+    lacking = {name: tensor for name, tensor in seeded().state_dict().items() if name != "scale"}
+    with pytest.raises(fakescore.BuildError, match=r"scale, freqs.*no to_empty after it"):
+        materialize(net, only_on(0, rank, lacking))
+    materialize(net, only_on(0, rank, lacking), init="keep")
+    assert net.freqs.unique().item() == net.scale.item() == 13
+    assert same_bits(net.embed.weight, seeded().embed.weight)
+
+
+def test_what_was_real_when_it_was_made_keeps_its_values(rank):
+    with fakescore.meta_init():
+        net = Net()
+    net.scale.fill_(3 + rank)  # the source's counts
+    net = net.to(torch.float64)
+    net.freqs = torch.arange(8.0) / 5
+    lacking = {name: tensor for name, tensor in seeded().state_dict().items() if name != "scale"}
+    with pytest.raises(fakescore.BuildError, match="freqs"):
+        materialize(net, only_on(0, rank, lacking))
+    materialize(net, only_on(0, rank, lacking), init="keep")
+    assert net.scale.item() == 3
+    assert same_bits(net.freqs, torch.arange(8.0) / 5)
+
+
+def test_a_new_layer_says_nothing_of_what_was_cast_or_copied(rank):
+    with fakescore.meta_init():
+        net = Net()
+    net = copy.deepcopy(net.to(torch.bfloat16))
+    net.head.weight = nn.Parameter(torch.zeros(16, 8, dtype=torch.bfloat16))
+    lacking = {name: tensor for name, tensor in seeded().state_dict().items() if name != "scale"}
+    materialize(net, only_on(0, rank, lacking))
+    assert net.scale.item() == 2
+    assert same_bits(net.freqs, seeded().to(torch.bfloat16).freqs)
+
+
 def test_reset_parameters_gives_what_is_missing(rank):
     with torch.device("meta"):
         layer = nn.Linear(6, 6)

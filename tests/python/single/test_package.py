@@ -84,7 +84,7 @@ def test_calls_release_the_gil():
     communicator = _native.classes.Communicator()
     _native.value_of(communicator.make_local(1000))
     teacher = _native.classes.Teacher()
-    _native.value_of(teacher.set_state_dict(names, list(big.values()), [], [], []))
+    _native.value_of(teacher.set_state_dict(names, list(big.values()), [], [], [], []))
     tensors = [torch.empty(2_000_000, device="meta") for _ in names]
     _native.value_of(target.set_tensors(names, tensors, [0] * len(names), False))
     before = counted

@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+import functools
 import pathlib
+from collections.abc import Callable
 
 import torch
 from diffusers import WanTransformer3DModel
 from diffusers.models.transformers.transformer_wan import WanTransformerBlock
 from torch import nn
+from torch.distributed.fsdp import FullyShardedDataParallel, ShardingStrategy
+from torch.distributed.fsdp.wrap import transformer_auto_wrap_policy
 
 
 class FlowMatchScheduler:
@@ -64,6 +68,24 @@ class WanDiffusionWrapper(nn.Module):
         self.model.eval()
         self.scheduler = FlowMatchScheduler(shift=8.0)
         self.scheduler.set_timesteps(1000)
+
+
+def fsdp_wrap(
+    module: nn.Module, param_init_fn: Callable[[nn.Module], None] | None = None
+) -> FullyShardedDataParallel:
+    """As its trainer wraps each role, on CPUs, without a `param_init_fn`: its roles are real."""
+    return FullyShardedDataParallel(
+        module,
+        auto_wrap_policy=functools.partial(
+            transformer_auto_wrap_policy, transformer_layer_cls={WanTransformerBlock}
+        ),
+        sharding_strategy=ShardingStrategy.FULL_SHARD,
+        device_id=torch.device("cpu"),
+        limit_all_gathers=True,
+        use_orig_params=True,
+        sync_module_states=False,
+        param_init_fn=param_init_fn,
+    )
 
 
 class DMD(nn.Module):
