@@ -34,20 +34,45 @@ class Shard:
         return cls((math.prod(flat.sizes),), (flat.begin,), (flat.values.numel(),), flat.sizes)
 
 
-def shard_of(name: str, tensor: torch.Tensor) -> Shard | None:
-    """None for a tensor that is no DTensor.
+class Parts:
+    """Which part of a tensor this rank holds, for many tensors.
 
-    Asks the DTensor itself, by the protocol that distributed checkpoints use, so that whatever its
-    mesh and placements are is for torch to say.
-
-    Raises ConfigError for one that is no box of the whole: a partial sum, or a split that torch
-    does not know to place.
+    The blocks of a model have the same sizes and placements: torch is asked once for each.
     """
-    if is_sharded_tensor(tensor):
-        return _of_sharded_tensor(name, tensor)
-    if not is_sharded(tensor):
-        return None
-    dtensor: Any = tensor
+
+    def __init__(self) -> None:
+        self._found: dict[tuple[Any, ...], Shard] = {}
+
+    def of(self, name: str, tensor: torch.Tensor) -> tuple[torch.Tensor, Shard | None]:
+        """What the rank holds, sharing its memory, and where it is; None of one that is whole.
+
+        Asks the DTensor itself, by the protocol that distributed checkpoints use, so that whatever
+        its mesh and placements are is for torch to say.
+
+        Raises ConfigError for one that is no box of the whole: a partial sum, or a split that torch
+        does not know to place.
+        """
+        if is_sharded_tensor(tensor):
+            return part_of(tensor), _of_sharded_tensor(name, tensor)
+        if not is_sharded(tensor):
+            return tensor, None
+        dtensor: Any = tensor
+        key = (tuple(tensor.shape), dtensor.placements, dtensor.device_mesh)
+        if key not in self._found:
+            self._found[key] = _of_dtensor(name, dtensor)
+        shard = self._found[key]
+        part = part_of(tensor)
+        if shard.sizes != tuple(part.shape):
+            raise ConfigError.of(
+                name,
+                f"is a DTensor placed as {tuple(dtensor.placements)}: torch says that this rank "
+                f"holds sizes {shard.sizes}, but it holds {tuple(part.shape)}",
+                "use sizes that divide by the mesh's",
+            )
+        return part, shard
+
+
+def _of_dtensor(name: str, dtensor: Any) -> Shard:
     _refuse_sums(name, dtensor)
     _refuse_uneven_twice(name, dtensor)
     try:
@@ -65,15 +90,7 @@ def shard_of(name: str, tensor: torch.Tensor) -> Shard | None:
             f"is a DTensor of which this rank holds {len(chunks)} separate parts",
             "use placements that give each rank one part",
         )
-    shard = Shard(tuple(tensor.shape), tuple(chunks[0].offsets), tuple(chunks[0].sizes))
-    if shard.sizes != tuple(part_of(tensor).shape):
-        raise ConfigError.of(
-            name,
-            f"is a DTensor placed as {tuple(dtensor.placements)}: torch says that this rank holds "
-            f"sizes {shard.sizes}, but it holds {tuple(part_of(tensor).shape)}",
-            "use sizes that divide by the mesh's",
-        )
-    return shard
+    return Shard(tuple(dtensor.shape), tuple(chunks[0].offsets), tuple(chunks[0].sizes))
 
 
 def _of_sharded_tensor(name: str, tensor: torch.Tensor) -> Shard:

@@ -13,7 +13,7 @@ from torch import nn
 from . import _native
 from .errors import ConfigError, TeacherError
 from .pretrained import Pretrained
-from .sharding import OwnPart, Shard, native_shards, part_of, shard_of
+from .sharding import OwnPart, Parts, Shard, native_shards, part_of
 from .wrappers import imported_fsdp, is_sharded, is_sharded_tensor, refuse_zero_3, unwrap
 
 
@@ -163,6 +163,7 @@ def _set_state_dict(holder: Any, state_dict: Mapping[str, Any]) -> None:
     names: list[str] = []
     tensors: list[torch.Tensor] = []
     shards: list[Shard | None] = []
+    parts = Parts()
     for name, value in state_dict.items():
         if isinstance(value, OwnPart):
             names.append(name)
@@ -178,15 +179,16 @@ def _set_state_dict(holder: Any, state_dict: Mapping[str, Any]) -> None:
                 "give the model's own state dict, as model.state_dict() makes it",
             )
         refuse_zero_3(f"teacher[{name!r}]", value)
-        if part_of(value).is_meta:
+        part, shard = parts.of(name, value)
+        if part.is_meta:
             raise ConfigError.of(
                 f"teacher[{name!r}]",
                 "is on the meta device, on the source itself",
                 "give the source a teacher with values, or say by source= which rank has them",
             )
         names.append(name)
-        shards.append(shard_of(name, value))
-        tensors.append(part_of(value).detach())
+        shards.append(shard)
+        tensors.append(part.detach())
     _native.value_of(holder.set_state_dict(names, tensors, *native_shards(shards)))
 
 

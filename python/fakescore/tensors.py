@@ -21,7 +21,7 @@ from .fsdp_internals import (
     refuse_without_wrapper,
 )
 from .meta import Record, meta_init
-from .sharding import Shard, native_shards, part_of, shard_of
+from .sharding import Parts, Shard, native_shards
 from .wrappers import is_sharded, refuse_zero_3, unwrapped_name
 
 
@@ -53,6 +53,7 @@ def registered_tensors(module: nn.Module) -> list[ModuleTensor]:
     Raises ConfigError for one of which nobody can say what part this rank has.
     """
     found = []
+    parts = Parts()
     flattened = flat_parts(module)
     flat_ids = {id(part.flat) for own in flattened.values() for part in own.values()}
     for prefix, owner in module.named_modules(remove_duplicate=False):
@@ -65,23 +66,33 @@ def registered_tensors(module: nn.Module) -> list[ModuleTensor]:
                 found.append(_flattened(beginning, local_name, parameter, flat[local_name], owner))
             elif parameter is not None and id(parameter) not in flat_ids:
                 refuse_without_wrapper(unwrapped_name(beginning + local_name), parameter)
-                found.append(_registered(beginning, local_name, parameter, Kind.PARAMETER, owner))
+                found.append(
+                    _registered(
+                        beginning, local_name, parameter, Kind.PARAMETER, owner, parts=parts
+                    )
+                )
         for local_name, buffer in owner._buffers.items():
             if buffer is None:
                 continue
             persistent = local_name not in owner._non_persistent_buffers_set
             kind = Kind.BUFFER if persistent else Kind.NON_PERSISTENT_BUFFER
-            found.append(_registered(beginning, local_name, buffer, kind, owner))
+            found.append(_registered(beginning, local_name, buffer, kind, owner, parts=parts))
     return found
 
 
 def _registered(
-    beginning: str, local_name: str, tensor: torch.Tensor, kind: Kind, owner: nn.Module
+    beginning: str,
+    local_name: str,
+    tensor: torch.Tensor,
+    kind: Kind,
+    owner: nn.Module,
+    *,
+    parts: Parts,
 ) -> ModuleTensor:
     name = unwrapped_name(beginning + local_name)
     refuse_zero_3(name, tensor)
-    shard = shard_of(name, tensor)
-    return ModuleTensor(name, tensor, kind, owner, local_name, part_of(tensor), shard)
+    part, shard = parts.of(name, tensor)
+    return ModuleTensor(name, tensor, kind, owner, local_name, part, shard)
 
 
 def _flattened(
