@@ -187,9 +187,13 @@ function(fakescore_choose_leaks_over_mpi test ranks)
   if(ranks EQUAL 2)
     fakescore_unwind_for_mpi(${test})
   else()
-    set_property(TEST ${test} PROPERTY
-                 ENVIRONMENT_MODIFICATION ASAN_OPTIONS=string_append::detect_leaks=0)
+    fakescore_ignore_leaks(${test})
   endif()
+endfunction()
+
+function(fakescore_ignore_leaks test)
+  set_property(TEST ${test} PROPERTY
+               ENVIRONMENT_MODIFICATION ASAN_OPTIONS=string_append::detect_leaks=0)
 endfunction()
 
 # Makes a registered test run on emulated CUDA devices (tests/emulation), with the label emulated in

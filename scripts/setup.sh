@@ -88,10 +88,9 @@ fakescore_setup() {
 fakescore_progress() {
   local log=$1 line tenth last=0 terminal=0 any=0
   [ -t 2 ] && terminal=1
-  : >"$log"
   # Not awk: Debian's reads a pipe in blocks, so that little is told for minutes.
   while IFS= read -r line || [ -n "$line" ]; do
-    printf '%s\n' "$line" >>"$log"
+    printf '%s\n' "$line" >&3
     [[ $line =~ ^\[([0-9]+)/([0-9]+)\] ]] || continue
     tenth=$((10 * BASH_REMATCH[1] / BASH_REMATCH[2]))
     if [ "$terminal" = 1 ]; then
@@ -100,7 +99,7 @@ fakescore_progress() {
       printf '== built %d of %d files\n' "${BASH_REMATCH[@]:1:2}" >&2
     fi
     last=$tenth any=1
-  done
+  done 3>"$log"
   [ "$terminal$any" != 11 ] || printf '\n' >&2
 }
 

@@ -7,7 +7,7 @@ import json
 import threading
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, TypeVar
 
 import torch
 
@@ -17,6 +17,8 @@ from .group import Group
 from .progress import Shower
 
 _LOOK_SECONDS = 0.1
+
+Made = TypeVar("Made")
 
 
 def connect(group: Group, device: torch.device, timeout: float | None) -> _native.Communicator:
@@ -89,6 +91,27 @@ def agreed(communicator: _native.Communicator, target: Any) -> Iterator[Outcome]
         target.set_failure("internal", "", f"was interrupted by {type(error).__name__}", "")
     finally:
         communicator.end_work()
+
+
+def attempt(communicator: _native.Communicator, work: Callable[[], Made]) -> Callable[[], Made]:
+    """Does it now, while the others wait; returns what returns what it made, or raises what it
+    raised: there, where all ranks hear of it."""
+    made: list[Made] = []
+    failure: BaseException | None = None
+    try:
+        _native.value_of(communicator.begin_work("build"))
+        made.append(work())
+    except BaseException as error:
+        failure = error
+    finally:
+        communicator.end_work()
+
+    def result() -> Made:
+        if failure is not None:
+            raise failure
+        return made[0]
+
+    return result
 
 
 def _set_failure(target: Any, error: Exception) -> None:

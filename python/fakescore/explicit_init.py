@@ -130,10 +130,10 @@ def _initialised(owner: nn.Module, own: Sequence[ModuleTensor], name: str, init:
         for key, value in owner._parameters.items()
     }
     for entry in own:
-        if entry.shard is not None and entry.shard.flattened_from:
+        if entry.flattened_from:
             # Where FSDP1 registers none, it has put a view of its own in the parameter's place.
             made.__dict__.pop(entry.local_name, None)
-            whole = torch.zeros(entry.shard.flattened_from, dtype=entry.part.dtype)
+            whole = torch.zeros(entry.flattened_from, dtype=entry.part.dtype)
             made._parameters[entry.local_name] = nn.Parameter(whole, requires_grad=False)
     made._buffers = {
         key: None if value is None else _zeros(value) for key, value in owner._buffers.items()

@@ -14,7 +14,7 @@ from torch import nn
 from . import _native, calls
 from .errors import BuildError, ConfigError, HostMemoryError
 from .explicit_init import Init, is_covered, with_init
-from .fsdp1_teacher import agree_on_fsdp1, attempt, parts_of_fsdp1
+from .fsdp1_teacher import agree_on_fsdp1, parts_of_fsdp1
 from .fsdp_internals import computes_on_gpus, initialise_roots, is_flat_parameter
 from .group import check_source, device_for, group_of
 from .meta import drop_records, meta_init
@@ -292,7 +292,7 @@ def _fill(
         return teacher
 
     if agree_on_fsdp1(communicator, teacher, group.rank):
-        make_module = attempt(communicator, make_module)
+        make_module = calls.attempt(communicator, make_module)
         given = parts_of_fsdp1(communicator, cast("nn.Module", teacher), make_module, group.rank)
     target = _native.classes.Target()
 
@@ -331,8 +331,9 @@ def _fill(
     global _last
     _last = report_of(reply)
     _warn_of_misses(_last)
-    on_gpus = has_shards_of_gpus(prepared.entries) or computes_on_gpus(prepared.module)
-    if chosen.type == "cpu" and on_gpus:
+    if chosen.type == "cpu" and (
+        has_shards_of_gpus(prepared.entries) or computes_on_gpus(prepared.module)
+    ):
         _move_whole_tensors(communicator, prepared.entries, group.rank)
     _warn_of_meta(prepared.module, prepared.entries)
     drop_records(prepared.module)

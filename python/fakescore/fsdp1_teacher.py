@@ -3,19 +3,17 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from typing import Any, TypeVar
+from typing import Any
 
 import torch.distributed as dist
 from torch import nn
 
-from . import _native, calls
+from . import calls
 from .errors import TeacherError
-from .fsdp_internals import flat_parts
+from .fsdp_internals import flat_parts, is_wrapped_by_fsdp1
 from .sharding import OwnPart
 from .tensors import Kind, registered_tensors
-from .wrappers import imported_fsdp, unwrap
-
-Made = TypeVar("Made")
+from .wrappers import unwrap
 
 
 def agree_on_fsdp1(communicator: Any, teacher: object, rank: int) -> bool:
@@ -32,27 +30,6 @@ def agree_on_fsdp1(communicator: Any, teacher: object, rank: int) -> bool:
     return own
 
 
-def attempt(communicator: Any, work: Callable[[], Made]) -> Callable[[], Made]:
-    """Does it now, while the others wait; returns what returns what it made, or raises what it
-    raised: there, where all ranks hear of it."""
-    made: list[Made] = []
-    failure: BaseException | None = None
-    try:
-        _native.value_of(communicator.begin_work("build"))
-        made.append(work())
-    except BaseException as error:
-        failure = error
-    finally:
-        communicator.end_work()
-
-    def result() -> Made:
-        if failure is not None:
-            raise failure
-        return made[0]
-
-    return result
-
-
 def parts_of_fsdp1(
     communicator: Any, teacher: nn.Module, make_module: Callable[[], nn.Module], rank: int
 ) -> Callable[[], Mapping[str, Any] | None]:
@@ -65,7 +42,7 @@ def parts_of_fsdp1(
     def kind_of_module() -> str:
         return "flattened by FSDP1" if flat_parts(unwrap(make_module())) else "not flattened"
 
-    found_kind = attempt(communicator, kind_of_module)
+    found_kind = calls.attempt(communicator, kind_of_module)
     try:
         kind = found_kind()
     except BaseException:
@@ -78,20 +55,20 @@ def parts_of_fsdp1(
     if kind == "none" or found.other_rank >= 0:
         return nothing
     if kind == "not flattened":
-        return attempt(communicator, lambda: _boxes(teacher))
+        return calls.attempt(communicator, lambda: _boxes(teacher))
     return lambda: _stretches(teacher)
 
 
 def _is_sharded(teacher: object) -> bool:
     """Whether its state dict has parts, which all ranks have to ask for together."""
-    fsdp = imported_fsdp()
-    if fsdp is None or not isinstance(teacher, nn.Module):
-        return False
-    return any(
-        isinstance(part, fsdp.FullyShardedDataParallel)
-        and part.sharding_strategy != fsdp.ShardingStrategy.NO_SHARD
+    return isinstance(teacher, nn.Module) and any(map(_is_sharding, teacher.modules()))
+
+
+def _is_sharding(part: Any) -> bool:
+    return (
+        is_wrapped_by_fsdp1(part)
+        and part.sharding_strategy.name != "NO_SHARD"
         and dist.get_world_size(part.process_group) > 1  # of one rank it shards nothing
-        for part in teacher.modules()
     )
 
 

@@ -144,20 +144,26 @@ def flat_parts(module: nn.Module) -> FlatParts:
     in row-major order, and where torch keeps all this otherwise.
     """
     found: FlatParts = {}
-    for name, part in module.named_modules():
-        if not is_wrapped_by_fsdp1(part):
-            continue
+    wrappers = [
+        (unwrapped_name(name), part)
+        for name, part in module.named_modules()
+        if is_wrapped_by_fsdp1(part)
+    ]
+    if not wrappers:
+        return found
+    there = {id(parameter) for parameter in module.parameters()}
+    for unit, wrapper in wrappers:
         try:
-            _add_unit(part, unwrapped_name(name), found)
+            _add_unit(wrapper, unit, found)
         except (AttributeError, KeyError, TypeError, ValueError) as error:
             raise ConfigError.of(
-                unwrapped_name(name) or "module",
+                unit or "module",
                 f"is wrapped by FSDP1, whose flat parameters torch {torch.__version__} keeps in "
                 f"another way: {error!r}",
                 "give device='cpu' and wrap the module once it is filled, or shard it by FSDP2's "
                 "fully_shard",
             ) from error
-    _check_ignored(module)
+        _check_ignored(wrapper, unit, there)
     return found
 
 
@@ -234,16 +240,12 @@ def _check_flattened(name: str, sizes: tuple[int, ...], is_row_major: bool, exte
         )
 
 
-def _check_ignored(module: nn.Module) -> None:
+def _check_ignored(wrapper: Any, unit: str, there: set[int]) -> None:
     # What takes the place of a parameter on meta is another object, which FSDP1 does not ignore.
-    there = {id(parameter) for parameter in module.parameters()}
-    for name, part in module.named_modules():
-        if not is_wrapped_by_fsdp1(part):
-            continue
-        ignored: Any = getattr(part, "_ignored_params", ())
-        if any(parameter.is_meta and id(parameter) not in there for parameter in ignored):
-            raise ConfigError.of(
-                unwrapped_name(name) or "module",
-                "was to ignore parameters on meta, which FSDP1 has flattened all the same",
-                "give ignored_states modules, and not parameters",
-            )
+    ignored = getattr(wrapper, "_ignored_params", ())
+    if any(parameter.is_meta and id(parameter) not in there for parameter in ignored):
+        raise ConfigError.of(
+            unit or "module",
+            "was to ignore parameters on meta, which FSDP1 has flattened all the same",
+            "give ignored_states modules, and not parameters",
+        )

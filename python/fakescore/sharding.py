@@ -230,10 +230,8 @@ def _check_device(dtensor: Any, device: torch.device, is_offloaded: bool) -> Non
 def check_flat_devices(entries: Sequence[ModuleTensor], device: torch.device) -> None:
     """Raises ConfigError for a flat parameter of FSDP1 that is elsewhere."""
     for entry in entries:
-        if entry.shard is None or not entry.shard.flattened_from:
-            continue
         where = entry.part.device
-        if where.type != device.type:
+        if entry.flattened_from and where.type != device.type:
             raise ConfigError.of(
                 "device",
                 f"is {device}, but FSDP1 has {entry.name} on {where}",

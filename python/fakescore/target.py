@@ -166,7 +166,7 @@ def _recorded(entries: list[ModuleTensor], tape: Tape | None, casts: bool) -> Va
     known = tape.knows([entry.part for entry in entries]) if tape is not None else []
     # FSDP1 wraps no module on meta. Of what to_empty has made for it no memory says anything, and
     # what was recorded counts; param_init_fn leaves alone what had memory.
-    is_flattened = any(entry.shard is not None and entry.shard.flattened_from for entry in entries)
+    is_flattened = any(entry.flattened_from for entry in entries)
     by_record = is_flattened and not any(has_memory_to_fill(entry.tensor) for entry in entries)
     was_given_memory = any(
         entry.shard is None and not is_without_values(entry.tensor) and _was_meta(entry)
@@ -223,7 +223,7 @@ def _refuse_untied(entries: list[ModuleTensor], recorded: Values) -> None:
         raise ConfigError.of(
             f"{other.name} and {entry.name}",
             "are one tensor in the module, but were sharded apart: they would train as two",
-            _REMEDY_OF_FSDP1 if entry.shard and entry.shard.flattened_from else _REMEDY_OF_FSDP2,
+            _REMEDY_OF_FSDP1 if entry.flattened_from else _REMEDY_OF_FSDP2,
         )
 
 

@@ -46,6 +46,11 @@ class ModuleTensor:
     part: torch.Tensor  #: what this rank holds of it: itself, unless it is sharded
     shard: Shard | None = None  #: which part that is
 
+    @property
+    def flattened_from(self) -> tuple[int, ...]:
+        """The whole parameter's sizes before FSDP1 flattened it; empty if it did not."""
+        return self.shard.flattened_from if self.shard is not None else ()
+
 
 def registered_tensors(module: nn.Module) -> list[ModuleTensor]:
     """Every parameter and buffer, under each of its names, in the order of registration.

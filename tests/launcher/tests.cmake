@@ -35,8 +35,7 @@ function(fakescore_add_launcher_tests)
       set_tests_properties(${name} PROPERTIES LABELS "${ARG_LABELS}")
     endif()
     # Whole stacks, which Open MPI's leaks need, take minutes here; the world tests look for leaks.
-    set_property(TEST ${name} PROPERTY
-                 ENVIRONMENT_MODIFICATION ASAN_OPTIONS=string_append::detect_leaks=0)
+    fakescore_ignore_leaks(${name})
   endforeach()
 endfunction()
 fakescore_add_launcher_tests(UNIT launcher SOURCES

@@ -13,6 +13,5 @@ add_dependencies(slurm_test fakescore_program)
 add_test(NAME slurm_test
          COMMAND ${PROJECT_SOURCE_DIR}/tests/slurm/with_cluster $<TARGET_FILE:slurm_test>)
 fakescore_test_properties(slurm_test slurm 900)
-set_tests_properties(slurm_test PROPERTIES
-  SKIP_RETURN_CODE 77 PROCESSORS 2
-  ENVIRONMENT_MODIFICATION ASAN_OPTIONS=string_append::detect_leaks=0)
+set_tests_properties(slurm_test PROPERTIES SKIP_RETURN_CODE 77 PROCESSORS 2)
+fakescore_ignore_leaks(slurm_test)

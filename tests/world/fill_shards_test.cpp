@@ -287,9 +287,13 @@ NamedTensors own_parts(const Communicator& communicator) {
   return parts;
 }
 
+TeacherSource teacher_in_shards(const Communicator& communicator) {
+  return TeacherSource::state_dict(own_parts(communicator)).strip_prefix("net.");
+}
+
 TEST(FillShards, EachRankGivesItsPartOfATeacher) {
   run_on_every_rank([](Communicator& communicator) {
-    const auto source = TeacherSource::state_dict(own_parts(communicator)).strip_prefix("net.");
+    const auto source = teacher_in_shards(communicator);
     EXPECT_TRUE(source.in_shards());
     const FillTarget target = sharded_target(communicator);
     FillOptions options;
@@ -312,7 +316,7 @@ FillTarget target_in_other_shards(const Communicator& communicator) {
 TEST(FillShards, RanksSendEachOtherPartsOfATeacherInOtherShards) {
   run_on_every_rank([](Communicator& communicator) {
     for (const size_t bucket_bytes : {kSmallBuckets, kDefaultBucketBytes}) {
-      const auto source = TeacherSource::state_dict(own_parts(communicator)).strip_prefix("net.");
+      const auto source = teacher_in_shards(communicator);
       const FillTarget target = target_in_other_shards(communicator);
       FillOptions options;
       options.bucket_bytes = bucket_bytes;
@@ -360,12 +364,8 @@ TEST(FillShards, APartThatIsAViewHereIsRefused) {
   run_on_every_rank([](Communicator& communicator) {
     FillTarget target = sharded_target(communicator);
     target.tensors[0] = {"rows", torch::empty({70, 300}, at::device(at::kMeta)).t()};
-    EXPECT_THAT(error_of<TeacherError>([&] {
-                  fill_tensors(
-                      target,
-                      TeacherSource::state_dict(own_parts(communicator)).strip_prefix("net."),
-                      communicator);
-                }),
+    EXPECT_THAT(error_of<TeacherError>(
+                    [&] { fill_tensors(target, teacher_in_shards(communicator), communicator); }),
                 AllOf(HasSubstr("rows"), HasSubstr("of another shape or a view")));
   });
 }
@@ -374,12 +374,8 @@ TEST(FillShards, FlattenedPartsGoToFlattenedPartsAlone) {
   run_on_every_rank([](Communicator& communicator) {
     FillTarget target = sharded_target(communicator);
     target.tensors[3] = shard("flat", {7, 11}, chunk({7, 11}, 0, communicator));
-    EXPECT_THAT(error_of<TeacherError>([&] {
-                  fill_tensors(
-                      target,
-                      TeacherSource::state_dict(own_parts(communicator)).strip_prefix("net."),
-                      communicator);
-                }),
+    EXPECT_THAT(error_of<TeacherError>(
+                    [&] { fill_tensors(target, teacher_in_shards(communicator), communicator); }),
                 AllOf(HasSubstr("flat: is flattened in the teacher"), HasSubstr("is not here")));
   });
 }

@@ -5,12 +5,12 @@ import functools
 import pytest
 import torch
 import torch.distributed as dist
-from safetensors.torch import save_model
 from test_shards import build, create, whole
 from torch import nn
 from torch.distributed.fsdp import CPUOffload, FullyShardedDataParallel
 
 import fakescore
+from shards import saved
 
 pytestmark = pytest.mark.filterwarnings("ignore::FutureWarning", "ignore:Multiple backends")
 
@@ -42,15 +42,9 @@ def expect_stretch(wrapped: nn.Module, use_orig_params: bool = False) -> None:
 
 @pytest.mark.parametrize("use_orig_params", [True, False])
 @pytest.mark.parametrize("read", ["root", "all", "turns"])
-def test_each_gpu_gets_its_stretch(rank, tmp_path_factory, read, use_orig_params):
-    folder = [str(tmp_path_factory.mktemp("teacher")) if rank == 0 else None]
-    dist.broadcast_object_list(folder)
-    path = f"{folder[0]}/teacher.safetensors"
-    if rank == 0:
-        save_model(whole(), path)
-    dist.barrier()
+def test_each_gpu_gets_its_stretch(rank, read, use_orig_params):
     shard = functools.partial(wrap, use_orig_params=use_orig_params)
-    fake_score = create(build, path, shard=shard, read=read)
+    fake_score = create(build, saved(whole()), shard=shard, read=read)
     assert fakescore.last_report().read == read
     expect_stretch(fake_score, use_orig_params)
 

@@ -50,11 +50,14 @@ def whole(wrapped: FullyShardedDataParallel) -> dict[str, torch.Tensor]:
         return wrapped.state_dict()
 
 
-def expect_weights(wrapped: FullyShardedDataParallel, teacher: nn.Module) -> None:
-    expected = teacher.state_dict()
+def expect_values(wrapped: FullyShardedDataParallel, expected: dict[str, torch.Tensor]) -> None:
     found = whole(wrapped)
     assert found.keys() == expected.keys()
     assert [name for name in expected if not torch.equal(found[name], expected[name])] == []
+
+
+def expect_weights(wrapped: FullyShardedDataParallel, teacher: nn.Module) -> None:
+    expect_values(wrapped, teacher.state_dict())
 
 
 def expect_others(wrapped: FullyShardedDataParallel) -> None:
@@ -175,9 +178,7 @@ def test_what_init_gives_is_cut(rank):
 
 def test_dtypes_are_those_of_the_call(path):
     wrapped = create(Net, path, shard=wrap, dtype=torch.bfloat16)
-    expected = seeded().to(torch.bfloat16).state_dict()
-    found = whole(wrapped)
-    assert [name for name in expected if not torch.equal(found[name], expected[name])] == []
+    expect_values(wrapped, seeded().to(torch.bfloat16).state_dict())
 
 
 def test_ties_stay_within_a_unit(path):
@@ -262,9 +263,9 @@ def test_a_teacher_in_the_same_flat_shards_is_copied(world_size, strategy, use_o
     with torch.no_grad():
         assert torch.equal(fake_score(IDS), before)
         assert torch.equal(teacher(IDS), before)
-    expected, found = whole(teacher), whole(fake_score)
+    expected = whole(teacher)
     assert not torch.equal(expected["embed.weight"], seeded().embed.weight)
-    assert [name for name in expected if not torch.equal(found[name], expected[name])] == []
+    expect_values(fake_score, expected)
 
 
 def test_what_was_put_behind_a_teachers_parameters_is_copied(rank):
@@ -273,8 +274,7 @@ def test_what_was_put_behind_a_teachers_parameters_is_copied(rank):
     for parameter in teacher.parameters():
         parameter.data = parameter.data * 2 + 1
     fake_score = create(Net, teacher, shard=wrap)
-    expected, found = whole(teacher), whole(fake_score)
-    assert [name for name in expected if not torch.equal(found[name], expected[name])] == []
+    expect_values(fake_score, whole(teacher))
 
 
 @pytest.mark.parametrize("use_orig_params", [True, False])
