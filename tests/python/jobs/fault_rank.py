@@ -10,13 +10,14 @@ import torch.distributed as dist
 import fakescore
 from support import Net, seeded
 
+TIMEOUT_SECONDS = 4
+
 
 def main() -> None:
     signal.signal(signal.SIGINT, signal.default_int_handler)  # ignored in the background of a shell
     what, rank, world_size, port = sys.argv[1], int(sys.argv[2]), int(sys.argv[3]), sys.argv[4]
-    dist.init_process_group(
-        "gloo", init_method=f"tcp://127.0.0.1:{port}", rank=rank, world_size=world_size
-    )
+    store = dist.TCPStore("127.0.0.1", int(port))
+    dist.init_process_group("gloo", store=store, rank=rank, world_size=world_size)
     victim = world_size - 1
 
     def build() -> Net:
@@ -29,20 +30,20 @@ def main() -> None:
             os.kill(os.getpid(), signal.SIGSTOP)
         if what in ("waiting", "interrupted"):
             print("waits", flush=True)
-            time.sleep(1000 if what == "interrupted" else 3)
+            time.sleep(1000 if what == "interrupted" else 2 * TIMEOUT_SECONDS)
         return net
 
+    teacher = seeded() if rank == 0 else None
+    dist.barrier()  # what else sets ranks apart counts against the timeout
     began = time.monotonic()
     try:
-        fakescore.create_fake_score_meta(build, seeded() if rank == 0 else None, timeout=2)
+        fakescore.create_fake_score_meta(build, teacher, timeout=TIMEOUT_SECONDS)
         outcome = "done"
     except fakescore.FakescoreError as error:
         outcome = f"{type(error).__name__}: {error}"
     except KeyboardInterrupt:
         outcome = "KeyboardInterrupt"
     print(f"{time.monotonic() - began:.1f} {outcome}", flush=True)
-    if rank == 0:
-        time.sleep(2)  # it serves the store, by which the others hear what happened
     os._exit(0)  # the group may be of no more use
 
 

@@ -371,16 +371,17 @@ def test_taking_a_teachers_boxes_may_take_long_or_fail(rank, world_size, monkeyp
         if rank == world_size - 1:
             if fails:
                 raise RuntimeError("no memory for boxes")
-            time.sleep(5)
+            time.sleep(8)
         return boxes
 
     monkeypatch.setattr(of_torch, "get_model_state_dict", slowly)
     if fails:
         with pytest.raises(fakescore.BuildError, match="no memory for boxes") as raised:
-            create(Net, teacher, timeout=2)
+            create(Net, teacher)
         assert raised.value.rank == world_size - 1
     else:
-        assert differences(create(Net, teacher, timeout=2), seeded()) == []
+        dist.barrier()  # what else sets ranks apart counts against the timeout
+        assert differences(create(Net, teacher, timeout=5), seeded()) == []
 
 
 def test_a_teacher_in_other_flat_shards_is_redistributed(world_size):
