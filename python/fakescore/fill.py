@@ -35,7 +35,7 @@ from .teachers import (
     native_teacher,
     tensor_names,
 )
-from .tensors import Kind, ModuleTensor, unregistered_tensors
+from .tensors import Kind, ModuleTensor
 from .wrappers import unwrap
 
 #: Which parameters are to be trained.
@@ -231,12 +231,8 @@ def _warn_of_misses(report: Report) -> None:
         )
 
 
-def _warn_of_meta(module: nn.Module, entries: list[ModuleTensor]) -> None:
+def _warn_of_meta(left: list[str]) -> None:
     # Ranks may differ in what is real of these: they cannot be filled without a record.
-    left = [
-        entry.name
-        for entry in unregistered_tensors(unwrap(module), entries, lambda tensor: tensor.is_meta)
-    ]
     if left:
         _LOGGER.warning(
             "%d tensors that nobody registered stay on the meta device (%s, ...): register them as "
@@ -253,6 +249,7 @@ class _Prepared:
     module: nn.Module
     teacher: Any
     entries: list[ModuleTensor]
+    left_on_meta: list[str]
     trained: list[tuple[nn.Parameter, bool]]
 
 
@@ -301,7 +298,7 @@ def _fill(
         allocate_shards(unwrap(module), chosen)
         native = teacher_for(unwrap(module), given(), map_keys, is_source, group.rank)
         tape = tape_of(unwrap(module))
-        entries, recorded = set_target(target, unwrap(module), tape, dtype, dtype_rules)
+        entries, recorded, left = set_target(target, unwrap(module), tape, dtype, dtype_rules)
         check_flat_devices(entries, chosen)
         if is_source:
             check_unread_weights(unwrap(module), teacher)
@@ -313,7 +310,7 @@ def _fill(
         if init is not None and is_source:
             recorded = with_init(entries, recorded, init, native)
         target.set_recorded(recorded)
-        return _Prepared(module, native, entries, _choose_trained(entries, trainable))
+        return _Prepared(module, native, entries, left, _choose_trained(entries, trainable))
 
     prepared: _Prepared | None = None
     with calls.agreed(communicator, target) as outcome:
@@ -335,7 +332,7 @@ def _fill(
         has_shards_of_gpus(prepared.entries) or computes_on_gpus(prepared.module)
     ):
         _move_whole_tensors(communicator, prepared.entries, group.rank)
-    _warn_of_meta(prepared.module, prepared.entries)
+    _warn_of_meta(prepared.left_on_meta)
     drop_records(prepared.module)
     for parameter, trains in prepared.trained:
         parameter.requires_grad_(trains)

@@ -46,12 +46,11 @@ class Record:
             for name, tensor in {**module._parameters, **module._buffers}.items()
             if tensor is not None
         }
-        with unrecorded(), unseen_by_modes():  # by an outer meta_init
-            for name, tensor in own.items():
-                # One version counter with the module's own, and no graph.
-                is_counted = tensor.is_meta and not tensor.is_inference()
-                version = tensor._version if is_counted else None
-                self._tensors[name] = (tensor.detach(), version)
+        for name, tensor in own.items():
+            # One version counter with the module's own, and no graph.
+            is_counted = tensor.is_meta and not tensor.is_inference()
+            version = tensor._version if is_counted else None
+            self._tensors[name] = (tensor.detach(), version)
         return [tensor for tensor in own.values() if tensor.is_meta]
 
     def tensor(self, name: str) -> torch.Tensor | None:
@@ -166,7 +165,8 @@ class meta_init(contextlib.AbstractContextManager["meta_init"]):
 
     def __exit__(self, *exception: Any) -> None:
         self._stack.__exit__(*exception)
-        tensors = [tensor for record in self._records for tensor in record.close()]
+        with unrecorded(), unseen_by_modes():  # by an outer meta_init
+            tensors = [tensor for record in self._records for tensor in record.close()]
         if self._recorder is not None:
             self._recorder.close(tensors)
 

@@ -76,7 +76,7 @@ def plan_fake_score(
     native = teacher_for(module, teacher, map_keys, is_source=True, rank=0)
     tape = tape_of(module)
     check_unread_weights(module, teacher)
-    _, recorded = set_target(target, module, tape, dtype, dtype_rules)
+    recorded = set_target(target, module, tape, dtype, dtype_rules).recorded
     target.set_recorded(recorded if tape is None else tape.planned(recorded))
     options = calls.options_json(root=0, read=read, device="cpu", strict=strict, verify=False)
     shape = forecast_options(world_size, hosts, ranks_per_copy, figures)

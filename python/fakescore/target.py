@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Any
+from typing import Any, NamedTuple
 
 import torch
 from torch import nn
@@ -55,15 +55,23 @@ def _remembered(module: nn.Module) -> list[Part]:
     return found
 
 
+class TargetTensors(NamedTuple):
+    """A module's tensors, as a target has them."""
+
+    entries: list[ModuleTensor]
+    recorded: Values  #: what each is computed from
+    left_on_meta: list[str]  #: what nobody registered or recorded, and so nobody fills
+
+
 def set_target(
     target: Any,
     module: nn.Module,
     tape: Tape | None,
     dtype: torch.dtype | None,
     dtype_rules: Mapping[str, torch.dtype] | None,
-) -> tuple[list[ModuleTensor], Values]:
-    """Gives the target a module's tensors; returns them, and what each is computed from."""
-    entries = _entries(module, tape)
+) -> TargetTensors:
+    """Gives the target a module's tensors."""
+    entries, left = _entries(module, tape)
     casts = dtype is not None or bool(dtype_rules)
     if casts:
         _refuse_cast_shards(entries)
@@ -74,16 +82,21 @@ def set_target(
         tape.attach(target)
     if casts:
         _cast(target, dtype, dtype_rules)
-    return entries, recorded
+    return TargetTensors(entries, recorded, left)
 
 
-def _entries(module: nn.Module, tape: Tape | None) -> list[ModuleTensor]:
+def _entries(module: nn.Module, tape: Tape | None) -> tuple[list[ModuleTensor], list[str]]:
+    """All that can be filled, and the names of what else is on meta."""
     entries = registered_tensors(module)
-    if tape is not None:
-        entries += unregistered_tensors(
-            module, entries, lambda tensor: bool(tape.knows([tensor])[0])
-        )
-    return entries
+    others = [entry for entry in unregistered_tensors(module, entries) if entry.tensor.is_meta]
+    known = tape.knows([entry.tensor for entry in others]) if tape is not None else None
+    left = []
+    for index, entry in enumerate(others):
+        if known is not None and known[index]:
+            entries.append(entry)
+        else:
+            left.append(entry.name)
+    return entries, left
 
 
 def cast_on_meta(
@@ -93,7 +106,7 @@ def cast_on_meta(
     if dtype is None and not dtype_rules:
         return
     tape = tape_of(module)
-    entries = _entries(module, tape)
+    entries, _ = _entries(module, tape)
     _refuse_cast_shards(entries)
     target = _native.classes.Target()
     set_tensors(target, entries, is_given=False)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import collections
 import types
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from enum import IntEnum
 from typing import Any
@@ -154,11 +154,9 @@ _MODULE_STATE = frozenset(nn.Module().__dict__) - {"training"}
 
 
 def unregistered_tensors(
-    module: nn.Module,
-    registered: Iterable[ModuleTensor],
-    is_wanted: Callable[[torch.Tensor], bool],
+    module: nn.Module, registered: Iterable[ModuleTensor]
 ) -> list[ModuleTensor]:
-    """Tensors that the module's attributes lead to beside those registered, as far as wanted.
+    """Tensors that the module's attributes lead to beside those registered, without shards.
 
     They are found in lists, tuples, dicts and the attributes of other objects, of whatever
     class and depth, each under the first path that leads to it. What only a closure holds is not
@@ -175,7 +173,7 @@ def unregistered_tensors(
             continue
         seen.add(id(value))
         if isinstance(value, torch.Tensor):
-            if not is_sharded(value) and is_wanted(value):
+            if not is_sharded(value):
                 found.append(ModuleTensor(path, value, Kind.UNREGISTERED, None, "", value))
             continue
         pending.extend(reversed([(_join(path, name), child) for name, child in _children(value)]))

@@ -1,8 +1,10 @@
 #include "meta/op_info.hpp"
 
+#include <algorithm>
 #include <string>
 #include <unordered_map>
 #include <unordered_set>
+#include <vector>
 
 namespace fakescore::detail {
 namespace {
@@ -21,6 +23,20 @@ bool leaves_memory_unset(const std::string& name) {
       "aten::new_empty", "aten::resize_",    "aten::new_empty_strided", "aten::resize_as_",
       "aten::resize",    "aten::resize_as",  "aten::_resize_output_",   "aten::_resize_output"};
   return kNames.count(name) != 0;
+}
+
+/// What initialisers call. Their meta kernels do nothing, and where Python has registered its own,
+/// that takes up to a millisecond and a half.
+bool only_fills_first_argument(const c10::FunctionSchema& schema) {
+  static const std::unordered_set<std::string> kNames{
+      "aten::cauchy_",  "aten::clamp_",     "aten::erfinv_",     "aten::exponential_",
+      "aten::fill_",    "aten::geometric_", "aten::log_normal_", "aten::normal_",
+      "aten::uniform_", "aten::zero_"};
+  if (kNames.count(schema.name()) == 0) return false;
+  const std::vector<c10::Argument>& arguments = schema.arguments();
+  return std::none_of(arguments.begin() + 1, arguments.end(), [](const c10::Argument& argument) {
+    return argument.type()->isSubtypeOf(*c10::OptionalType::ofTensor());
+  });
 }
 
 bool returns_tensor(const c10::FunctionSchema& schema) {
@@ -51,6 +67,7 @@ OpInfo read_schema(const c10::OperatorHandle& op) {
   const bool foreign = schema.name().rfind("aten::", 0) != 0;
   info.random =
       info.generator.has_value() || foreign || op.hasTag(at::Tag::nondeterministic_seeded);
+  info.only_fills = only_fills_first_argument(schema);
   info.leaves_unset = leaves_memory_unset(schema.name());
   info.dynamic_shape = op.hasTag(at::Tag::dynamic_output_shape);
   info.reads_values =

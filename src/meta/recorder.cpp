@@ -1,6 +1,7 @@
 #include "meta/recorder.hpp"
 
 #include <ATen/ATen.h>
+#include <c10/core/impl/TorchDispatchModeTLS.h>
 
 #include <unordered_set>
 #include <utility>
@@ -145,8 +146,13 @@ void Recorder::record() {
   Entry entry = make_entry();
   if (info_.random) entry.random = note_draw(entry);
   const Stack as_called(stack_.end() - static_cast<std::ptrdiff_t>(count_), stack_.end());
-  call_on_meta(as_called);
-  check_written_arguments(as_called);
+  if (needs_no_call()) {
+    argument(0).toTensor().unsafeGetTensorImpl()->bump_version();
+    stack_.resize(stack_.size() - count_ + 1);
+  } else {
+    call_on_meta(as_called);
+    check_written_arguments(as_called);
+  }
   const bool made_storage = note_results(entry);
   // A pure view needs no entry: its storage and geometry say everything.
   if (made_storage || info_.writes_any) impl_.append(std::move(entry));
@@ -214,6 +220,16 @@ size_t Recorder::current_segment(const at::Generator& generator) {
   impl_.segments.push_back({generator, state, expected, {}});
   impl_.last_segment[key] = impl_.segments.size() - 1;
   return impl_.segments.size() - 1;
+}
+
+/// Whether all that a call would do is to refuse nothing, and to return its first argument.
+bool Recorder::needs_no_call() {
+  if (!info_.only_fills || c10::impl::TorchDispatchModeTLS::any_modes_set()) return false;
+  const at::Tensor& tensor = argument(0).toTensor();
+  const bool autograd_has_a_say = tensor.requires_grad() && at::GradMode::is_enabled();
+  return tensor.is_meta() && !autograd_has_a_say && !tensor.is_inference() &&
+         tensor.is_floating_point() && tensor.is_contiguous() &&
+         !tensor.key_set().has(c10::DispatchKey::Python);
 }
 
 void Recorder::call_on_meta(const Stack& as_called) {

@@ -306,6 +306,87 @@ INSTANTIATE_TEST_SUITE_P(All, RefusedOp, ::testing::ValuesIn(refused_cases()),
                            return test.param.name;
                          });
 
+/// Of what only fills a tensor no meta kernel is called; all else is as if it were.
+std::vector<OpCase> fill_cases() {
+  return {
+      {"cauchy",
+       [] {
+         return torch::empty({4, 5}).cauchy_(1, 2);
+       }},
+      {"clamp",
+       [] {
+         return torch::randn({4, 5}).clamp_(-0.5, 0.5);
+       }},
+      {"clamp_by_tensors",
+       [] {
+         return torch::randn({4, 5}).clamp_(torch::zeros({5}), torch::ones({5}));
+       }},
+      {"erfinv",
+       [] {
+         return torch::rand({4, 5}).erfinv_();
+       }},
+      {"exponential",
+       [] {
+         return torch::empty({4, 5}).exponential_(2);
+       }},
+      {"fill",
+       [] {
+         return torch::empty({4, 5}).fill_(3);
+       }},
+      {"fill_by_a_tensor",
+       [] {
+         return torch::empty({4, 5}).fill_(torch::rand({}));
+       }},
+      {"geometric",
+       [] {
+         return torch::empty({4, 5}).geometric_(0.25);
+       }},
+      {"log_normal",
+       [] {
+         return torch::empty({4, 5}).log_normal_(1, 2);
+       }},
+      {"normal_and_zero_of_rows",
+       [] {
+         Tensor x = torch::empty({4, 5}).normal_(1, 2);
+         x[1].zero_();
+         x.select(1, 2).uniform_(5, 6);
+         return x;
+       }},
+      {"integers",
+       [] {
+         return torch::empty({4, 5}, torch::kLong).fill_(3).clamp_(1, 2);
+       }},
+      {"half",
+       [] {
+         return torch::empty({4, 5}, torch::kBFloat16).uniform_(-1, 1);
+       }},
+      {"chained",
+       [] { return torch::empty({64}).uniform_(-0.9, 0.9).erfinv_().mul_(2).clamp_(-1, 1); }},
+  };
+}
+
+INSTANTIATE_TEST_SUITE_P(Fill, MetaOp, ::testing::ValuesIn(fill_cases()), op_case_name);
+
+TEST(MetaFill, RefusesWhatEagerRefuses) {
+  const auto leaf = [] { torch::ones({3}, torch::requires_grad()).normal_(); };
+  const auto overlapping = [] { torch::zeros({1}).expand({3}).clamp_(0, 1); };
+  const auto of_integers = [] { torch::zeros({3}, torch::kLong).erfinv_(); };
+  for (const std::function<void()>& refused :
+       std::vector<std::function<void()>>{leaf, overlapping, of_integers}) {
+    EXPECT_THROW(refused(), c10::Error);
+    const MetaInitGuard guard;
+    EXPECT_THROW(refused(), c10::Error);
+  }
+}
+
+TEST(MetaFill, CountsAsAWrite) {
+  const MetaInitGuard guard;
+  Tensor x = torch::empty({3});
+  const auto before = x._version();
+  EXPECT_TRUE(x.uniform_().is_same(x));
+  EXPECT_EQ(x._version(), before + 1);
+}
+
 TEST(MetaPointer, WritesAreRefusedByTorch) {
   const MetaInitGuard guard;
   Tensor x = torch::empty({3});
