@@ -10,6 +10,7 @@
 #include <new>
 #include <stdexcept>
 
+#include "fresh_pages.hpp"
 #include "process_usage.hpp"
 
 namespace fakescore::benchmark {
@@ -17,7 +18,6 @@ namespace {
 
 constexpr size_t kMostSourceBytes = size_t{256} << 20;
 constexpr size_t kPopulatedAtOnce = size_t{1} << 20;
-constexpr int kPopulateWrite = 23;  // MADV_POPULATE_WRITE, missing from older headers
 constexpr int kPattern = 0x5a;
 
 /// Anonymous memory, none of whose pages exists before it is touched.
@@ -46,8 +46,12 @@ class Pages {
   size_t bytes_;
 };
 
+/// Of what makes so many bytes of pages.
 template <typename Action>
-Cost timed(const Action& action) {
+Cost timed(size_t bytes, const Action& action) {
+  int ranks = 0;
+  MPI_Comm_size(MPI_COMM_WORLD, &ranks);
+  give_pages(bytes, ranks);
   MPI_Barrier(MPI_COMM_WORLD);
   const double cpu_before = usage().cpu_seconds;
   const auto begin = std::chrono::steady_clock::now();
@@ -64,7 +68,7 @@ Cost copy(size_t bytes, const CopyPart& copy_part) {
   Pages source(source_bytes);
   Pages target(bytes);
   source.fill();
-  const Cost cost = timed([&] {
+  const Cost cost = timed(bytes, [&] {
     for (size_t begin = 0; begin < bytes; begin += source_bytes) {
       copy_part(target.data() + begin, source.data(), std::min(source_bytes, bytes - begin));
     }
@@ -82,8 +86,9 @@ Cost broadcast_limit(size_t bytes) {
   MPI_Comm_rank(MPI_COMM_WORLD, &rank);
   Pages pages(doubles * sizeof(double));
   if (rank == 0) pages.fill();
-  const Cost cost = timed(
-      [&] { MPI_Bcast(pages.data(), static_cast<int>(doubles), MPI_DOUBLE, 0, MPI_COMM_WORLD); });
+  const Cost cost = timed(bytes, [&] {
+    MPI_Bcast(pages.data(), static_cast<int>(doubles), MPI_DOUBLE, 0, MPI_COMM_WORLD);
+  });
   pages.check();
   return cost;
 }
@@ -96,8 +101,7 @@ Cost populated_copy_limit(size_t bytes) {
   return copy(bytes, [](char* to, const char* from, size_t part) {
     for (size_t begin = 0; begin < part; begin += kPopulatedAtOnce) {
       const size_t piece = std::min(kPopulatedAtOnce, part - begin);
-      // Without it they are made when they are written.
-      static_cast<void>(::madvise(to + begin, piece, kPopulateWrite));
+      populate(to + begin, piece);
       std::memcpy(to + begin, from + begin, piece);
     }
   });

@@ -20,8 +20,7 @@ Cost broadcast_limit(size_t bytes);
 /// larger than caches, and small enough for the ranks to have room for a model each.
 Cost copy_limit(size_t bytes);
 
-/// The same, but the kernel makes the pages of each MiB at once before it is copied to, where it
-/// can (MADV_POPULATE_WRITE, Linux 5.14).
+/// The same, but the pages of each MiB are made at once before it is copied to.
 Cost populated_copy_limit(size_t bytes);
 
 }  // namespace fakescore::benchmark

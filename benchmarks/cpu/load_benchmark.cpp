@@ -14,6 +14,7 @@
 #include <string>
 
 #include "fakescore/fakescore.hpp"
+#include "fresh_pages.hpp"
 #include "limits.hpp"
 #include "process_usage.hpp"
 #include "teacher_module.hpp"
@@ -83,6 +84,7 @@ Load load_once(const Options& options, const Structure& structure, Communicator&
   if (options.sample) peak.emplace();
   reset_resident_peak();
   const uint64_t anonymous_before = anonymous_bytes();
+  give_pages(std::filesystem::file_size(options.teacher), communicator.world_size());
   barrier(communicator);
   const Usage before = usage();
   begin = Clock::now();

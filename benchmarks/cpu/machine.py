@@ -1,8 +1,12 @@
 """What a measurement depends on beside the programs: the machine, and what its memory holds."""
+import contextlib
+import mmap
 import os
 import pathlib
 import platform
 import subprocess
+
+MADV_POPULATE_WRITE = 23  # of Linux 5.14, missing from mmap
 
 
 def lines_of(path: str, key: str) -> list[str]:
@@ -27,6 +31,16 @@ def description() -> dict[str, str]:
 
 def available_bytes() -> int:
     return kibibytes("/proc/meminfo", "MemAvailable") << 10
+
+
+def give_pages(size: int, ranks: int) -> None:
+    """Makes and frees so many bytes, as far as there is room for them beside those of the host's
+    other ranks. As benchmarks/cpu/fresh_pages.hpp has it."""
+    room = (kibibytes("/proc/meminfo", "MemFree") << 10) // 10 * 9 // ranks
+    memory = mmap.mmap(-1, max(mmap.PAGESIZE, min(size, room)))
+    with contextlib.suppress(OSError):
+        memory.madvise(MADV_POPULATE_WRITE)
+    memory.close()
 
 
 def warm_page_cache(path: pathlib.Path) -> None:

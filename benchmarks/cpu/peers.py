@@ -29,6 +29,7 @@ from safetensors.torch import load_file
 from torch.distributed.checkpoint.state_dict import StateDictOptions, set_model_state_dict
 from torch.distributed.utils import _sync_module_states
 
+import machine
 from teacher_module import Structure, TeacherModule, build, read_structure, rotary_tables
 
 PAGE_BYTES = 4096
@@ -194,6 +195,7 @@ def load_once(peer: str, job: Job) -> tuple[TeacherModule, dict]:
     with open("/proc/self/clear_refs", "w") as file:
         file.write("5")  # a new peak of the resident set
     anonymous_before = anonymous_bytes()
+    machine.give_pages(job.teacher.stat().st_size, job.ranks)
     dist.barrier()
     before = resource.getrusage(resource.RUSAGE_SELF)
     begin = job.last = time.perf_counter()

@@ -48,6 +48,8 @@ uint64_t anonymous_bytes() {
   return kibibytes("/proc/self/smaps_rollup", {"Pss_Anon", "Pss_Shmem"}) * kKibibyte;
 }
 
+uint64_t free_bytes() { return kibibytes("/proc/meminfo", {"MemFree"}) * kKibibyte; }
+
 uint64_t resident_peak() { return kibibytes("/proc/self/status", {"VmHWM"}) * kKibibyte; }
 
 void reset_resident_peak() { std::ofstream("/proc/self/clear_refs") << 5; }

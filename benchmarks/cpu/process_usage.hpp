@@ -19,6 +19,9 @@ Usage usage();
 /// can give back: Pss_Anon and Pss_Shmem of /proc/self/smaps_rollup.
 uint64_t anonymous_bytes();
 
+/// Memory of this host that nothing uses, the page cache included in what does.
+uint64_t free_bytes();
+
 /// Peak resident set since the last reset, mapped files included.
 uint64_t resident_peak();
 void reset_resident_peak();

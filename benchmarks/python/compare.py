@@ -23,13 +23,12 @@ import tables
 import teachers
 from documents import put_between
 from tables import Line, Measurements
-from ways import ALL_OURS, SHARDED, WAYS, WHOLE
+from ways import ALL_OURS, SHARDED, WAYS, WHOLE, Limit
 
 HERE = pathlib.Path(__file__).resolve().parent
 ROOT = HERE.parent.parent
 DOCUMENTS = {"whole": ROOT / "docs/python.md", "sharded": ROOT / "docs/sharding.md"}
 SECTION = "## Beside what people do today"
-BEGIN, END = "<!-- benchmark -->", "<!-- /benchmark -->"
 RESULTS = ROOT / "build/benchmarks"
 VERSIONS = ("torch", "diffusers", "transformers", "accelerate")
 OTHER_MEMORY = 2 << 30
@@ -50,6 +49,7 @@ def run_job(
             *(sys.executable, "-m", "torch.distributed.run", "--standalone"),
             *("--nproc-per-node", str(ranks), str(HERE / "rank.py"), way),
             *("--teachers", str(folder), "--results", results),
+            *("--model", args.model, "--dtype", args.dtype),
             *(["--sample"] if sampled else []),
             *(["--cold"] if args.cold else []),
         ]
@@ -69,7 +69,7 @@ def measure(folder: pathlib.Path, args: argparse.Namespace, raw: pathlib.Path) -
         jobs = itertools.product(args.ranks, range(args.rounds + 1), args.ways)
         for ranks, number, way in jobs:
             sampled = number == args.rounds
-            machine.warm_page_cache(teachers.measured(folder).file)
+            machine.warm_page_cache(teachers.measured(folder, args.model, args.dtype).file)
             load = os.getloadavg()[0]
             line = {"way": way, "ranks": ranks, "round": number, "sampled": sampled}
             line |= {"load_average": load, **run_job(way, ranks, sampled, folder, args)}
@@ -96,7 +96,8 @@ def text_of(lines: list[Line], file_bytes: int, args: argparse.Namespace) -> str
         [
             f"Tier cpu: `{command}`, {datetime.date.today()}, {about['cores']} cores of "
             f"{about['processor']}, {about['memory']}, Linux {about['kernel']}, {versions}; "
-            f"WanTransformer3DModel of {file_bytes / teachers.GIGABYTE:.2f} GB in float32, "
+            f"{teachers.MODELS[args.model].cls.__name__} of "
+            f"{file_bytes / teachers.GIGABYTE:.2f} GB in {args.dtype}, "
             f"{cache}, ranks over Gloo, rounds: {args.rounds}, minimum / median, "
             f"load average {loads[0]:.1f} to {loads[-1]:.1f}.",
             "",
@@ -108,16 +109,19 @@ def text_of(lines: list[Line], file_bytes: int, args: argparse.Namespace) -> str
     )
 
 
-def update(document: pathlib.Path, text: str) -> None:
-    """Puts the text between the document's markers, in a section at its end if it has none."""
+def update(document: pathlib.Path, model: str, text: str) -> None:
+    """Puts the text between the model's markers, in a section of its own if there are none."""
+    begin, end = f"<!-- benchmark of {model} -->", f"<!-- /benchmark of {model} -->"
     whole = document.read_text()
-    if BEGIN not in whole:
-        document.write_text(f"{whole.rstrip()}\n\n{SECTION}\n\n{BEGIN}\n{END}\n")
-    put_between(document, BEGIN, END, text)
+    if begin not in whole:
+        document.write_text(f"{whole.rstrip()}\n\n{SECTION}: {model}\n\n{begin}\n{end}\n")
+    put_between(document, begin, end, text)
 
 
 def parse_arguments() -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--model", choices=teachers.MODELS, default="wan")
+    parser.add_argument("--dtype", choices=teachers.DTYPES, default="float32")
     parser.add_argument("--gigabytes", type=float, default=1.0, help="about the teacher's size")
     parser.add_argument("--ranks", type=int, nargs="+", default=[2])
     parser.add_argument(
@@ -133,7 +137,11 @@ def parse_arguments() -> argparse.Namespace:
         help="put the tables into docs/python.md, or docs/sharding.md",
     )
     args = parser.parse_args()
-    args.ways = args.ways or list(SHARDED if args.sharded else WHOLE)
+    args.ways = args.ways or [
+        name
+        for name, way in (SHARDED if args.sharded else WHOLE).items()
+        if args.model == "llama" or isinstance(way, Limit) or not way.is_of_transformers
+    ]
     if min(args.ranks) < 1 or args.rounds < 1 or args.gigabytes <= 0:
         fail("--ranks and --rounds must be 1 or more, --gigabytes more than 0")
     return args
@@ -150,14 +158,15 @@ def main() -> None:
     results = RESULTS / f"python-{stamp}.md"
     with tempfile.TemporaryDirectory() as temporary:
         folder = pathlib.Path(temporary)
-        teachers.write(folder, args.gigabytes)
+        teachers.write(folder, args.model, args.dtype, args.gigabytes)
         lines = measure(folder, args, results.with_suffix(".jsonl"))
-        text = text_of(lines, teachers.measured(folder).file.stat().st_size, args)
+        measured = teachers.measured(folder, args.model, args.dtype)
+        text = text_of(lines, measured.file.stat().st_size, args)
     results.write_text(f"{text}\n")
     print(text)
     print(f"written to {results}, each job's line to {results.stem}.jsonl", file=sys.stderr)
     if args.update_docs:
-        update(DOCUMENTS["sharded" if args.sharded else "whole"], text)
+        update(DOCUMENTS["sharded" if args.sharded else "whole"], args.model, text)
     if not all(tables.is_right(line) for line in lines if line["way"] in ALL_OURS):
         fail(f"jobs of fakescore failed or were not right; see {results.stem}.jsonl")
 

@@ -32,7 +32,11 @@ def checked(module: nn.Module, teacher: Teacher) -> Findings:
 
 def warm_up(way: Way, small: tuple[Teacher, ...]) -> list[Findings]:
     """Has the way build the small teachers: imports are then done, and connections made."""
-    return [checked(way.prepare(teacher)(teacher), teacher) for teacher in small]
+    return [
+        checked(way.prepare(teacher)(teacher), teacher)
+        for teacher in small
+        if teacher.is_of_transformers or not way.is_of_transformers
+    ]
 
 
 def write_every_page(module: nn.Module) -> None:
@@ -46,7 +50,7 @@ def write_every_page(module: nn.Module) -> None:
 
 def timed(build: Build, teacher: Teacher) -> tuple[nn.Module, dict[str, Any]]:
     dist.barrier()
-    usage.give_pages(teacher.file.stat().st_size)
+    machine.give_pages(teacher.file.stat().st_size, dist.get_world_size())
     reads = usage.read_by_calls()
     usage.reset_resident_peak()
     resident = usage.resident_peak()
@@ -85,6 +89,8 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("way", choices=WAYS)
     parser.add_argument("--teachers", type=pathlib.Path, required=True)
+    parser.add_argument("--model", choices=teachers.MODELS, required=True)
+    parser.add_argument("--dtype", choices=teachers.DTYPES, required=True)
     parser.add_argument("--results", type=pathlib.Path, required=True)
     parser.add_argument("--cold", action="store_true", help="drop the teacher from the page cache")
     parser.add_argument("--sample", action="store_true", help="look at memory, and take no time")
@@ -92,7 +98,7 @@ def main() -> None:
 
     dist.init_process_group("gloo")
     way = WAYS[args.way]
-    teacher = teachers.measured(args.teachers)
+    teacher = teachers.measured(args.teachers, args.model, args.dtype)
     is_way = isinstance(way, Way)
     found = warm_up(way, teachers.small(args.teachers)) if is_way else []
     build = way.prepare(teacher)

@@ -14,6 +14,7 @@ from torch import nn
 from torch.distributed.checkpoint import HuggingFaceStorageReader
 from torch.distributed.checkpoint.state_dict import StateDictOptions, set_model_state_dict
 from torch.distributed.fsdp import fully_shard
+from transformers.distributed import DistributedConfig
 
 import fakescore
 
@@ -103,6 +104,15 @@ def dcp_reader(teacher: Teacher) -> nn.Module:
     names = reader.read_metadata().state_dict_metadata
     state = {name: value for name, value in module.state_dict().items() if name in names}
     dcp.load(state, storage_reader=reader)
+    return module
+
+
+def transformers_shards(teacher: Teacher) -> nn.Module:
+    """Reads what a rank holds; shards each layer, the embeddings, and the rest as the root."""
+    fsdp = DistributedConfig(fsdp_size=dist.get_world_size())
+    module: nn.Module = teacher.cls.from_pretrained(
+        teacher.folder, torch_dtype=teacher.dtype, distributed_config=fsdp
+    )
     return module
 
 

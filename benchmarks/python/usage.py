@@ -17,7 +17,6 @@ import torch
 _SECONDS_BETWEEN_LOOKS = 0.002
 _ENTRY_BYTES = 8  # of a page, in /proc/self/pagemap
 _MCL_FUTURE, _MCL_ONFAULT = 2, 4  # of <sys/mman.h>
-_MADV_POPULATE_WRITE = 23  # of <linux/mman.h>, Linux 5.14
 _CAP_IPC_LOCK = 14  # of <linux/capability.h>
 
 
@@ -52,20 +51,6 @@ def keep_touched_pages() -> None:
     limit, _ = resource.getrlimit(resource.RLIMIT_MEMLOCK)
     if capabilities >> _CAP_IPC_LOCK & 1 or limit == resource.RLIM_INFINITY:
         ctypes.CDLL(None).mlockall(_MCL_FUTURE | _MCL_ONFAULT)
-
-
-def give_pages(size: int) -> None:
-    """Makes and frees so many bytes, as far as there is room for them beside other ranks' ones.
-
-    A virtual machine may have given memory that is free back to its host; each page of it then
-    takes several times as long to make. For what is timed right afterwards it is there again.
-    """
-    free = machine.kibibytes("/proc/meminfo", "MemFree") << 10
-    room = free // (2 * int(os.environ["LOCAL_WORLD_SIZE"]))
-    memory = mmap.mmap(-1, max(mmap.PAGESIZE, min(size, room)))
-    with contextlib.suppress(OSError):
-        memory.madvise(_MADV_POPULATE_WRITE)
-    memory.close()
 
 
 class Sampler:

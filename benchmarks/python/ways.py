@@ -75,6 +75,7 @@ class Way(NamedTuple):
     title: str
     #: Called before the time that counts; gives what is called within it.
     prepare: Callable[[Teacher], Build]
+    is_of_transformers: bool = False  #: alone
 
 
 class Limit(NamedTuple):
@@ -124,6 +125,11 @@ SHARDED_PEERS = {
     "dcp_reader": Way(
         "meta, `fully_shard`, `to_empty`, `dcp.load` with `HuggingFaceStorageReader`",
         _as_it_is(sharded_ways.dcp_reader),
+    ),
+    "transformers_shards": Way(
+        "`from_pretrained(distributed_config=DistributedConfig(fsdp_size=))` of transformers",
+        _as_it_is(sharded_ways.transformers_shards),
+        is_of_transformers=True,
     ),
     "whole_then_shard": Way(
         "`from_pretrained` on every rank, then `fully_shard`",

@@ -82,6 +82,10 @@ class Bench:
         self.run(launcher, "measure", teacher, "--bytes", size, "--rounds", REPEATS, "--json", path)
         return path
 
+    def prepare(self, row: Row, teacher: pathlib.Path) -> None:
+        machine.warm_page_cache(teacher)
+        machine.give_pages(teacher.stat().st_size * row.hosts * row.ranks_per_host, 1)
+
     def predict(self, row: Row, teacher: pathlib.Path, figures: pathlib.Path) -> None:
         path = self.folder / "plan.json"
         self.run(
@@ -110,7 +114,7 @@ class Bench:
         path = self.folder / "report.json"
         runs = []
         for _ in range(REPEATS):
-            machine.warm_page_cache(teacher)
+            self.prepare(row, teacher)
             command = ("run", "--teacher", teacher.parent, "--read", row.read, "--no-verify")
             self.run(launcher, *command, "--quiet", "--json", path)
             phases = json.loads(path.read_text())["phases"]
@@ -134,7 +138,7 @@ class Bench:
         for _ in range(self.args.rounds):
             for row in rows:
                 launcher = ["mpirun", "--oversubscribe", "-n", str(row.ranks_per_host)]
-                machine.warm_page_cache(teacher)
+                self.prepare(row, teacher)
                 self.predict(row, teacher, self.figures(launcher, teacher))
                 self.fill(row, launcher, teacher)
                 self.say(row)
@@ -156,6 +160,7 @@ class Bench:
                         host.slow_down(row.rate)
                     ranks = ("--oversubscribe",)
                     launcher = hosts[0].inside([*mpirun(hosts, agent, row.ranks_per_host), *ranks])
+                    self.prepare(row, teacher)
                     self.predict(row, teacher, self.figures(launcher, teacher))
                     before = hosts[0].sent_bytes()
                     self.fill(row, launcher, teacher)
