@@ -83,6 +83,21 @@ std::unique_ptr<PendingOperation> ProcessGroupPlane::start_broadcast(const at::T
                });
 }
 
+/// From torch 2.15 on it has another name, and the old one is deprecated.
+template <typename Group>
+c10::intrusive_ptr<c10d::Work> all_to_all(Group& group, std::vector<at::Tensor>& buffers,
+                                          std::vector<int64_t>& receives,
+                                          std::vector<int64_t>& sends,
+                                          const c10d::AllToAllOptions& options) {
+  if constexpr (requires {
+                  group.all_to_all_single(buffers[0], buffers[1], receives, sends, options);
+                }) {
+    return group.all_to_all_single(buffers[0], buffers[1], receives, sends, options);
+  } else {
+    return group.alltoall_base(buffers[0], buffers[1], receives, sends, options);
+  }
+}
+
 /// A group has it as a collective: who has no part in it takes part all the same.
 std::unique_ptr<PendingOperation> ProcessGroupPlane::start_exchange(const Exchange& exchange,
                                                                     const std::string& what) {
@@ -95,7 +110,7 @@ std::unique_ptr<PendingOperation> ProcessGroupPlane::start_exchange(const Exchan
                [options, receives = splits(exchange.receives, world_size),
                 sends = splits(exchange.sends, world_size)](
                    c10d::ProcessGroup& group, std::vector<at::Tensor>& buffers) mutable {
-                 return group.alltoall_base(buffers[0], buffers[1], receives, sends, options);
+                 return all_to_all(group, buffers, receives, sends, options);
                });
 }
 
