@@ -51,7 +51,7 @@ template <typename Action>
 Cost timed(size_t bytes, const Action& action) {
   int ranks = 0;
   MPI_Comm_size(MPI_COMM_WORLD, &ranks);
-  give_pages(bytes, ranks);
+  give_pages(bytes, ranks, [] { MPI_Barrier(MPI_COMM_WORLD); });
   MPI_Barrier(MPI_COMM_WORLD);
   const double cpu_before = usage().cpu_seconds;
   const auto begin = std::chrono::steady_clock::now();

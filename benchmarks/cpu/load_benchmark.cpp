@@ -80,11 +80,12 @@ Load load_once(const Options& options, const Structure& structure, Communicator&
   meta.progress = [&](const Progress& progress) {
     if (first_byte == 0 && progress.done_bytes > 0) first_byte = seconds_since(begin);
   };
+  give_pages(std::filesystem::file_size(options.teacher), communicator.world_size(),
+             [&] { barrier(communicator); });
   std::optional<AnonymousPeak> peak;
   if (options.sample) peak.emplace();
   reset_resident_peak();
   const uint64_t anonymous_before = anonymous_bytes();
-  give_pages(std::filesystem::file_size(options.teacher), communicator.world_size());
   barrier(communicator);
   const Usage before = usage();
   begin = Clock::now();

@@ -5,6 +5,7 @@ import os
 import pathlib
 import platform
 import subprocess
+from collections.abc import Callable
 
 MADV_POPULATE_WRITE = 23  # of Linux 5.14, missing from mmap
 
@@ -33,13 +34,16 @@ def available_bytes() -> int:
     return kibibytes("/proc/meminfo", "MemAvailable") << 10
 
 
-def give_pages(size: int, ranks: int) -> None:
-    """Makes and frees so many bytes, as far as there is room for them beside those of the host's
-    other ranks. As benchmarks/cpu/fresh_pages.hpp has it."""
+def give_pages(size: int, ranks: int = 1, meet: Callable[[], object] = lambda: None) -> None:
+    """Makes so many bytes of pages on each of a host's ranks, and frees them once all have theirs.
+    Collective, as benchmarks/cpu/fresh_pages.hpp has it."""
+    meet()
     room = (kibibytes("/proc/meminfo", "MemFree") << 10) // 10 * 9 // ranks
     memory = mmap.mmap(-1, max(mmap.PAGESIZE, min(size, room)))
+    meet()  # none makes pages before all have seen how many are free
     with contextlib.suppress(OSError):
         memory.madvise(MADV_POPULATE_WRITE)
+    meet()
     memory.close()
 
 

@@ -195,7 +195,6 @@ def load_once(peer: str, job: Job) -> tuple[TeacherModule, dict]:
     with open("/proc/self/clear_refs", "w") as file:
         file.write("5")  # a new peak of the resident set
     anonymous_before = anonymous_bytes()
-    machine.give_pages(job.teacher.stat().st_size, job.ranks)
     dist.barrier()
     before = resource.getrusage(resource.RUSAGE_SELF)
     begin = job.last = time.perf_counter()
@@ -223,6 +222,7 @@ def run_rank(peer: str, job: Job, sample: bool, store: str, result: Connection) 
     dist.init_process_group("gloo", init_method=f"file://{store}", rank=job.rank,
                             world_size=job.ranks)
     dist.broadcast(torch.zeros(1), 0)  # opens the connections
+    machine.give_pages(job.teacher.stat().st_size, job.ranks, dist.barrier)
     if sample:
         with AnonymousPeak() as peak:
             module, measured = load_once(peer, job)

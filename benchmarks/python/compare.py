@@ -118,6 +118,11 @@ def update(document: pathlib.Path, model: str, text: str) -> None:
     put_between(document, begin, end, text)
 
 
+def is_for(name: str, model: str) -> bool:
+    way = WAYS[name]
+    return isinstance(way, Limit) or not way.is_for_transformers_alone or model == "llama"
+
+
 def parse_arguments() -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--model", choices=teachers.MODELS, default="wan")
@@ -137,11 +142,10 @@ def parse_arguments() -> argparse.Namespace:
         help="put the tables into docs/python.md, or docs/sharding.md",
     )
     args = parser.parse_args()
-    args.ways = args.ways or [
-        name
-        for name, way in (SHARDED if args.sharded else WHOLE).items()
-        if args.model == "llama" or isinstance(way, Limit) or not way.is_of_transformers
-    ]
+    ways = SHARDED if args.sharded else WHOLE
+    args.ways = args.ways or [name for name in ways if is_for(name, args.model)]
+    if not all(is_for(name, args.model) for name in args.ways):
+        fail(f"--model {args.model} is none of transformers, for which some of --ways are")
     if min(args.ranks) < 1 or args.rounds < 1 or args.gigabytes <= 0:
         fail("--ranks and --rounds must be 1 or more, --gigabytes more than 0")
     return args

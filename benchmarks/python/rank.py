@@ -35,7 +35,7 @@ def warm_up(way: Way, small: tuple[Teacher, ...]) -> list[Findings]:
     return [
         checked(way.prepare(teacher)(teacher), teacher)
         for teacher in small
-        if teacher.is_of_transformers or not way.is_of_transformers
+        if teacher.is_of_transformers or not way.is_for_transformers_alone
     ]
 
 
@@ -49,8 +49,7 @@ def write_every_page(module: nn.Module) -> None:
 
 
 def timed(build: Build, teacher: Teacher) -> tuple[nn.Module, dict[str, Any]]:
-    dist.barrier()
-    machine.give_pages(teacher.file.stat().st_size, dist.get_world_size())
+    machine.give_pages(teacher.file.stat().st_size, dist.get_world_size(), dist.barrier)
     reads = usage.read_by_calls()
     usage.reset_resident_peak()
     resident = usage.resident_peak()

@@ -75,7 +75,7 @@ class Way(NamedTuple):
     title: str
     #: Called before the time that counts; gives what is called within it.
     prepare: Callable[[Teacher], Build]
-    is_of_transformers: bool = False  #: alone
+    is_for_transformers_alone: bool = False
 
 
 class Limit(NamedTuple):
@@ -129,7 +129,7 @@ SHARDED_PEERS = {
     "transformers_shards": Way(
         "`from_pretrained(distributed_config=DistributedConfig(fsdp_size=))` of transformers",
         _as_it_is(sharded_ways.transformers_shards),
-        is_of_transformers=True,
+        is_for_transformers_alone=True,
     ),
     "whole_then_shard": Way(
         "`from_pretrained` on every rank, then `fully_shard`",

@@ -84,7 +84,7 @@ class Bench:
 
     def prepare(self, row: Row, teacher: pathlib.Path) -> None:
         machine.warm_page_cache(teacher)
-        machine.give_pages(teacher.stat().st_size * row.hosts * row.ranks_per_host, 1)
+        machine.give_pages(teacher.stat().st_size * row.hosts * row.ranks_per_host)
 
     def predict(self, row: Row, teacher: pathlib.Path, figures: pathlib.Path) -> None:
         path = self.folder / "plan.json"

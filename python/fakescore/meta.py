@@ -37,7 +37,10 @@ class Record:
         self.pretrained: Pretrained | None = None
 
     def close(self) -> list[torch.Tensor]:
-        """Keeps the tensors as they are now, and returns the module's own."""
+        """Keeps the tensors as they are now, and returns the module's own.
+
+        Unrecorded, and unseen by modes.
+        """
         module = self._module()
         if module is None:
             return []

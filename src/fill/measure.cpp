@@ -252,13 +252,16 @@ class Measuring {
     outgoing_ = at::Tensor();
   }
 
+  /// A bucket of each rank in turn: of one alone, two ranks would leave half of the host idle.
   void broadcast() {
     in_flight(bytes(), [this](uint64_t begin, uint64_t length) {
       const auto first = static_cast<int64_t>(begin);
+      const int root = static_cast<int>(begin / step_ % static_cast<uint64_t>(ranks_here()));
       const at::Tensor buffer =
-          is_first() ? outgoing_.slice(0, first, first + static_cast<int64_t>(length))
-                     : landing(begin, length);
-      return communicator_.start_broadcast(buffer, 0, kWhat);
+          communicator_.rank() == root
+              ? outgoing_.slice(0, first, first + static_cast<int64_t>(length))
+              : landing(begin, length);
+      return communicator_.start_broadcast(buffer, root, kWhat);
     });
   }
 

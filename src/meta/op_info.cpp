@@ -25,9 +25,9 @@ bool leaves_memory_unset(const std::string& name) {
   return kNames.count(name) != 0;
 }
 
-/// What initialisers call. Their meta kernels do nothing, and where Python has registered its own,
-/// that takes up to a millisecond and a half.
-bool only_fills_first_argument(const c10::FunctionSchema& schema) {
+/// What initialisers call, and no other tensor decides. Their meta kernels look at their numbers
+/// and do nothing; where Python has registered its own, that takes up to a millisecond and a half.
+bool changes_values_alone(const c10::FunctionSchema& schema) {
   static const std::unordered_set<std::string> kNames{
       "aten::cauchy_",  "aten::clamp_",     "aten::erfinv_",     "aten::exponential_",
       "aten::fill_",    "aten::geometric_", "aten::log_normal_", "aten::normal_",
@@ -67,7 +67,7 @@ OpInfo read_schema(const c10::OperatorHandle& op) {
   const bool foreign = schema.name().rfind("aten::", 0) != 0;
   info.random =
       info.generator.has_value() || foreign || op.hasTag(at::Tag::nondeterministic_seeded);
-  info.only_fills = only_fills_first_argument(schema);
+  info.values_alone = changes_values_alone(schema);
   info.leaves_unset = leaves_memory_unset(schema.name());
   info.dynamic_shape = op.hasTag(at::Tag::dynamic_output_shape);
   info.reads_values =

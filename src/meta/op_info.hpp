@@ -19,7 +19,7 @@ struct OpInfo {
   bool random = false;         ///< its result depends on a generator
   bool reads_values = false;   ///< returns numbers, not tensors, that depend on values
   bool dynamic_shape = false;  ///< the shape of its result depends on values
-  bool only_fills = false;     ///< writes to its first argument from numbers, and returns it
+  bool values_alone = false;   ///< all it does is to change its first argument's values
   bool leaves_unset = false;   ///< what it makes, or makes longer, holds whatever memory held
 };
 

@@ -146,12 +146,14 @@ void Recorder::record() {
   Entry entry = make_entry();
   if (info_.random) entry.random = note_draw(entry);
   const Stack as_called(stack_.end() - static_cast<std::ptrdiff_t>(count_), stack_.end());
-  if (needs_no_call()) {
+  const std::optional<std::string> by_numbers = call_by_its_numbers();
+  if (by_numbers && impl_.accepted.count(*by_numbers) != 0) {
     argument(0).toTensor().unsafeGetTensorImpl()->bump_version();
     stack_.resize(stack_.size() - count_ + 1);
   } else {
     call_on_meta(as_called);
     check_written_arguments(as_called);
+    if (by_numbers) impl_.accepted.insert(*by_numbers);
   }
   const bool made_storage = note_results(entry);
   // A pure view needs no entry: its storage and geometry say everything.
@@ -222,14 +224,35 @@ size_t Recorder::current_segment(const at::Generator& generator) {
   return impl_.segments.size() - 1;
 }
 
-/// Whether all that a call would do is to refuse nothing, and to return its first argument.
-bool Recorder::needs_no_call() {
-  if (!info_.only_fills || c10::impl::TorchDispatchModeTLS::any_modes_set()) return false;
+/// A call of which its operator, dtype and numbers tell whether it is refused, as a key of what was
+/// accepted; it returns its first argument.
+std::optional<std::string> Recorder::call_by_its_numbers() {
+  if (!info_.values_alone || c10::impl::TorchDispatchModeTLS::any_modes_set()) return {};
   const at::Tensor& tensor = argument(0).toTensor();
   const bool autograd_has_a_say = tensor.requires_grad() && at::GradMode::is_enabled();
-  return tensor.is_meta() && !autograd_has_a_say && !tensor.is_inference() &&
-         tensor.is_floating_point() && tensor.is_contiguous() &&
-         !tensor.key_set().has(c10::DispatchKey::Python);
+  if (!tensor.is_meta() || autograd_has_a_say || tensor.is_inference() ||
+      !tensor.is_floating_point() || !tensor.is_contiguous() ||
+      tensor.key_set().has(c10::DispatchKey::Python)) {
+    return {};
+  }
+  std::string key = name_ + '\0' + toString(tensor.scalar_type());
+  const auto add = [&key](char kind, const auto& number) {
+    key += kind;
+    key.append(reinterpret_cast<const char*>(&number), sizeof(number));
+  };
+  for (size_t i = 1; i < count_; ++i) {
+    const c10::IValue& value = argument(i);
+    if (value.isDouble()) {
+      add('d', value.toDouble());
+    } else if (value.isInt()) {
+      add('i', value.toInt());
+    } else if (value.isNone()) {
+      key += 'n';
+    } else {
+      return {};
+    }
+  }
+  return key;
 }
 
 void Recorder::call_on_meta(const Stack& as_called) {

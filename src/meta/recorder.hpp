@@ -2,6 +2,7 @@
 
 #include <ATen/core/dispatch/Dispatcher.h>
 
+#include <optional>
 #include <string>
 #include <unordered_set>
 
@@ -36,7 +37,7 @@ class Recorder {
   RandomDraw note_draw(const Entry& entry);
   size_t current_segment(const at::Generator& generator);
 
-  bool needs_no_call();
+  std::optional<std::string> call_by_its_numbers();
   void call_on_meta(const Stack& as_called);
   void call_without_meta_kernel(const Stack& as_called, size_t base);
   void put_meta_arguments();

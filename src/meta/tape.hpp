@@ -103,6 +103,8 @@ struct InitTape::Impl {
   /// Storages of meta tensors that are, in eager construction, views of a real tensor.
   std::unordered_set<detail::StorageImpl*> constant_views;
   std::unordered_map<detail::StorageImpl*, detail::UnknownValue> unknown;
+  /// Operators with the dtype and the numbers that their meta kernels had nothing against.
+  std::unordered_set<std::string> accepted;
   std::vector<detail::DrawSegment> segments;
   std::unordered_map<c10::GeneratorImpl*, size_t> last_segment;
   std::vector<detail::LiveTensor> live;

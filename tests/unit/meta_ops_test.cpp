@@ -306,7 +306,8 @@ INSTANTIATE_TEST_SUITE_P(All, RefusedOp, ::testing::ValuesIn(refused_cases()),
                            return test.param.name;
                          });
 
-/// Of what only fills a tensor no meta kernel is called; all else is as if it were.
+/// What only changes values calls its meta kernel once for the same numbers; all else is as if it
+/// did each time.
 std::vector<OpCase> fill_cases() {
   return {
       {"cauchy",
@@ -368,23 +369,31 @@ std::vector<OpCase> fill_cases() {
 INSTANTIATE_TEST_SUITE_P(Fill, MetaOp, ::testing::ValuesIn(fill_cases()), op_case_name);
 
 TEST(MetaFill, RefusesWhatEagerRefuses) {
-  const auto leaf = [] { torch::ones({3}, torch::requires_grad()).normal_(); };
-  const auto overlapping = [] { torch::zeros({1}).expand({3}).clamp_(0, 1); };
-  const auto of_integers = [] { torch::zeros({3}, torch::kLong).erfinv_(); };
-  for (const std::function<void()>& refused :
-       std::vector<std::function<void()>>{leaf, overlapping, of_integers}) {
-    EXPECT_THROW(refused(), c10::Error);
+  const auto weight = [] { return torch::zeros({3}); };
+  const std::vector<std::function<void()>> refused{
+      [] { torch::ones({3}, torch::requires_grad()).normal_(); },
+      [] { torch::zeros({1}).expand({3}).clamp_(0, 1); },
+      [] { torch::zeros({3}, torch::kLong).erfinv_(); },
+      [=] { weight().normal_(0, -1); },
+      [=] { weight().clamp_(std::optional<at::Scalar>(), std::optional<at::Scalar>()); },
+  };
+  for (size_t i = 0; i < refused.size(); ++i) {
+    EXPECT_THROW(refused[i](), c10::Error) << i;
     const MetaInitGuard guard;
-    EXPECT_THROW(refused(), c10::Error);
+    weight().normal_().erfinv_().clamp_(0, 1);
+    EXPECT_THROW(refused[i](), c10::Error) << i;
+    EXPECT_THROW(refused[i](), c10::Error) << i << ", the second time";
   }
 }
 
 TEST(MetaFill, CountsAsAWrite) {
   const MetaInitGuard guard;
   Tensor x = torch::empty({3});
-  const auto before = x._version();
-  EXPECT_TRUE(x.uniform_().is_same(x));
-  EXPECT_EQ(x._version(), before + 1);
+  for (const char* time : {"first", "second"}) {
+    const auto before = x._version();
+    EXPECT_TRUE(x.uniform_().is_same(x)) << time;
+    EXPECT_EQ(x._version(), before + 1) << time;
+  }
 }
 
 TEST(MetaPointer, WritesAreRefusedByTorch) {

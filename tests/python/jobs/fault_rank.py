@@ -10,13 +10,12 @@ import torch.distributed as dist
 import fakescore
 from support import Net, seeded
 
-TIMEOUT_SECONDS = 4
-
 
 def main() -> None:
     signal.signal(signal.SIGINT, signal.default_int_handler)  # ignored in the background of a shell
-    what, rank, world_size, port = sys.argv[1], int(sys.argv[2]), int(sys.argv[3]), sys.argv[4]
-    store = dist.TCPStore("127.0.0.1", int(port))
+    what = sys.argv[1]
+    rank, world_size, port, timeout = map(int, sys.argv[2:])
+    store = dist.TCPStore("127.0.0.1", port)
     dist.init_process_group("gloo", store=store, rank=rank, world_size=world_size)
     victim = world_size - 1
 
@@ -30,14 +29,14 @@ def main() -> None:
             os.kill(os.getpid(), signal.SIGSTOP)
         if what in ("waiting", "interrupted"):
             print("waits", flush=True)
-            time.sleep(1000 if what == "interrupted" else 2 * TIMEOUT_SECONDS)
+            time.sleep(1000 if what == "interrupted" else 2 * timeout)
         return net
 
     teacher = seeded() if rank == 0 else None
     dist.barrier()  # what else sets ranks apart counts against the timeout
     began = time.monotonic()
     try:
-        fakescore.create_fake_score_meta(build, teacher, timeout=TIMEOUT_SECONDS)
+        fakescore.create_fake_score_meta(build, teacher, timeout=timeout)
         outcome = "done"
     except fakescore.FakescoreError as error:
         outcome = f"{type(error).__name__}: {error}"

@@ -12,7 +12,7 @@ import torch.distributed as dist
 HERE = pathlib.Path(__file__).parent
 #: A census, a machine that is busy, and the end of processes.
 SLACK_SECONDS = 20
-TIMEOUT_SECONDS = 4  #: of fault_rank.py
+TIMEOUT_SECONDS = 4
 
 
 class Ended(NamedTuple):
@@ -33,6 +33,7 @@ class Job:
                     str(rank),
                     str(world_size),
                     str(self.store.port),
+                    str(TIMEOUT_SECONDS),
                 ],
                 stdout=subprocess.PIPE,
                 stderr=subprocess.PIPE,

@@ -214,3 +214,51 @@ def test_a_module_on_meta_may_be_saved_and_pickled(tmp_path):
     assert again.embed.weight.is_meta
     fakescore.materialize(again, seeded(), init=lambda part: part.freqs.copy_(seeded().freqs))
     assert differences(again, seeded()) == []
+
+
+BAD_NUMBERS = {
+    "normal": lambda weight: weight.normal_(0, -1),
+    "geometric": lambda weight: weight.geometric_(2),
+    "exponential": lambda weight: weight.exponential_(-1),
+    "cauchy": lambda weight: weight.cauchy_(0, -1),
+    "log_normal": lambda weight: weight.log_normal_(1, -1),
+    "clamp": lambda weight: weight.clamp_(),
+}
+
+
+@pytest.mark.parametrize("name", BAD_NUMBERS)
+def test_an_initialiser_refuses_its_numbers_each_time(name):
+    initialise = BAD_NUMBERS[name]
+    errors = (RuntimeError, ValueError)  # Python's meta kernels raise the latter
+    with pytest.raises(errors):
+        initialise(torch.zeros(2))
+    with fakescore.meta_init():
+        weight = torch.zeros(2).normal_(0, 1).geometric_(0.5).exponential_(1).clamp_(0, 1)
+        weight.cauchy_(0, 1).log_normal_(1, 1)
+        for _ in range(2):
+            with pytest.raises(errors):
+                initialise(weight)
+
+
+class Plain(nn.Module):
+    """Has a tensor that nobody registered."""
+
+    def __init__(self):
+        super().__init__()
+        self.weight = nn.Parameter(torch.zeros(1))
+        self.tables = [torch.arange(3.0)]
+
+
+def test_what_nobody_registered_is_named_if_it_stays_on_meta(caplog):
+    teacher = {"weight": torch.ones(1)}
+    with torch.device("meta"):
+        module = Plain()
+    fakescore.materialize(module, teacher)
+    (warning,) = [record.getMessage() for record in caplog.records]
+    assert "1 tensors that nobody registered stay on the meta device (tables.0, ...)" in warning
+    caplog.clear()
+    with fakescore.meta_init():
+        recorded = Plain()
+    fakescore.materialize(recorded, teacher)
+    assert same_bits(recorded.tables[0], torch.arange(3.0))
+    assert caplog.records == []
