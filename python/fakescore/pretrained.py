@@ -260,8 +260,9 @@ def _cast(module: nn.Module, dtype: torch.dtype, in_fp32: list[str]) -> None:
     for name, tensor in module.state_dict(keep_vars=True).items():
         if not tensor.is_floating_point():
             continue
-        stays = any(part in in_fp32 for part in name.split("."))
-        tensor.data = tensor.data.to(torch.float32 if stays else dtype)
+        wanted = torch.float32 if any(part in in_fp32 for part in name.split(".")) else dtype
+        if tensor.dtype is not wanted:
+            tensor.data = tensor.data.to(wanted)
 
 
 def _from_transformers(cls: Any, where: Pretrained, kwargs: dict[str, Any]) -> nn.Module:
