@@ -120,7 +120,7 @@ def update(document: pathlib.Path, model: str, text: str) -> None:
 
 def is_for(name: str, model: str) -> bool:
     way = WAYS[name]
-    return isinstance(way, Limit) or not way.is_for_transformers_alone or model == "llama"
+    return isinstance(way, Limit) or way.suits(teachers.MODELS[model].cls)
 
 
 def parse_arguments() -> argparse.Namespace:

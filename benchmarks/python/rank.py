@@ -35,7 +35,7 @@ def warm_up(way: Way, small: tuple[Teacher, ...]) -> list[Findings]:
     return [
         checked(way.prepare(teacher)(teacher), teacher)
         for teacher in small
-        if teacher.is_of_transformers or not way.is_for_transformers_alone
+        if way.suits(teacher.cls)
     ]
 
 

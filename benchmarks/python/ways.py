@@ -77,6 +77,9 @@ class Way(NamedTuple):
     prepare: Callable[[Teacher], Build]
     is_for_transformers_alone: bool = False
 
+    def suits(self, cls: type) -> bool:
+        return not self.is_for_transformers_alone or issubclass(cls, PreTrainedModel)
+
 
 class Limit(NamedTuple):
     """The least that a host has to do for the same; what it gives is no module like the teacher."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Mapping
 from typing import Any, NamedTuple
 
@@ -89,13 +90,11 @@ def _entries(module: nn.Module, tape: Tape | None) -> tuple[list[ModuleTensor], 
     """All that can be filled, and the names of what else is on meta."""
     entries = registered_tensors(module)
     others = [entry for entry in unregistered_tensors(module, entries) if entry.tensor.is_meta]
-    known = tape.knows([entry.tensor for entry in others]) if tape is not None else None
-    left = []
-    for index, entry in enumerate(others):
-        if known is not None and known[index]:
-            entries.append(entry)
-        else:
-            left.append(entry.name)
+    if tape is None:
+        return entries, [entry.name for entry in others]
+    known = tape.knows([entry.tensor for entry in others])
+    entries += itertools.compress(others, known)
+    left = [entry.name for entry, is_known in zip(others, known, strict=True) if not is_known]
     return entries, left
 
 

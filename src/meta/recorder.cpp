@@ -149,7 +149,7 @@ void Recorder::record() {
   const std::optional<std::string> by_numbers = call_by_its_numbers();
   if (by_numbers && impl_.accepted.count(*by_numbers) != 0) {
     argument(0).toTensor().unsafeGetTensorImpl()->bump_version();
-    stack_.resize(stack_.size() - count_ + 1);
+    call_without_meta_kernel(as_called, stack_.size() - count_);
   } else {
     call_on_meta(as_called);
     check_written_arguments(as_called);

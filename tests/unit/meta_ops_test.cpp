@@ -357,7 +357,7 @@ std::vector<OpCase> fill_cases() {
        [] {
          return torch::empty({4, 5}, torch::kLong).fill_(3).clamp_(1, 2);
        }},
-      {"half",
+      {"bfloat16",
        [] {
          return torch::empty({4, 5}, torch::kBFloat16).uniform_(-1, 1);
        }},
