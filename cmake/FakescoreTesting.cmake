@@ -145,6 +145,10 @@ function(fakescore_add_world_tests program)
         fakescore_add_world_entry(${name}.store.${ranks} ${ranks} store
           $<TARGET_FILE:${program}_local> --gtest_filter=${filter})
       endif()
+      if(ranks GREATER 1)
+        fakescore_add_world_entry(${name}.shared.${ranks} ${ranks} shared
+          $<TARGET_FILE:${program}_local> --gtest_filter=${filter})
+      endif()
     endforeach()
     fakescore_add_process_entries(${name} ${program} "${world_sizes}" ${filter})
   endforeach()

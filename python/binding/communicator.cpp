@@ -35,8 +35,8 @@ std::unique_ptr<Communicator> adopt_group(const c10::intrusive_ptr<c10d::Process
     throw ConfigError("process group", "has neither a backend for CPUs nor a store",
                       "make it with backend=\"cpu:gloo,cuda:nccl\"");
   }
-  return make_store_communicator(store, group->getRank(), group->getSize(), "process_group",
-                                 timeout);
+  return share_host_memory(
+      make_store_communicator(store, group->getRank(), group->getSize(), "process_group", timeout));
 }
 
 }  // namespace

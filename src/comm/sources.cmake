@@ -27,6 +27,11 @@ fakescore_add_unit(fakescore_objects comm_bulk
   comm/bulk/collect.cpp
   comm/bulk/controlled_plane.cpp
   comm/bulk/process_group_plane.cpp
+  comm/bulk/shared_memory/peer_process.cpp
+  comm/bulk/shared_memory/segment_layout.cpp
+  comm/bulk/shared_memory/share_host_memory.cpp
+  comm/bulk/shared_memory/shared_ring.cpp
+  comm/bulk/shared_memory/shared_segment.cpp
   comm/bulk/staged_plane.cpp)
 fakescore_add_unit(fakescore_objects comm_launch
   comm/launch/job_port.cpp

@@ -3,6 +3,7 @@
 #include <algorithm>
 #include <numeric>
 
+#include "comm/bulk/shared_memory/shared_backend.hpp"
 #include "comm/bulk/staged_plane.hpp"
 
 namespace fakescore::detail {
@@ -88,7 +89,7 @@ std::optional<BroadcastWay> way_of_backend(const std::string& backend, int ranks
     return on_gpu && !is_staged ? BroadcastWay::kRing : BroadcastWay::kTree;
   }
   if (backend.starts_with("store")) return BroadcastWay::kStore;
-  if (backend.starts_with("local")) return BroadcastWay::kEach;
+  if (backend.starts_with("local") || shares_memory(backend)) return BroadcastWay::kEach;
   return std::nullopt;
 }
 

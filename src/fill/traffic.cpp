@@ -5,6 +5,7 @@
 #include <map>
 #include <numeric>
 
+#include "comm/bulk/shared_memory/shared_backend.hpp"
 #include "fakescore/error.hpp"
 #include "fill/broadcast_ways.hpp"
 #include "fill/readers.hpp"
@@ -121,8 +122,15 @@ uint64_t share_of(uint64_t bytes, int i, int sharers) {
   return bytes / of + (static_cast<uint64_t>(i) < bytes % of ? 1 : 0);
 }
 
-BroadcastWay way_of(const TrafficOptions& options, int ranks) {
-  const auto way = detail::way_of_backend(options.backend, ranks, options.on_gpu);
+/// On CPUs of one host the ranks of a process group share memory (adopt_process_group).
+std::string bulk_backend(const TrafficOptions& options, const JobShape& shape) {
+  const bool shares = options.backend == "process group" && !options.on_gpu && shape.hosts == 1;
+  return shares ? detail::kSharedMemory : options.backend;
+}
+
+BroadcastWay way_of(const TrafficOptions& options, const JobShape& shape) {
+  const auto way =
+      detail::way_of_backend(bulk_backend(options, shape), shape.world_size(), options.on_gpu);
   if (way) return *way;
   throw ConfigError("backend", "\"" + options.backend + "\" is not known",
                     "give mpi, nccl, process group, store or local");
@@ -132,10 +140,7 @@ class TrafficPlan {
  public:
   TrafficPlan(const std::vector<PlannedTensor>& tensors, const JobShape& shape,
               const TrafficOptions& options)
-      : tensors_(tensors),
-        shape_(shape),
-        options_(options),
-        way_(way_of(options, shape.world_size())) {
+      : tensors_(tensors), shape_(shape), options_(options), way_(way_of(options, shape)) {
     const WhoReads who = who_reads(tensors, shape, options);
     traffic_.read = who.read;
     traffic_.reason = who.reason;

@@ -9,7 +9,7 @@
 // the fake score lies: cpu unless set. FAKESCORE_TEST_ABORT_MS makes emulated NCCL take that long
 // to abort. FAKESCORE_TEST_JOB=shards is a job in which each rank keeps its part of what the root
 // has, FAKESCORE_TEST_JOB=other_shards one in which ranks have other parts; the phase "bulk" is
-// then one of the exchanges in the middle.
+// then one of the exchanges in the middle. FAKESCORE_TEST_SHARED=1: the ranks share memory.
 
 #include <unistd.h>
 
@@ -111,9 +111,13 @@ int main(int argc, char** argv) {
     fakescore::emulation::attached()->set_abort_delay(
         std::chrono::milliseconds(std::atoi(abort_ms)));
   }
-  const auto communicator =
+  auto communicator =
       fakescore::make_communicator(fakescore::detect_launch_env(), std::chrono::seconds(60),
                                    at::Device(device != nullptr ? device : "cpu"));
+  if (std::getenv("FAKESCORE_TEST_SHARED") != nullptr) {
+    communicator = fakescore::share_host_memory(std::move(communicator));
+    if (communicator->backend() != "shared memory over store") return 2;
+  }
   // Ranks start at different moments: the deadline under test counts from when all are there.
   communicator->all_gather("", "ready");
   communicator->set_timeout(timeout);

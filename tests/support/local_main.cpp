@@ -1,8 +1,10 @@
-// Threads as ranks: FAKESCORE_TEST_RANKS of them, over FAKESCORE_TEST_BACKEND (local or store).
+// Threads as ranks: FAKESCORE_TEST_RANKS of them, over FAKESCORE_TEST_BACKEND (local; store; or
+// shared: messages over a store, bulk data through shared memory).
 #include <gtest/gtest.h>
 
 #include <atomic>
 #include <cstdlib>
+#include <string>
 #include <thread>
 #include <torch/csrc/distributed/c10d/HashStore.hpp>
 
@@ -11,12 +13,16 @@
 
 namespace {
 
+std::string backend() {
+  const char* text = std::getenv("FAKESCORE_TEST_BACKEND");
+  return text != nullptr ? text : "local";
+}
+
 std::vector<std::unique_ptr<fakescore::Communicator>> make_world() {
   const char* ranks_text = std::getenv("FAKESCORE_TEST_RANKS");
-  const char* backend = std::getenv("FAKESCORE_TEST_BACKEND");
   const int ranks = ranks_text ? std::atoi(ranks_text) : 2;
   const std::chrono::seconds timeout(30);
-  if (!backend || std::string(backend) != "store") {
+  if (backend() == "local") {
     return fakescore::make_local_communicators(ranks, timeout);
   }
   auto store = c10::make_intrusive<c10d::HashStore>();
@@ -37,6 +43,10 @@ void run_on_every_rank(const std::function<void(Communicator&)>& body) {
   for (auto& communicator : world) {
     threads.emplace_back([&body, &communicator] {
       try {
+        if (backend() == "shared") {
+          communicator = share_host_memory(std::move(communicator));
+          ASSERT_EQ(communicator->backend(), "shared memory over store");
+        }
         body(*communicator);
       } catch (const std::exception& error) {
         ADD_FAILURE() << "rank " << communicator->rank() << ": " << error.what();

@@ -21,6 +21,7 @@ fakescore_add_tests(unit_test UNIT core LABELS unit SOURCES
   unit/planes_test.cpp
   unit/predict_test.cpp
   unit/printable_test.cpp
+  unit/shared_memory_test.cpp
   unit/side_thread_test.cpp
   unit/store_deadline_test.cpp
   unit/traffic_test.cpp

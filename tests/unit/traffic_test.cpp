@@ -158,6 +158,19 @@ TEST(Traffic, AShapeThatIsNoneIsRefused) {
   EXPECT_THROW(plan_traffic(layers(1), {2, 2}, options), ConfigError);
 }
 
+TEST(Traffic, AProcessGroupsRanksTakeBroadcastsFromTheRootOnOneHost) {
+  TrafficOptions options{TeacherRead::kRoot};
+  options.backend = "process group";
+  const auto sent = [&](JobShape shape) {
+    const Traffic traffic = plan_traffic({{kWeight, 10, false}}, shape, options);
+    return column(traffic.ranks, &RankTraffic::sent);
+  };
+  EXPECT_THAT(sent({1, 4}), ElementsAre(3 * kWeight, 0, 0, 0));
+  EXPECT_THAT(sent({2, 2}), ElementsAre(2 * kWeight, kWeight, 0, 0));
+  options.on_gpu = true;
+  EXPECT_THAT(sent({1, 4}), ElementsAre(kWeight, kWeight, kWeight, 0));
+}
+
 /// Any model, job and backend: what is sent is received, each byte is read as often as is said, and
 /// every rank ends with what it holds.
 TEST(Traffic, AddsUp) {
@@ -325,6 +338,7 @@ TEST(BroadcastWays, AreKnownByTheBackendsName) {
   EXPECT_EQ(detail::way_of_backend("process group over store", 4, true), BroadcastWay::kRing);
   const std::string staged = std::string("process group over store") + detail::kStaged;
   EXPECT_EQ(detail::way_of_backend(staged, 4, true), BroadcastWay::kTree);
+  EXPECT_EQ(detail::way_of_backend("shared memory over store", 4, false), BroadcastWay::kEach);
   EXPECT_EQ(detail::way_of_backend("a program's own", 4, false), std::nullopt);
   EXPECT_EQ(detail::longest_way(BroadcastWay::kTree, 9), 4);
   EXPECT_EQ(detail::longest_way(BroadcastWay::kRing, 9), 8);

@@ -13,12 +13,13 @@
 namespace fakescore {
 
 /// A communicator over a process group of the host job (NCCL, Gloo, ...), which is used and never
-/// owned. Bulk data on `device` goes over the group, and bulk data in host memory of a GPU job over
-/// `control`. Messages go over `control`; if that is null, over the group's own store, under keys
-/// that start with "fakescore/". After a failure the host job cannot use the group either: Gloo's
-/// pairs are closed, and NCCL's kernels never end unless options.abort_on_failure is set.
-/// Throws ConfigError for a null group (Python's None), for one without NCCL if `device` is a GPU,
-/// and for one without a store if `control` is null.
+/// owned. Collective. Bulk data on `device` goes over the group, and bulk data in host memory of a
+/// GPU job over `control`; but in host memory of ranks that are all on one host, through memory
+/// that they share, if they can (`share_host_memory`). Messages go over `control`; if that is null,
+/// over the group's own store, under keys that start with "fakescore/". After a failure the host
+/// job cannot use the group either: Gloo's pairs are closed, and NCCL's kernels never end unless
+/// options.abort_on_failure is set. Throws ConfigError for a null group (Python's None), for one
+/// without NCCL if `device` is a GPU, and for one without a store if `control` is null.
 FAKESCORE_API std::unique_ptr<Communicator> adopt_process_group(
     c10::intrusive_ptr<c10d::ProcessGroup> group, at::Device device,
     std::unique_ptr<Communicator> control = nullptr,

@@ -54,6 +54,16 @@ FAKESCORE_API std::unique_ptr<Communicator> make_store_communicator(
     c10::intrusive_ptr<c10d::Store> store, int rank, int world_size, const std::string& key_prefix,
     std::chrono::milliseconds timeout = kDefaultTimeout);
 
+/// Takes a communicator's bulk data in host memory through memory that its ranks share: each byte
+/// is copied twice, and no system call moves it. Returns `communicator` as it is, on every rank, if
+/// its ranks are not processes of one host that may look into each other (/proc/PID/fd, as
+/// containers of their own do not let them), or one of them gets no such memory. Collective, and
+/// takes its ownership. A rank that sends holds up to 8 MiB for it, and as much where it
+/// broadcasts; its peers map that. A peer whose process ends while bytes are awaited from it, or
+/// room for some, is lost at once. Throws CommError.
+FAKESCORE_API std::unique_ptr<Communicator> share_host_memory(
+    std::unique_ptr<Communicator> communicator);
+
 /// Whether this build has the MPI backend.
 FAKESCORE_API bool has_mpi() noexcept;
 

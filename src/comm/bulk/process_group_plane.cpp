@@ -6,6 +6,7 @@
 #include <list>
 
 #include "comm/bulk/controlled_plane.hpp"
+#include "comm/bulk/shared_memory/shared_backend.hpp"
 #include "comm/control/side_thread.hpp"
 #include "error/torch_error.hpp"
 #include "fakescore/comm/adopt_c10d.hpp"
@@ -237,6 +238,9 @@ std::unique_ptr<Communicator> adopt_process_group(c10::intrusive_ptr<c10d::Proce
     control = make_store_communicator(store, group->getRank(), group->getSize(), "process_group",
                                       timeout);
   }
+  control = share_host_memory(std::move(control));
+  const bool is_shared = detail::shares_memory(control->host_plane()->backend());
+  if (device.is_cpu() && is_shared) return control;
   auto plane = std::make_shared<ProcessGroupPlane>(std::move(group), device,
                                                    control->control_plane(), options);
   if (device.is_cpu()) {
