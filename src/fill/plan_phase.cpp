@@ -13,6 +13,7 @@
 #include "fakescore/error.hpp"
 #include "fakescore/tensor/digest.hpp"
 #include "fill/fill_plan_codec.hpp"
+#include "fill/flatten_parts.hpp"
 #include "fill/read_teacher.hpp"
 #include "fill/shards.hpp"
 #include "tensor/boxes.hpp"
@@ -100,12 +101,15 @@ void check_can_be_redistributed(const DescribedTarget& described, const GroupPla
     const TeacherTensor& tensor = teacher.tensors()[fill.teacher];
     const Shard part = tensor.shard.value_or(Shard{tensor.sizes, {}});
     const Shard own = shard_of(spec);
-    if (is_flattened(part) != is_flattened(own)) {
-      throw TeacherError(spec.name,
-                         std::string("is ") + (is_flattened(part) ? "flattened" : "not flattened") +
-                             " in the teacher, whose shards are to travel, but " +
-                             (is_flattened(own) ? "is" : "is not") + " here",
-                         "give the teacher's files, or shard both by FSDP1 or both by FSDP2");
+    if (is_flattened(part) && !is_flattened(own)) {
+      throw TeacherError(spec.name, "is flattened in the teacher, but not here",
+                         "give the teacher's files, or parts of it that are not flattened");
+    }
+    if (is_flattened(own) && !is_flattened(part)) {
+      throw TeacherError(
+          spec.name,
+          "is flattened here, and this rank's part of it in the teacher is no run of its elements",
+          "give the teacher's files, or shard it along the first dimension");
     }
     const bool is_all = group.mode != FillMode::kReplay && are_of_one_tensor(part, own);
     if (is_plain && is_all) continue;
@@ -132,12 +136,13 @@ bool has_other_parts(const DescribedTarget& described, const FillPlan& plan,
   return differs;
 }
 
-/// Collective. Whether any rank has.
+/// Collective. Whether any rank has, of parts as the target has them.
 bool any_has_other_parts(const FillContext& context, const DescribedTarget& described,
-                         const PlannedFill& planned) {
+                         PlannedFill& planned) {
   std::string differs = "no";
   run_agreed(context.communicator, kPlanPhase, ErrorCode::kTeacher, [&] {
     if (!planned.teacher) return;
+    planned.teacher = flatten_parts(std::move(planned.teacher), described, planned.plan);
     // The root has compared its own parts.
     if (!context.is_root()) {
       check_tied_values(planned.plan, described.whole, *planned.teacher, context.device);

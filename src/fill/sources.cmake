@@ -14,6 +14,7 @@ fakescore_add_unit(fakescore_objects fill
   fill/fill_plan.cpp
   fill/fill_plan_codec.cpp
   fill/fill_tensors.cpp
+  fill/flatten_parts.cpp
   fill/forecast.cpp
   fill/gather_report.cpp
   fill/given_memory.cpp

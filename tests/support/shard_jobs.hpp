@@ -103,6 +103,7 @@ struct ShardedTensor {
   std::vector<int64_t> flattened_from;  ///< empty if it was not
   std::vector<Box> boxes;               ///< by rank, as many as any world here has
   std::vector<Box> held;                ///< by rank: of a teacher in shards
+  bool holds_rows = false;              ///< they are of the tensor before it was flattened
   at::ScalarType stored = at::kFloat;
   at::ScalarType dtype = at::kFloat;
 };
@@ -127,8 +128,7 @@ inline Box draw_box(const std::vector<int64_t>& sizes) {
 }
 
 /// The rank's part of a tensor that is cut along a dimension, at any places.
-inline std::vector<Box> draw_parts(const std::vector<int64_t>& sizes) {
-  const auto dim = *rc::gen::inRange<size_t>(0, sizes.size());
+inline std::vector<Box> draw_parts(const std::vector<int64_t>& sizes, size_t dim) {
   std::vector<int64_t> ends{0};
   for (int rank = 0; rank < kMostRanks - 1; ++rank) {
     ends.push_back(*rc::gen::inRange<int64_t>(0, sizes[dim] + 1));
@@ -158,7 +158,10 @@ inline ShardedTensor draw_tensor() {
     tensor.boxes.push_back(has_replicas && rank > 1 ? tensor.boxes[static_cast<size_t>(rank - 2)]
                                                     : draw_box(tensor.sizes));
   }
-  tensor.held = draw_parts(tensor.sizes);
+  tensor.holds_rows = !tensor.flattened_from.empty() && *rc::gen::arbitrary<bool>();
+  tensor.held = tensor.holds_rows
+                    ? draw_parts(tensor.flattened_from, 0)
+                    : draw_parts(tensor.sizes, *rc::gen::inRange<size_t>(0, tensor.sizes.size()));
   tensor.stored = *rc::gen::element(at::kFloat, at::kBFloat16, at::kDouble);
   tensor.dtype = *rc::gen::element(at::kFloat, at::kBFloat16, at::kDouble);
   return tensor;
@@ -175,14 +178,17 @@ inline ShardJob draw_shard_job() {
 }
 
 /// Smaller worlds hold what those of the others would as well: the last rank has the rest.
-inline Box held_by(const ShardedTensor& tensor, const Communicator& communicator) {
+inline Shard held_by(const ShardedTensor& tensor, const Communicator& communicator) {
   const auto rank = static_cast<size_t>(communicator.rank());
+  const Shard whole = tensor.holds_rows ? Shard{tensor.flattened_from, {}}
+                                        : Shard{tensor.sizes, {}, tensor.flattened_from};
   Box box = tensor.held[rank];
-  if (communicator.rank() < communicator.world_size() - 1) return box;
-  for (size_t i = 0; i < box.sizes.size(); ++i) {
-    box.sizes[i] = tensor.sizes[i] - box.offsets[i];
+  if (communicator.rank() == communicator.world_size() - 1) {
+    for (size_t i = 0; i < box.sizes.size(); ++i) {
+      box.sizes[i] = whole.global_sizes[i] - box.offsets[i];
+    }
   }
-  return box;
+  return {whole.global_sizes, box, whole.flattened_from};
 }
 
 inline void run_shard_job(const ShardJob& job, Communicator& communicator) {
@@ -195,7 +201,7 @@ inline void run_shard_job(const ShardJob& job, Communicator& communicator) {
     const bool is_flat = !tensor.flattened_from.empty();
     teacher.push_back({name, torch::arange(count_of(tensor.sizes), tensor.stored)
                                  .view(is_flat ? tensor.flattened_from : tensor.sizes)});
-    const Shard held{tensor.sizes, held_by(tensor, communicator), tensor.flattened_from};
+    const Shard held = held_by(tensor, communicator);
     parts.push_back(
         {name, part_of(teacher.back().tensor, held).contiguous(), TensorKind::kParameter, held});
     const Box& own = tensor.boxes[static_cast<size_t>(communicator.rank())];

@@ -6,6 +6,7 @@ set(FAKESCORE_WORLD_TESTS
   world/fake_score_values_test.cpp
   world/fill_shards_test.cpp
   world/fill_tensors_test.cpp
+  world/flattened_shards_test.cpp
   world/random_modules_test.cpp
   world/sync_module_states_test.cpp
   world/teacher_read_test.cpp)

@@ -21,7 +21,7 @@ from torch.distributed.fsdp import (
 from torch.distributed.fsdp.wrap import ModuleWrapPolicy
 
 import fakescore
-from shards import shared_folder
+from shards import fsdp2, fsdp2_by_columns, hybrid, shared_folder
 from support import TIMEOUT, Block, Net, differences, same_bits, seeded
 
 pytestmark = pytest.mark.filterwarnings("ignore::FutureWarning", "ignore:Multiple backends")
@@ -395,15 +395,27 @@ def test_a_teacher_of_fsdp1_for_a_whole_module(world_size):
     assert differences(create(Net, teacher), seeded()) == []
 
 
-def test_a_teacher_in_boxes_is_refused(world_size):
+@pytest.mark.parametrize("shard", [fsdp2, hybrid])
+def test_a_teacher_of_fsdp2(world_size, shard):
+    """Its rows are stretches of what FSDP1 has flattened."""
+    if world_size == 1 and shard is hybrid:
+        pytest.skip("needs a second rank")
+    teacher = seeded()
+    shard(teacher)
+    before = {name: part.to_local().clone() for name, part in teacher.named_parameters()}
+    expect_weights(create(Net, teacher, shard=wrap), seeded())
+    expect_weights(create(Net, teacher.state_dict(), shard=wrap), seeded())
+    assert all(
+        same_bits(part.to_local(), before[name]) for name, part in teacher.named_parameters()
+    )
+
+
+def test_a_teacher_in_columns_is_refused(world_size):
     if world_size == 1:
         pytest.skip("a mesh of one rank shards nothing")
-    from torch.distributed.fsdp import fully_shard
-
     teacher = seeded()
-    mesh = dist.init_device_mesh("cpu", (world_size,))
-    fully_shard(teacher, mesh=mesh)
-    with pytest.raises(fakescore.TeacherError, match=r"is not flattened in the teacher.*both by"):
+    fsdp2_by_columns(teacher)
+    with pytest.raises(fakescore.TeacherError, match=r"is flattened here.*no run.*first dimension"):
         create(Net, teacher, shard=wrap)
 
 
