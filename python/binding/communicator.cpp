@@ -21,22 +21,28 @@ bool has_backend(c10d::ProcessGroup& group, c10::DeviceType device) {
   }
 }
 
+std::unique_ptr<Communicator> make_control(c10d::ProcessGroup& group,
+                                           std::chrono::milliseconds timeout) {
+  if (group.getSize() == 1) return std::move(make_local_communicators(1, timeout).front());
+  const auto store = group_store(group);
+  if (!store) {
+    throw ConfigError("process group", "has no store to carry messages",
+                      "make it by torch.distributed.init_process_group or new_group");
+  }
+  return make_store_communicator(store, group.getRank(), group.getSize(), "process_group", timeout);
+}
+
+/// Collective.
 std::unique_ptr<Communicator> adopt_group(const c10::intrusive_ptr<c10d::ProcessGroup>& group,
-                                          at::Device device, std::chrono::milliseconds timeout) {
-  if (group->getSize() == 1) return std::move(make_local_communicators(1, timeout).front());
+                                          at::Device device, std::chrono::milliseconds timeout,
+                                          std::unique_ptr<Communicator> control) {
+  if (group->getSize() == 1) return control;
   const bool has_nccl = device.is_cuda() && has_backend(*group, c10::kCUDA);
-  if (has_nccl) return adopt_process_group(group, device, nullptr, timeout);
-  if (has_backend(*group, c10::kCPU)) {
-    return adopt_process_group(group, at::kCPU, nullptr, timeout);
+  if (has_nccl || has_backend(*group, c10::kCPU)) {
+    return adopt_process_group(group, has_nccl ? device : at::kCPU, std::move(control), timeout);
   }
   // A job with NCCL alone, and tensors on CPUs.
-  const auto store = group_store(*group);
-  if (!store) {
-    throw ConfigError("process group", "has neither a backend for CPUs nor a store",
-                      "make it with backend=\"cpu:gloo,cuda:nccl\"");
-  }
-  return share_host_memory(
-      make_store_communicator(store, group->getRank(), group->getSize(), "process_group", timeout));
+  return share_host_memory(std::move(control));
 }
 
 }  // namespace
@@ -45,14 +51,17 @@ std::string CommunicatorHolder::make_local(int64_t timeout_ms) {
   return reply_done([&] {
     communicator_ =
         std::move(make_local_communicators(1, std::chrono::milliseconds(timeout_ms)).front());
+    be_interrupted_by(communicator_->control_plane());
   });
 }
 
 std::string CommunicatorHolder::adopt(const c10::intrusive_ptr<c10d::ProcessGroup>& group,
                                       at::Device device, int64_t timeout_ms) {
   return reply_done([&] {
-    communicator_ = adopt_group(group, device, std::chrono::milliseconds(timeout_ms));
-    if (interrupted_) communicator_->interrupt();
+    const std::chrono::milliseconds timeout(timeout_ms);
+    auto control = make_control(*group, timeout);
+    be_interrupted_by(control->control_plane());
+    communicator_ = adopt_group(group, device, timeout, std::move(control));
   });
 }
 
@@ -99,9 +108,16 @@ std::string CommunicatorHolder::sync(const c10::intrusive_ptr<TargetHolder>& tar
   });
 }
 
+void CommunicatorHolder::be_interrupted_by(std::shared_ptr<ControlPlane> control) {
+  const std::lock_guard<std::mutex> lock(mutex_);
+  control_ = std::move(control);
+  if (interrupted_) control_->interrupt();
+}
+
 void CommunicatorHolder::interrupt() {
+  const std::lock_guard<std::mutex> lock(mutex_);
   interrupted_ = true;
-  if (communicator_) communicator_->interrupt();
+  if (control_) control_->interrupt();
 }
 
 std::tuple<std::string, int64_t, int64_t> CommunicatorHolder::progress() const {

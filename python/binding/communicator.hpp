@@ -23,7 +23,8 @@ class CommunicatorHolder : public torch::CustomClassHolder {
  public:
   /// Of this process alone.
   std::string make_local(int64_t timeout_ms);
-  /// Of a job's process group. `device` is where the tensors are that its calls move.
+  /// Of a job's process group. `device` is where the tensors are that its calls move. Waits for the
+  /// other ranks.
   std::string adopt(const c10::intrusive_ptr<c10d::ProcessGroup>& group, at::Device device,
                     int64_t timeout_ms);
 
@@ -50,11 +51,15 @@ class CommunicatorHolder : public torch::CustomClassHolder {
   /// Of the calling job, and of this holder.
   ProgressCallback watch();
 
+  /// Before a call may wait for the other ranks.
+  void be_interrupted_by(std::shared_ptr<ControlPlane> control);
+
   std::unique_ptr<Communicator> communicator_;
   std::unique_ptr<OwnWork> work_;  ///< goes before the communicator
   std::atomic<bool> interrupted_{false};
-  mutable std::mutex mutex_;  // guards progress_
+  mutable std::mutex mutex_;  // guards what follows
   Progress progress_;
+  std::shared_ptr<ControlPlane> control_;
 };
 
 void register_communicator(torch::Library& library);

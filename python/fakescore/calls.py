@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import functools
 import json
 import threading
 from collections.abc import Callable, Iterator
@@ -22,13 +23,15 @@ Made = TypeVar("Made")
 
 
 def connect(group: Group, device: torch.device, timeout: float | None) -> _native.Communicator:
-    """A communicator over a group. `timeout` is in seconds."""
+    """A communicator over a group. `timeout` is in seconds. Collective; an interrupt ends it on all
+    ranks."""
     milliseconds = 300_000 if timeout is None else max(1, round(timeout * 1000))
     communicator: _native.Communicator = _native.classes.Communicator()
     if group.boxed is None:
         _native.value_of(communicator.make_local(milliseconds))
     else:
-        _native.value_of(communicator.adopt(group.boxed, device, milliseconds))
+        adopt = functools.partial(communicator.adopt, group.boxed, device, milliseconds)
+        run(communicator, adopt, Outcome(), group.rank, Shower())
     return communicator
 
 

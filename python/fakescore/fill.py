@@ -91,7 +91,8 @@ def create_fake_score_meta(
             docs/sharding.md).
         source: the rank of the group that has the teacher.
         process_group: the ranks; the default group if None. Without torch.distributed it is this
-            process alone. Control messages go over the group's store, tensors over its backend.
+            process alone. Control messages go over the group's store, tensors over its backend, or
+            on CPUs of one host through memory that its ranks share.
         device: where the tensors are to be. None: this rank's current GPU if the group has NCCL,
             else the CPU.
         dtype: of all floating-point parameters and buffers; None leaves what `build` makes.

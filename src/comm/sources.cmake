@@ -30,8 +30,10 @@ fakescore_add_unit(fakescore_objects comm_bulk
   comm/bulk/shared_memory/peer_process.cpp
   comm/bulk/shared_memory/segment_layout.cpp
   comm/bulk/shared_memory/share_host_memory.cpp
+  comm/bulk/shared_memory/shared_memory_plane.cpp
   comm/bulk/shared_memory/shared_ring.cpp
   comm/bulk/shared_memory/shared_segment.cpp
+  comm/bulk/shared_memory/shared_stream.cpp
   comm/bulk/staged_plane.cpp)
 fakescore_add_unit(fakescore_objects comm_launch
   comm/launch/job_port.cpp

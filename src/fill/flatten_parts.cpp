@@ -31,6 +31,14 @@ class FlattenedTeacher : public Teacher {
   std::vector<TeacherTensor> tensors_;
 };
 
+/// The box of a part in its whole tensor flattened, if its elements are neighbours there.
+std::optional<Box> run_of(const Shard& part) {
+  if (elements_of(part.box) == 0) return Box{{0}, {0}};
+  const auto elements = stretch_of(part, 1);
+  if (!elements) return std::nullopt;
+  return Box{{static_cast<int64_t>(elements->begin)}, {static_cast<int64_t>(elements->size())}};
+}
+
 }  // namespace
 
 std::unique_ptr<Teacher> flatten_parts(std::unique_ptr<Teacher> teacher,
@@ -42,10 +50,11 @@ std::unique_ptr<Teacher> flatten_parts(std::unique_ptr<Teacher> teacher,
     for (const auto& fill : group.fills) {
       const Shard own = shard_of(described.manifest.specs()[fill.spec]);
       std::optional<Shard>& part = tensors[fill.teacher].shard;
-      if (!part || is_flattened(*part) || own.flattened_from != part->global_sizes) continue;
-      const auto stretch = stretch_of(*part);
-      if (!stretch) continue;
-      part = Shard{own.global_sizes, *stretch, own.flattened_from};
+      if (!part || !is_flattened(own) || is_flattened(*part)) continue;
+      if (own.flattened_from != part->global_sizes) continue;
+      const auto run = run_of(*part);
+      if (!run) continue;
+      part = Shard{own.global_sizes, *run, own.flattened_from};
       flattens = true;
     }
   }

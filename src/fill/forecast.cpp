@@ -2,6 +2,8 @@
 
 #include <nlohmann/json.hpp>
 
+#include "comm/bulk/shared_memory/shared_backend.hpp"
+
 namespace fakescore {
 namespace {
 
@@ -15,6 +17,8 @@ void check_backend(const TrafficOptions& traffic, const JobShape& shape) {
     problem = "are of one process, and the job has " + std::to_string(shape.world_size());
   } else if (is_of_gpus && !traffic.on_gpu) {
     problem = "are of NCCL, and the job is one on CPUs";
+  } else if (detail::shares_memory(traffic.backend) && (shape.hosts > 1 || traffic.on_gpu)) {
+    problem = "are of ranks that share one host's memory, and the job has several hosts or GPUs";
   } else if (traffic.backend == "mpi" && traffic.on_gpu) {
     problem = "are of MPI on CPUs, and the job is one on GPUs";
   }

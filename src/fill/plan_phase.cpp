@@ -105,7 +105,7 @@ void check_can_be_redistributed(const DescribedTarget& described, const GroupPla
       throw TeacherError(spec.name, "is flattened in the teacher, but not here",
                          "give the teacher's files, or parts of it that are not flattened");
     }
-    if (is_flattened(own) && !is_flattened(part)) {
+    if (!is_flattened(part) && is_flattened(own) && part.global_sizes == own.flattened_from) {
       throw TeacherError(
           spec.name,
           "is flattened here, and this rank's part of it in the teacher is no run of its elements",

@@ -124,7 +124,8 @@ uint64_t share_of(uint64_t bytes, int i, int sharers) {
 
 /// On CPUs of one host the ranks of a process group share memory (adopt_process_group).
 std::string bulk_backend(const TrafficOptions& options, const JobShape& shape) {
-  const bool shares = options.backend == "process group" && !options.on_gpu && shape.hosts == 1;
+  const bool shares = options.backend.starts_with("process group") && !options.on_gpu &&
+                      shape.hosts == 1 && shape.world_size() <= detail::kMostSharingRanks;
   return shares ? detail::kSharedMemory : options.backend;
 }
 

@@ -5,7 +5,6 @@
 
 #include <cstddef>
 #include <cstdint>
-#include <optional>
 #include <string>
 #include <vector>
 
@@ -41,23 +40,6 @@ inline int64_t elements_of(const Box& box) {
   int64_t count = 1;
   for (const int64_t size : box.sizes) count *= size;
   return count;
-}
-
-/// The box that a part is of its whole tensor flattened, if its elements are neighbours there.
-inline std::optional<Box> stretch_of(const Shard& shard) {
-  const std::vector<int64_t>& sizes = shard.box.sizes;
-  const int64_t count = elements_of(shard.box);
-  if (count == 0) return Box{{0}, {0}};
-  size_t cut = 0;  // the first dimension of which it has more than one
-  while (cut < sizes.size() && sizes[cut] == 1) ++cut;
-  for (size_t dim = cut + 1; dim < sizes.size(); ++dim) {
-    if (sizes[dim] != shard.global_sizes[dim]) return std::nullopt;
-  }
-  int64_t begin = 0;
-  for (size_t dim = 0; dim < sizes.size(); ++dim) {
-    begin = begin * shard.global_sizes[dim] + shard.box.offsets[dim];
-  }
-  return Box{{begin}, {count}};
 }
 
 /// Whether the whole tensor is one dimension, with as many elements as it had before.

@@ -136,7 +136,7 @@ TEST(AdoptProcessGroup, OrdersItsStreamWithTheCallers) {
   });
 }
 
-TEST(AdoptProcessGroup, SendsWhatLiesInHostMemoryOverTheControlPlane) {
+TEST(AdoptProcessGroup, SendsWhatLiesInHostMemoryThroughSharedMemory) {
   run_on_every_rank([](Communicator& communicator) {
     const auto group = testing::make_host_process_group(communicator);
     {
@@ -145,6 +145,9 @@ TEST(AdoptProcessGroup, SendsWhatLiesInHostMemoryOverTheControlPlane) {
       sync_module_states(*module, *adopted);
       testing::expect_values(*testing::make_mixed_module(rank_device(), 1), *module);
       EXPECT_TRUE(module->named_buffers()["host"].is_cpu());
+      if (adopted->world_size() > 1) {
+        EXPECT_EQ(adopted->bulk(at::kCPU).backend(), "shared memory over store");
+      }
       adopted->all_gather("", "every rank is done with the store");
     }
     communicator.all_gather("", "before the group goes");

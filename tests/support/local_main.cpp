@@ -41,7 +41,7 @@ void run_on_every_rank(const std::function<void(Communicator&)>& body) {
   auto world = make_world();
   std::vector<std::thread> threads;
   for (auto& communicator : world) {
-    threads.emplace_back([&body, &communicator] {
+    threads.emplace_back([&body, &communicator, rank = communicator->rank()] {
       try {
         if (backend() == "shared") {
           communicator = share_host_memory(std::move(communicator));
@@ -49,7 +49,7 @@ void run_on_every_rank(const std::function<void(Communicator&)>& body) {
         }
         body(*communicator);
       } catch (const std::exception& error) {
-        ADD_FAILURE() << "rank " << communicator->rank() << ": " << error.what();
+        ADD_FAILURE() << "rank " << rank << ": " << error.what();
       }
     });
   }

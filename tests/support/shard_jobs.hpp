@@ -127,8 +127,14 @@ inline Box draw_box(const std::vector<int64_t>& sizes) {
   return box;
 }
 
-/// The rank's part of a tensor that is cut along a dimension, at any places.
-inline std::vector<Box> draw_parts(const std::vector<int64_t>& sizes, size_t dim) {
+/// The rank's part of a tensor that is cut along a dimension, at any places: if they are to be
+/// rows, along the first that has more than one element.
+inline std::vector<Box> draw_parts(const std::vector<int64_t>& sizes, bool are_rows) {
+  const Box all{std::vector<int64_t>(sizes.size(), 0), sizes};
+  if (sizes.empty()) return std::vector<Box>(kMostRanks, all);
+  size_t dim = 0;
+  while (are_rows && dim + 1 < sizes.size() && sizes[dim] == 1) ++dim;
+  if (!are_rows) dim = *rc::gen::inRange<size_t>(0, sizes.size());
   std::vector<int64_t> ends{0};
   for (int rank = 0; rank < kMostRanks - 1; ++rank) {
     ends.push_back(*rc::gen::inRange<int64_t>(0, sizes[dim] + 1));
@@ -137,7 +143,7 @@ inline std::vector<Box> draw_parts(const std::vector<int64_t>& sizes, size_t dim
   ends.push_back(sizes[dim]);
   std::vector<Box> parts;
   for (size_t rank = 0; rank < kMostRanks; ++rank) {
-    Box part{std::vector<int64_t>(sizes.size(), 0), sizes};
+    Box part = all;
     part.offsets[dim] = ends[rank];
     part.sizes[dim] = ends[rank + 1] - ends[rank];
     parts.push_back(part);
@@ -147,9 +153,9 @@ inline std::vector<Box> draw_parts(const std::vector<int64_t>& sizes, size_t dim
 
 inline ShardedTensor draw_tensor() {
   ShardedTensor tensor;
-  const auto dims = *rc::gen::inRange<size_t>(1, 4);
+  const auto dims = *rc::gen::inRange<size_t>(0, 4);
   for (size_t i = 0; i < dims; ++i) tensor.sizes.push_back(*rc::gen::inRange<int64_t>(1, 12));
-  if (*rc::gen::arbitrary<bool>()) {
+  if (dims > 0 && *rc::gen::arbitrary<bool>()) {
     tensor.flattened_from = tensor.sizes;
     tensor.sizes = {count_of(tensor.sizes)};
   }
@@ -159,9 +165,8 @@ inline ShardedTensor draw_tensor() {
                                                     : draw_box(tensor.sizes));
   }
   tensor.holds_rows = !tensor.flattened_from.empty() && *rc::gen::arbitrary<bool>();
-  tensor.held = tensor.holds_rows
-                    ? draw_parts(tensor.flattened_from, 0)
-                    : draw_parts(tensor.sizes, *rc::gen::inRange<size_t>(0, tensor.sizes.size()));
+  tensor.held =
+      draw_parts(tensor.holds_rows ? tensor.flattened_from : tensor.sizes, tensor.holds_rows);
   tensor.stored = *rc::gen::element(at::kFloat, at::kBFloat16, at::kDouble);
   tensor.dtype = *rc::gen::element(at::kFloat, at::kBFloat16, at::kDouble);
   return tensor;

@@ -197,6 +197,7 @@ TEST(Forecast, FiguresOfAnotherKindOfJobAreRefused) {
   EXPECT_THAT(message_of("local", false), HasSubstr("are of one process, and the job has 4"));
   EXPECT_THAT(message_of("nccl over mpi", false), HasSubstr("are of NCCL"));
   EXPECT_THAT(message_of("mpi", true), HasSubstr("are of MPI on CPUs"));
+  EXPECT_THAT(message_of("shared memory over store", false), HasSubstr("share one host's memory"));
   EXPECT_EQ(message_of("mpi", false), "");
 }
 

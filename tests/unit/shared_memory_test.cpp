@@ -1,13 +1,16 @@
 // Memory that processes of one host share. Jobs over it: the world tests, and those in Python.
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
+#include <sys/resource.h>
 #include <sys/wait.h>
 #include <torch/torch.h>
 #include <unistd.h>
 
+#include <algorithm>
 #include <array>
-#include <cstring>
-#include <numeric>
+#include <cerrno>
+#include <future>
+#include <optional>
 #include <random>
 #include <string>
 #include <system_error>
@@ -19,6 +22,7 @@
 #include "comm/bulk/shared_memory/segment_layout.hpp"
 #include "comm/bulk/shared_memory/shared_ring.hpp"
 #include "comm/bulk/shared_memory/shared_segment.hpp"
+#include "comm/bulk/shared_memory/shared_stream.hpp"
 #include "fakescore/comm/make_communicator.hpp"
 #include "support/error_of.hpp"
 
@@ -31,6 +35,7 @@ using detail::SegmentLayout;
 using detail::SharedCount;
 using detail::SharedRing;
 using detail::SharedSegment;
+using detail::SharedStream;
 using testing::error_of;
 using ::testing::HasSubstr;
 
@@ -78,7 +83,7 @@ TEST(SharedRing, IsFullUntilTheSlowestReaderHasTakenSome) {
 }
 
 TEST(SegmentLayout, RingsLieApartWithinTheSegment) {
-  for (const int ranks : {2, 3, 8, 100}) {
+  for (const int ranks : {2, 3, 8, 256}) {
     const SegmentLayout layout(ranks);
     // Never touched.
     auto* const segment = reinterpret_cast<std::byte*>(uintptr_t{1} << 40);
@@ -130,6 +135,62 @@ TEST(SharedSegment, AnotherFileIsNotTakenForIt) {
   EXPECT_THROW(SharedSegment::open(address, 100), std::system_error);
 }
 
+TEST(SharedSegment, OfAnotherSizeIsAnotherBuilds) {
+  const auto own = SharedSegment::make(5000);
+  EXPECT_THAT(error_of<std::runtime_error>([&] { SharedSegment::open(own.address(), 100'000); }),
+              HasSubstr("has 5000 bytes"));
+}
+
+/// The kernel would end the process.
+TEST(SharedSegment, BeyondTheLimitOfFileSizesIsAnError) {
+  const auto make_beyond = [] {
+    const rlimit limit{1000, 1000};
+    ::setrlimit(RLIMIT_FSIZE, &limit);
+    try {
+      SharedSegment::make(1001);
+    } catch (const std::system_error& error) {
+      ::_exit(error.code().value());
+    }
+    ::_exit(0);
+  };
+  EXPECT_EXIT(make_beyond(), ::testing::ExitedWithCode(EFBIG), "");
+}
+
+/// One ring, and both of its sides.
+struct TwoSides {
+  std::array<SharedCount, 2> counts;
+  std::vector<std::byte> memory = std::vector<std::byte>(1000);
+  detail::RingMemory where{counts.data(), counts.data() + 1, memory.data(), memory.size()};
+  SharedStream writer{SharedRing(where, {0})};
+  SharedStream reader{SharedRing(where, {}), 0};
+};
+
+TEST(SharedStream, EndsEachStretchOnce) {
+  TwoSides sides;
+  auto sent = numbered(10'000);
+  std::vector<std::byte> received(sent.size());
+  std::vector<int> ended;
+  sides.writer.add(sent.data(), 3000, [] {});
+  sides.writer.add(sent.data() + 3000, 0, [] { FAIL() << "it has no bytes"; });
+  sides.writer.add(sent.data() + 3000, 7000, [] {});
+  sides.reader.add(received.data(), 3000, [&] { ended.push_back(1); });
+  sides.reader.add(received.data() + 3000, 7000, [&] { ended.push_back(2); });
+  while (sides.writer.advance() || sides.reader.advance()) continue;
+  EXPECT_EQ(received, sent);
+  EXPECT_EQ(ended, (std::vector<int>{1, 2}));
+  EXPECT_TRUE(sides.writer.is_idle() && sides.reader.is_idle());
+}
+
+TEST(SharedStream, SidesThatDifferAreFoundOut) {
+  TwoSides sides;
+  auto bytes = numbered(100);
+  sides.writer.add(bytes.data(), 100, [] {});
+  sides.reader.add(bytes.data(), 60, [] { FAIL() << "it was another stretch"; });
+  while (sides.writer.advance()) continue;
+  EXPECT_THAT(error_of<detail::DifferentStretches>([&] { sides.reader.advance(); }),
+              HasSubstr("sends 100 bytes where 60 are expected"));
+}
+
 TEST(PeerProcess, HasEndedOnceItHas) {
   std::array<int, 2> pipe{};
   ASSERT_EQ(::pipe(pipe.data()), 0);
@@ -150,40 +211,43 @@ TEST(PeerProcess, HasEndedOnceItHas) {
   ::close(pipe[0]);
 }
 
-/// Runs `body` on every rank of a world of threads that share memory.
+/// Runs `body` on every rank of a world of threads that share memory. What one throws is thrown
+/// here.
 template <typename Body>
-void run_shared(int ranks, std::chrono::milliseconds timeout, Body body) {
+void run_shared(int ranks, Body body) {
   auto store = c10::make_intrusive<c10d::HashStore>();
-  std::vector<std::thread> threads;
+  std::vector<std::future<void>> threads;
   for (int rank = 0; rank < ranks; ++rank) {
-    threads.emplace_back([&body, store, rank, ranks, timeout] {
-      auto world = make_store_communicator(store, rank, ranks, "shared", timeout);
-      const auto shared = share_host_memory(std::move(world));
+    threads.push_back(std::async(std::launch::async, [&body, store, rank, ranks] {
+      const auto shared = share_host_memory(
+          make_store_communicator(store, rank, ranks, "shared", std::chrono::seconds(60)));
       ASSERT_EQ(shared->backend(), "shared memory over store");
       body(*shared);
-    });
+    }));
   }
-  for (auto& thread : threads) thread.join();
+  for (auto& thread : threads) thread.get();
 }
 
 /// What rank `from` sends to rank `to` in operation `number`.
 at::Tensor content(int number, int from, int to, int64_t bytes) {
-  return (torch::arange(bytes, torch::kInt64) * 31 + number * 7 + from * 3 + to)
-      .remainder(251)
-      .to(torch::kUInt8);
+  const at::Tensor values = torch::empty({bytes}, torch::kUInt8);
+  auto* const data = values.mutable_data_ptr<uint8_t>();
+  const int64_t first = number * 7 + from * 3 + to;
+  for (int64_t i = 0; i < bytes; ++i) data[i] = static_cast<uint8_t>((first + 31 * i) % 251);
+  return values;
 }
 
 /// Any sequence of operations, several in flight, some larger than a ring.
 TEST(ShareHostMemory, MovesWhatItIsGiven) {
   constexpr int kRanks = 3;
-  run_shared(kRanks, std::chrono::seconds(60), [](Communicator& communicator) {
+  run_shared(kRanks, [](Communicator& communicator) {
     const int rank = communicator.rank();
     std::mt19937 random(5);  // the same on every rank
     const auto some_bytes = [&] {
-      const std::array<int64_t, 5> kinds{0, 1, 4097, 700'001, 20'000'000};
+      const std::array<int64_t, 5> kinds{0, 1, 4097, 700'001, 9'000'000};
       return kinds[random() % kinds.size()];
     };
-    for (int round = 0; round < 12; ++round) {
+    for (int round = 0; round < 8; ++round) {
       std::vector<std::unique_ptr<PendingOperation>> pending;
       std::vector<std::pair<at::Tensor, at::Tensor>> expected;
       std::vector<Exchange> kept;
@@ -225,20 +289,42 @@ TEST(ShareHostMemory, MovesWhatItIsGiven) {
 }
 
 TEST(ShareHostMemory, ARankThatDoesNotComeIsLostInTime) {
-  run_shared(2, std::chrono::milliseconds(500), [](Communicator& communicator) {
+  std::promise<void> has_failed;
+  run_shared(2, [&has_failed](Communicator& communicator) {
     if (communicator.rank() == 1) {
-      std::this_thread::sleep_for(std::chrono::seconds(4));
+      // Still there, and does nothing.
+      has_failed.get_future().wait();
       return;
     }
+    communicator.set_timeout(std::chrono::milliseconds(300));
     const auto buffer = torch::zeros({20 << 20}, torch::kUInt8);
     const auto pending = communicator.start_broadcast(buffer, 0, "late.weight");
     EXPECT_THAT(error_of<CommError>([&] { pending->wait(); }),
                 AllOf(HasSubstr("late.weight"), HasSubstr("no progress in time")));
     EXPECT_TRUE(communicator.broken());
+    has_failed.set_value();
   });
 }
 
-TEST(ShareHostMemory, OneRankAndSharedMemoryStayWhatTheyAre) {
+TEST(ShareHostMemory, RanksThatCallDifferentOperationsAreToldSo) {
+  run_shared(2, [](Communicator& communicator) {
+    const int64_t bytes = communicator.rank() == 0 ? 1000 : 2000;
+    const auto buffer = torch::zeros({bytes}, torch::kUInt8);
+    const auto move = [&] {
+      communicator.start_broadcast(buffer, 0, "weight")->wait();
+      communicator.compare("", "the end");
+    };
+    EXPECT_THAT(error_of<CommError>(move), HasSubstr("rank 0 called another operation"));
+  });
+}
+
+TEST(ShareHostMemory, IsSharedOnceAndByMoreThanOne) {
+  run_shared(2, [](Communicator& communicator) {
+    auto copy =
+        std::make_unique<Communicator>(communicator.control_plane(), communicator.host_plane());
+    const Communicator* const before = copy.get();
+    EXPECT_EQ(share_host_memory(std::move(copy)).get(), before);
+  });
   auto alone = std::move(make_local_communicators(1).front());
   const Communicator* const before = alone.get();
   EXPECT_EQ(share_host_memory(std::move(alone)).get(), before);

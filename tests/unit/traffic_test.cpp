@@ -160,13 +160,16 @@ TEST(Traffic, AShapeThatIsNoneIsRefused) {
 
 TEST(Traffic, AProcessGroupsRanksTakeBroadcastsFromTheRootOnOneHost) {
   TrafficOptions options{TeacherRead::kRoot};
-  options.backend = "process group";
+  options.backend = "process group over store";
   const auto sent = [&](JobShape shape) {
     const Traffic traffic = plan_traffic({{kWeight, 10, false}}, shape, options);
     return column(traffic.ranks, &RankTraffic::sent);
   };
   EXPECT_THAT(sent({1, 4}), ElementsAre(3 * kWeight, 0, 0, 0));
+  EXPECT_EQ(sent({1, 256})[0], 255 * kWeight);
+  // Over Gloo: on several hosts, and where they are too many to share memory.
   EXPECT_THAT(sent({2, 2}), ElementsAre(2 * kWeight, kWeight, 0, 0));
+  EXPECT_EQ(sent({1, 257})[0], 9 * kWeight);
   options.on_gpu = true;
   EXPECT_THAT(sent({1, 4}), ElementsAre(kWeight, kWeight, kWeight, 0));
 }

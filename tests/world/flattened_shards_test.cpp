@@ -42,5 +42,19 @@ TEST(FlattenedShards, RowsGoToFlattenedPartsAndColumnsDoNot) {
   });
 }
 
+/// No dimension is none to flatten.
+TEST(FlattenedShards, AScalarOfATeacherInShardsStaysOne) {
+  run_on_every_rank([](Communicator& communicator) {
+    const at::Tensor whole = torch::tensor(7.0F);
+    FillTarget target;
+    target.tensors = {shard("scale", {}, {}, at::kFloat, communicator.device())};
+    fill_tensors(
+        target,
+        TeacherSource::state_dict({{"scale", whole, TensorKind::kParameter, Shard{{}, {}}}}),
+        communicator);
+    testing::expect_parts(target, {{"scale", whole}});
+  });
+}
+
 }  // namespace
 }  // namespace fakescore

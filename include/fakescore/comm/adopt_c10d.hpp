@@ -16,10 +16,11 @@ namespace fakescore {
 /// owned. Collective. Bulk data on `device` goes over the group, and bulk data in host memory of a
 /// GPU job over `control`; but in host memory of ranks that are all on one host, through memory
 /// that they share, if they can (`share_host_memory`). Messages go over `control`; if that is null,
-/// over the group's own store, under keys that start with "fakescore/". After a failure the host
-/// job cannot use the group either: Gloo's pairs are closed, and NCCL's kernels never end unless
-/// options.abort_on_failure is set. Throws ConfigError for a null group (Python's None), for one
-/// without NCCL if `device` is a GPU, and for one without a store if `control` is null.
+/// over the group's own store, under keys that start with "fakescore/". Where
+/// what goes over the group has failed, the host job cannot use it either: Gloo's pairs are closed,
+/// and NCCL's kernels never end unless options.abort_on_failure is set. Throws ConfigError for a
+/// null group (Python's None), for one without NCCL if `device` is a GPU, and for one without a
+/// store if `control` is null; CommError for a lost peer.
 FAKESCORE_API std::unique_ptr<Communicator> adopt_process_group(
     c10::intrusive_ptr<c10d::ProcessGroup> group, at::Device device,
     std::unique_ptr<Communicator> control = nullptr,

@@ -57,10 +57,11 @@ FAKESCORE_API std::unique_ptr<Communicator> make_store_communicator(
 /// Takes a communicator's bulk data in host memory through memory that its ranks share: each byte
 /// is copied twice, and no system call moves it. Returns `communicator` as it is, on every rank, if
 /// its ranks are not processes of one host that may look into each other (/proc/PID/fd, as
-/// containers of their own do not let them), or one of them gets no such memory. Collective, and
-/// takes its ownership. A rank that sends holds up to 8 MiB for it, and as much where it
-/// broadcasts; its peers map that. A peer whose process ends while bytes are awaited from it, or
-/// room for some, is lost at once. Throws CommError.
+/// containers of their own do not let them), are more than 256, or one of them gets no such memory.
+/// Collective, and takes its ownership. A rank holds what it writes to: 8 MiB for what it
+/// broadcasts, and for what it sends 8 MiB, or 256 KiB for each other rank if that is more; its
+/// peers map that. A peer whose process ends while bytes are awaited from it, or room for some, is
+/// lost at once. Throws CommError.
 FAKESCORE_API std::unique_ptr<Communicator> share_host_memory(
     std::unique_ptr<Communicator> communicator);
 

@@ -38,7 +38,8 @@ struct TrafficOptions {
   bool all_see_files = true;  ///< every rank sees the root's
   bool on_gpu = false;
   /// Whose broadcasts carry the bytes, as Communicator::backend begins: "mpi", "nccl", "store",
-  /// "local", or "process group" for a job's own, which is Gloo's on CPUs and NCCL's on GPUs.
+  /// "local", or "process group" for a job's own, which is Gloo's on CPUs of several hosts,
+  /// memory that ranks share on CPUs of one, and NCCL's on GPUs.
   std::string backend = "mpi";
   int root = 0;
 };

@@ -240,7 +240,9 @@ std::unique_ptr<Communicator> adopt_process_group(c10::intrusive_ptr<c10d::Proce
   }
   control = share_host_memory(std::move(control));
   const bool is_shared = detail::shares_memory(control->host_plane()->backend());
-  if (device.is_cpu() && is_shared) return control;
+  if (device.is_cpu() && is_shared) {
+    return std::make_unique<Communicator>(control->control_plane(), control->host_plane());
+  }
   auto plane = std::make_shared<ProcessGroupPlane>(std::move(group), device,
                                                    control->control_plane(), options);
   if (device.is_cpu()) {

@@ -33,9 +33,11 @@ def test_a_teacher_on_the_sources_gpu(rank):
     assert differences(on_cpu(create(Net, teacher)), seeded()) == []
 
 
-def test_a_module_on_cpus_goes_over_the_store(rank):
+def test_a_module_on_cpus_goes_through_shared_memory(rank, world_size):
     fake_score = create(Net, seeded() if rank == 0 else None, device="cpu")
     assert differences(fake_score, seeded()) == []
+    if world_size > 1:
+        assert fakescore.last_report().backend == "shared memory over store"
     assert fakescore.last_report().peak_device_bytes == ()
 
 

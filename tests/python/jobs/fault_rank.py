@@ -34,6 +34,9 @@ def main() -> None:
 
     teacher = seeded() if rank == 0 else None
     dist.barrier()  # what else sets ranks apart counts against the timeout
+    if what == "late" and rank == victim:
+        print("waits", flush=True)
+        time.sleep(1000)
     began = time.monotonic()
     try:
         fakescore.create_fake_score_meta(build, teacher, timeout=timeout)

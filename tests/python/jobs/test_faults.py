@@ -4,6 +4,7 @@ import pathlib
 import signal
 import subprocess
 import sys
+import time
 from typing import NamedTuple
 
 import pytest
@@ -22,7 +23,7 @@ class Ended(NamedTuple):
 
 
 class Job:
-    def __init__(self, what: str, world_size: int) -> None:
+    def __init__(self, what: str, world_size: int, timeout: int = TIMEOUT_SECONDS) -> None:
         self.store = dist.TCPStore("127.0.0.1", 0, is_master=True, wait_for_workers=False)
         self.ranks = [
             subprocess.Popen(
@@ -33,7 +34,7 @@ class Job:
                     str(rank),
                     str(world_size),
                     str(self.store.port),
-                    str(TIMEOUT_SECONDS),
+                    str(timeout),
                 ],
                 stdout=subprocess.PIPE,
                 stderr=subprocess.PIPE,
@@ -91,3 +92,14 @@ def test_ctrl_c_on_one_rank_ends_the_call_on_all(who):
         other = job.end(0)
         assert "was interrupted" in other.outcome
         assert other.seconds < TIMEOUT_SECONDS + SLACK_SECONDS
+
+
+def test_ctrl_c_ends_the_wait_for_a_rank_that_has_not_called():
+    with Job("late", 2, timeout=100) as job:
+        assert job.ranks[1].stdout is not None
+        assert "waits\n" in iter(job.ranks[1].stdout.readline, "")
+        time.sleep(1)  # so that the other one waits by then, most likely
+        job.ranks[0].send_signal(signal.SIGINT)
+        ended = job.end(0)
+        assert ended.outcome == "KeyboardInterrupt"
+        assert ended.seconds < SLACK_SECONDS + 1
