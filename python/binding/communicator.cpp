@@ -120,6 +120,10 @@ void CommunicatorHolder::interrupt() {
   if (control_) control_->interrupt();
 }
 
+void CommunicatorHolder::abandon() {
+  if (communicator_) communicator_->abandon("was interrupted");
+}
+
 std::tuple<std::string, int64_t, int64_t> CommunicatorHolder::progress() const {
   const std::lock_guard<std::mutex> lock(mutex_);
   return {progress_.phase, static_cast<int64_t>(progress_.done_bytes),
@@ -145,6 +149,7 @@ void register_communicator(torch::Library& library) {
       .def("fill", &CommunicatorHolder::fill)
       .def("sync", &CommunicatorHolder::sync)
       .def("interrupt", &CommunicatorHolder::interrupt)
+      .def("abandon", &CommunicatorHolder::abandon)
       .def("progress", &CommunicatorHolder::progress);
 }
 

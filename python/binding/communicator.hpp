@@ -44,6 +44,8 @@ class CommunicatorHolder : public torch::CustomClassHolder {
 
   /// The call that waits for other ranks, or the next that would, fails on all of them.
   void interrupt();
+  /// After an interrupt, once no call runs: the other ranks hear of it where none had waited.
+  void abandon();
   /// Phase, bytes done and bytes in all of the call that runs; an empty phase before any.
   std::tuple<std::string, int64_t, int64_t> progress() const;
 

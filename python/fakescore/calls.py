@@ -146,6 +146,7 @@ def run(
     except BaseException:
         communicator.interrupt()
         thread.join()
+        communicator.abandon()  # where it had ended, the others go on to what would follow
         raise
     if outcome.interrupt is not None:
         raise outcome.interrupt

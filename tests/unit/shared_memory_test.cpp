@@ -9,13 +9,15 @@
 #include <algorithm>
 #include <array>
 #include <cerrno>
+#include <chrono>
+#include <cstdint>
 #include <future>
 #include <optional>
 #include <random>
 #include <string>
 #include <system_error>
-#include <thread>
 #include <torch/csrc/distributed/c10d/HashStore.hpp>
+#include <utility>
 #include <vector>
 
 #include "comm/bulk/shared_memory/peer_process.hpp"
@@ -170,11 +172,10 @@ TEST(SharedStream, EndsEachStretchOnce) {
   auto sent = numbered(10'000);
   std::vector<std::byte> received(sent.size());
   std::vector<int> ended;
-  sides.writer.add(sent.data(), 3000, [] {});
-  sides.writer.add(sent.data() + 3000, 0, [] { FAIL() << "it has no bytes"; });
-  sides.writer.add(sent.data() + 3000, 7000, [] {});
-  sides.reader.add(received.data(), 3000, [&] { ended.push_back(1); });
-  sides.reader.add(received.data() + 3000, 7000, [&] { ended.push_back(2); });
+  sides.writer.add(sent.data(), 3000, "one", [] {});
+  sides.writer.add(sent.data() + 3000, 7000, "two", [] {});
+  sides.reader.add(received.data(), 3000, "one", [&] { ended.push_back(1); });
+  sides.reader.add(received.data() + 3000, 7000, "two", [&] { ended.push_back(2); });
   while (sides.writer.advance() || sides.reader.advance()) continue;
   EXPECT_EQ(received, sent);
   EXPECT_EQ(ended, (std::vector<int>{1, 2}));
@@ -184,8 +185,8 @@ TEST(SharedStream, EndsEachStretchOnce) {
 TEST(SharedStream, SidesThatDifferAreFoundOut) {
   TwoSides sides;
   auto bytes = numbered(100);
-  sides.writer.add(bytes.data(), 100, [] {});
-  sides.reader.add(bytes.data(), 60, [] { FAIL() << "it was another stretch"; });
+  sides.writer.add(bytes.data(), 100, "theirs", [] {});
+  sides.reader.add(bytes.data(), 60, "mine", [] { FAIL() << "it was another stretch"; });
   while (sides.writer.advance()) continue;
   EXPECT_THAT(error_of<detail::DifferentStretches>([&] { sides.reader.advance(); }),
               HasSubstr("sends 100 bytes where 60 are expected"));
@@ -293,13 +294,13 @@ TEST(ShareHostMemory, ARankThatDoesNotComeIsLostInTime) {
   run_shared(2, [&has_failed](Communicator& communicator) {
     if (communicator.rank() == 1) {
       // Still there, and does nothing.
-      has_failed.get_future().wait();
+      has_failed.get_future().wait_for(std::chrono::seconds(60));
       return;
     }
     communicator.set_timeout(std::chrono::milliseconds(300));
     const auto buffer = torch::zeros({20 << 20}, torch::kUInt8);
-    const auto pending = communicator.start_broadcast(buffer, 0, "late.weight");
-    EXPECT_THAT(error_of<CommError>([&] { pending->wait(); }),
+    const auto move = [&] { communicator.start_broadcast(buffer, 0, "late.weight")->wait(); };
+    EXPECT_THAT(error_of<CommError>(move),
                 AllOf(HasSubstr("late.weight"), HasSubstr("no progress in time")));
     EXPECT_TRUE(communicator.broken());
     has_failed.set_value();
@@ -311,10 +312,17 @@ TEST(ShareHostMemory, RanksThatCallDifferentOperationsAreToldSo) {
     const int64_t bytes = communicator.rank() == 0 ? 1000 : 2000;
     const auto buffer = torch::zeros({bytes}, torch::kUInt8);
     const auto move = [&] {
-      communicator.start_broadcast(buffer, 0, "weight")->wait();
+      // Which one is waited for does not matter: of one from rank 1 nothing comes before.
+      const auto other =
+          communicator.start_broadcast(torch::zeros({9 << 20}, torch::kUInt8), 1, "of rank 1");
+      const auto weight = communicator.start_broadcast(buffer, 0, "weight");
+      other->wait();
+      weight->wait();
       communicator.compare("", "the end");
     };
-    EXPECT_THAT(error_of<CommError>(move), HasSubstr("rank 0 called another operation"));
+    EXPECT_THAT(error_of<CommError>(move),
+                AllOf(HasSubstr("transfer of weight: rank 0 called another operation"),
+                      HasSubstr("sends 1000 bytes where 2000 are expected")));
   });
 }
 

@@ -61,7 +61,7 @@ FAKESCORE_API std::unique_ptr<Communicator> make_store_communicator(
 /// Collective, and takes its ownership. A rank holds what it writes to: 8 MiB for what it
 /// broadcasts, and for what it sends 8 MiB, or 256 KiB for each other rank if that is more; its
 /// peers map that. A peer whose process ends while bytes are awaited from it, or room for some, is
-/// lost at once. Throws CommError.
+/// lost at once, or before Linux 5.3 within the timeout. Throws CommError.
 FAKESCORE_API std::unique_ptr<Communicator> share_host_memory(
     std::unique_ptr<Communicator> communicator);
 

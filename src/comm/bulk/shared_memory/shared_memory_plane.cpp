@@ -21,6 +21,8 @@ struct SharedOperation {
   size_t open = 0;  ///< stretches that have not ended
 };
 
+enum class Steps { kHaveEndedIt, kTaken, kNoneToTake };
+
 std::byte* read_only(const at::Tensor& tensor) {
   // Streams that write take bytes from it, and put none.
   return static_cast<std::byte*>(const_cast<void*>(tensor.const_data_ptr()));
@@ -56,9 +58,9 @@ class SharedMemoryPlane : public ControlledPlane {
   static void add(SharedStream& stream, const std::shared_ptr<SharedOperation>& operation,
                   std::byte* data, int64_t bytes);
   std::unique_ptr<PendingOperation> begin(std::shared_ptr<SharedOperation> operation);
-  bool advance(Streams& streams, const std::string& what);
-  bool advance(const std::string& what);
-  bool take_steps(const SharedOperation& operation, Deadline& deadline);
+  bool advance(Streams& streams);
+  bool advance();
+  Steps take_steps(const SharedOperation& operation, Deadline& deadline);
   bool waits_for(size_t rank) const;
   std::vector<size_t> ended_processes() const;
   void require_no_end(const std::vector<size_t>& ended, const std::string& what);
@@ -96,7 +98,7 @@ void SharedMemoryPlane::add(SharedStream& stream, const std::shared_ptr<SharedOp
                             std::byte* data, int64_t bytes) {
   if (bytes == 0) return;
   ++operation->open;
-  stream.add(data, static_cast<size_t>(bytes), [operation] { --operation->open; });
+  stream.add(data, static_cast<size_t>(bytes), operation->what, [operation] { --operation->open; });
 }
 
 std::unique_ptr<PendingOperation> SharedMemoryPlane::start_broadcast(const at::Tensor& buffer,
@@ -137,18 +139,19 @@ std::unique_ptr<PendingOperation> SharedMemoryPlane::start_exchange(const Exchan
 std::unique_ptr<PendingOperation> SharedMemoryPlane::begin(
     std::shared_ptr<SharedOperation> operation) {
   for (int step = 0; step < kMostSteps && operation->open > 0; ++step) {
-    if (!advance(operation->what)) break;
+    if (!advance()) break;
   }
   return std::make_unique<PendingSharedOperation>(*this, std::move(operation));
 }
 
-bool SharedMemoryPlane::advance(Streams& streams, const std::string& what) {
+bool SharedMemoryPlane::advance(Streams& streams) {
   bool has_moved = false;
   for (size_t rank = 0; rank < streams.size(); ++rank) {
     try {
       has_moved = streams[rank].advance() || has_moved;
     } catch (const DifferentStretches& error) {
-      lose(what, "rank " + std::to_string(rank) + " called another operation: " + error.what());
+      lose(error.operation(),
+           "rank " + std::to_string(rank) + " called another operation: " + error.what());
     }
   }
   return has_moved;
@@ -156,21 +159,20 @@ bool SharedMemoryPlane::advance(Streams& streams, const std::string& what) {
 
 /// One piece of each stream, of whatever operation is its next; false if there was no room and
 /// nothing to take.
-bool SharedMemoryPlane::advance(const std::string& what) {
-  const bool has_sent = advance(sends_, what);
-  const bool has_received = advance(receives_, what);
-  return advance(broadcasts_, what) || has_sent || has_received;
+bool SharedMemoryPlane::advance() {
+  const bool has_sent = advance(sends_);
+  const bool has_received = advance(receives_);
+  return advance(broadcasts_) || has_sent || has_received;
 }
 
-/// As many as there are to take, for a while; true once the operation has ended.
-bool SharedMemoryPlane::take_steps(const SharedOperation& operation, Deadline& deadline) {
-  bool has_moved = false;
-  for (int step = 0; step < kMostSteps && operation.open > 0; ++step) {
-    if (!advance(operation.what)) break;
-    has_moved = true;
+/// As many as there are to take, for a while.
+Steps SharedMemoryPlane::take_steps(const SharedOperation& operation, Deadline& deadline) {
+  for (int step = 0; step < kMostSteps; ++step) {
+    if (operation.open == 0) return Steps::kHaveEndedIt;
+    if (!advance()) return Steps::kNoneToTake;
+    deadline.renew(control().timeout());
   }
-  if (has_moved) deadline.renew(control().timeout());
-  return operation.open == 0;
+  return Steps::kTaken;
 }
 
 bool SharedMemoryPlane::waits_for(size_t rank) const {
@@ -203,9 +205,9 @@ void SharedMemoryPlane::finish(const std::shared_ptr<SharedOperation>& operation
       [&] {
         std::vector<size_t> ended;
         if (look_at_processes.is_due()) ended = ended_processes();
-        const bool has_moved_all = take_steps(*operation, deadline);
-        if (has_moved_all) return true;
-        require_no_end(ended, operation->what);
+        const Steps steps = take_steps(*operation, deadline);
+        if (steps == Steps::kHaveEndedIt) return true;
+        if (steps == Steps::kNoneToTake) require_no_end(ended, operation->what);
         if (heard != control().times_heard()) deadline.hear_of_work();
         heard = control().times_heard();
         if (deadline.passed()) lose(operation->what, "no progress in time");

@@ -106,13 +106,6 @@ SharedSegment::SharedSegment(SharedSegment&& other) noexcept
       bytes_(other.bytes_),
       address_(std::exchange(other.address_, {0, -1, {}})) {}
 
-SharedSegment& SharedSegment::operator=(SharedSegment&& other) noexcept {
-  std::swap(data_, other.data_);
-  std::swap(bytes_, other.bytes_);
-  std::swap(address_, other.address_);
-  return *this;
-}
-
 SharedSegment::~SharedSegment() {
   if (address_.file >= 0) ::close(address_.file);
   if (data_ != nullptr) ::munmap(data_, bytes_);

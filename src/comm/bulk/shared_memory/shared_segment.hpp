@@ -30,7 +30,7 @@ class SharedSegment {
   static SharedSegment open(const SegmentAddress& address, size_t bytes);
 
   SharedSegment(SharedSegment&& other) noexcept;
-  SharedSegment& operator=(SharedSegment&& other) noexcept;
+  SharedSegment& operator=(SharedSegment&&) = delete;
   ~SharedSegment();
 
   std::byte* data() const noexcept { return data_; }

@@ -1,17 +1,15 @@
 #include "comm/bulk/shared_memory/shared_stream.hpp"
 
 #include <cstring>
-#include <string>
-#include <utility>
 
 namespace fakescore::detail {
 
-void SharedStream::add(std::byte* data, size_t bytes, std::function<void()> done) {
-  if (bytes == 0) return;
+void SharedStream::add(std::byte* data, size_t bytes, const std::string& what,
+                       std::function<void()> done) {
   Head head{};
   const uint64_t length = bytes;
   std::memcpy(head.data(), &length, head.size());
-  waiting_.push_back({data, bytes, head, 0, std::move(done)});
+  waiting_.push_back({data, bytes, head, 0, what, std::move(done)});
 }
 
 size_t SharedStream::move(std::byte* data, size_t bytes) {
@@ -43,8 +41,8 @@ void SharedStream::check_head(const Stretch& next) const {
   uint64_t length = 0;
   std::memcpy(&length, next.head.data(), next.head.size());
   if (length == next.bytes) return;
-  throw DifferentStretches("it sends " + std::to_string(length) + " bytes where " +
-                           std::to_string(next.bytes) + " are expected");
+  throw DifferentStretches(next.what, "it sends " + std::to_string(length) + " bytes where " +
+                                          std::to_string(next.bytes) + " are expected");
 }
 
 }  // namespace fakescore::detail

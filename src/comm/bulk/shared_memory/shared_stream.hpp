@@ -2,20 +2,27 @@
 
 #include <array>
 #include <cstddef>
+#include <cstdint>
 #include <deque>
 #include <functional>
-#include <memory>
 #include <optional>
 #include <stdexcept>
+#include <string>
+#include <utility>
 
 #include "comm/bulk/shared_memory/shared_ring.hpp"
 
 namespace fakescore::detail {
 
-/// The two sides of a stream have other operations in mind.
+/// The two sides of a stream have other operations in mind; `operation` is this side's.
 class DifferentStretches : public std::runtime_error {
  public:
-  using std::runtime_error::runtime_error;
+  DifferentStretches(std::string operation, const std::string& problem)
+      : std::runtime_error(problem), operation_(std::move(operation)) {}
+  const std::string& operation() const noexcept { return operation_; }
+
+ private:
+  std::string operation_;
 };
 
 /// One side of a ring, and what it has yet to move through it: stretches, each with its length
@@ -27,8 +34,8 @@ class SharedStream {
   /// The side that reads as `reader`.
   SharedStream(SharedRing ring, size_t reader) : ring_(std::move(ring)), reader_(reader) {}
 
-  /// `done` is called once all of it has been moved. What has no bytes is no stretch.
-  void add(std::byte* data, size_t bytes, std::function<void()> done);
+  /// At least one byte, of the operation `what`; `done` is called once all have been moved.
+  void add(std::byte* data, size_t bytes, const std::string& what, std::function<void()> done);
   bool is_idle() const noexcept { return waiting_.empty(); }
 
   /// Moves one piece; false if there was no room, or nothing to take. Throws DifferentStretches.
@@ -41,6 +48,7 @@ class SharedStream {
     size_t bytes;
     Head head;
     size_t head_moved;
+    std::string what;
     std::function<void()> done;
   };
 
