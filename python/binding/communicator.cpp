@@ -21,15 +21,10 @@ bool has_backend(c10d::ProcessGroup& group, c10::DeviceType device) {
   }
 }
 
-std::unique_ptr<Communicator> make_control(c10d::ProcessGroup& group,
+std::unique_ptr<Communicator> make_control(const c10d::ProcessGroup& group,
                                            std::chrono::milliseconds timeout) {
   if (group.getSize() == 1) return std::move(make_local_communicators(1, timeout).front());
-  const auto store = group_store(group);
-  if (!store) {
-    throw ConfigError("process group", "has no store to carry messages",
-                      "make it by torch.distributed.init_process_group or new_group");
-  }
-  return make_store_communicator(store, group.getRank(), group.getSize(), "process_group", timeout);
+  return make_group_control(group, timeout);
 }
 
 /// Collective.

@@ -70,10 +70,8 @@ std::string first_difference(const Teacher& teacher, const std::string& describe
          "root";
 }
 
-/// Whether all ranks run on one machine; where the kernel does not say, they do not.
 bool on_one_host(Communicator& communicator) {
-  const Comparison hosts = communicator.compare(host_id(), kAgreementPhase);
-  return !hosts.of_rank_0.empty() && hosts.is_same();
+  return are_on_one_host(communicator.compare(host_id(), kAgreementPhase));
 }
 
 }  // namespace

@@ -3,14 +3,12 @@
 #include <algorithm>
 #include <utility>
 
+#include "tensor/align_up.hpp"
+
 namespace fakescore::detail {
 namespace {
 
 constexpr Cast kNoCast{at::kByte, at::kByte};
-
-size_t align_up(size_t value, size_t alignment) {
-  return (value + alignment - 1) / alignment * alignment;
-}
 
 class BucketPlanner {
  public:

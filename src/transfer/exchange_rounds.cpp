@@ -4,6 +4,8 @@
 #include <map>
 #include <numeric>
 
+#include "tensor/align_up.hpp"
+
 namespace fakescore::detail {
 namespace {
 
@@ -15,10 +17,6 @@ struct Elements {
 Elements elements_of(const Piece& piece, const Cut& cut) {
   return {static_cast<int64_t>(piece.stored_begin / cut.element_bytes),
           static_cast<int64_t>((piece.stored_begin + piece.stored_bytes) / cut.element_bytes)};
-}
-
-size_t align_up(size_t bytes) {
-  return (bytes + kCastAlignment - 1) / kCastAlignment * kCastAlignment;
 }
 
 Shard shard_of(const Route& route, const Cut& cut) { return {cut.own.global_sizes, route.box}; }
@@ -35,7 +33,8 @@ void add_routes(const std::vector<Route>& routes, int delay, const Piece& piece,
     PeerPieces& peer = peers[route.rank];
     peer.rank = route.rank;
     peer.pieces.push_back({&piece, &route, peer.bytes});
-    peer.bytes += align_up(static_cast<size_t>(count) * element_bytes_of(route, transfer));
+    peer.bytes +=
+        align_up(static_cast<size_t>(count) * element_bytes_of(route, transfer), kCastAlignment);
   }
 }
 

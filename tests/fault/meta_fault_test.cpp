@@ -38,9 +38,8 @@ struct Job {
 };
 
 /// Strikes the victim in a phase of a job of kWorldSize ranks, and expects the others to end alike
-/// within `time`.
-void expect_survivors_to_name(int victim, const std::string& phase, int signal, const Job& job,
-                              milliseconds time = kTimeout) {
+/// within kTimeout.
+void expect_survivors_to_name(int victim, const std::string& phase, int signal, const Job& job) {
   const auto store = testing::serve_store();
   std::vector<std::vector<std::string>> environments;
   std::vector<size_t> survivors;
@@ -63,7 +62,7 @@ void expect_survivors_to_name(int victim, const std::string& phase, int signal, 
     EXPECT_THAT(error, AllOf(HasSubstr("lost peer"),
                              HasSubstr("rank " + std::to_string(victim) + " of 3 did not answer")));
     EXPECT_EQ(error, line_of(outcomes[survivors.front()].output, "ERROR"));
-    testing::expect_heard_in_time(outcomes[rank].output, time);
+    testing::expect_heard_in_time(outcomes[rank].output, kTimeout);
   }
 }
 

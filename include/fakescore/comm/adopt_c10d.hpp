@@ -16,18 +16,19 @@ namespace fakescore {
 /// owned. Collective. Bulk data on `device` goes over the group, and bulk data in host memory of a
 /// GPU job over `control`; but in host memory of ranks that are all on one host, through memory
 /// that they share, if they can (`share_host_memory`). Messages go over `control`; if that is null,
-/// over the group's own store, under keys that start with "fakescore/". Where
-/// what goes over the group has failed, the host job cannot use it either: Gloo's pairs are closed,
-/// and NCCL's kernels never end unless options.abort_on_failure is set. Throws ConfigError for a
-/// null group (Python's None), for one without NCCL if `device` is a GPU, and for one without a
-/// store if `control` is null; CommError for a lost peer.
+/// over the group's own store (`make_group_control`). Where what goes over the group has failed,
+/// the host job cannot use it either: Gloo's pairs are closed, and NCCL's kernels never end unless
+/// options.abort_on_failure is set. Throws ConfigError for a null group (Python's None), for one
+/// without NCCL if `device` is a GPU, and for one without a store if `control` is null; CommError
+/// for a lost peer.
 FAKESCORE_API std::unique_ptr<Communicator> adopt_process_group(
     c10::intrusive_ptr<c10d::ProcessGroup> group, at::Device device,
     std::unique_ptr<Communicator> control = nullptr,
     std::chrono::milliseconds timeout = kDefaultTimeout, const AdoptOptions& options = {});
 
-/// The store that the members of a group share, over which control messages can go; null if the
-/// group has none.
-FAKESCORE_API c10::intrusive_ptr<c10d::Store> group_store(const c10d::ProcessGroup& group);
+/// What carries the messages of an adopted group: its own store, under keys that start with
+/// "fakescore/". Throws ConfigError for a group that has none.
+FAKESCORE_API std::unique_ptr<Communicator> make_group_control(
+    const c10d::ProcessGroup& group, std::chrono::milliseconds timeout = kDefaultTimeout);
 
 }  // namespace fakescore

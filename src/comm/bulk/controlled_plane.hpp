@@ -46,6 +46,22 @@ class ControlledPlane : public BulkPlane {
     }
   }
 
+  /// The same within a deadline, which `done` may renew: signs of a peer's work begin its time
+  /// anew.
+  template <typename Done>
+  void poll_in_time(Done done, Deadline& deadline, const std::string& what) {
+    uint64_t heard = control_->times_heard();
+    poll_until(
+        [&] {
+          if (done()) return true;
+          if (heard != control_->times_heard()) deadline.hear_of_work();
+          heard = control_->times_heard();
+          if (deadline.passed()) lose(what, "no progress in time");
+          return false;
+        },
+        what);
+  }
+
  private:
   std::shared_ptr<ControlPlane> control_;
   std::string name_;

@@ -58,7 +58,6 @@ class ProcessGroupPlane : public detail::ControlledPlane {
   std::unique_ptr<PendingOperation> start(std::vector<at::Tensor> buffers, const std::string& what,
                                           const Begin& begin);
   void begin_in_time(const std::shared_ptr<GroupOperation>& operation, const Begin& begin);
-  void poll_in_time(const std::string& what, const std::function<bool()>& is_done);
 
   c10::intrusive_ptr<c10d::ProcessGroup> group_;
   AdoptOptions options_;
@@ -143,28 +142,16 @@ void ProcessGroupPlane::begin_in_time(const std::shared_ptr<GroupOperation>& ope
     const c10::OptionalStreamGuard guard(current);
     operation->work = begin(*group, operation->buffers);
   });
-  poll_in_time(operation->what, [&] { return thread_.ended_within(std::chrono::milliseconds(0)); });
-}
-
-void ProcessGroupPlane::poll_in_time(const std::string& what,
-                                     const std::function<bool()>& is_done) {
   Deadline deadline(control().timeout());
-  uint64_t heard = control().times_heard();
-  poll_until(
-      [&] {
-        if (is_done()) return true;
-        if (heard != control().times_heard()) deadline.hear_of_work();
-        heard = control().times_heard();
-        if (deadline.passed()) lose(what, "no progress in time");
-        return false;
-      },
-      what);
+  poll_in_time([&] { return thread_.ended_within(std::chrono::milliseconds(0)); }, deadline,
+               operation->what);
 }
 
 void ProcessGroupPlane::finish(const std::shared_ptr<GroupOperation>& operation) {
   require_healthy();
   try {
-    poll_in_time(operation->what, [&] { return operation->work->isCompleted(); });
+    Deadline deadline(control().timeout());
+    poll_in_time([&] { return operation->work->isCompleted(); }, deadline, operation->what);
     if (const auto failure = operation->work->exception()) std::rethrow_exception(failure);
   } catch (const CommError&) {
     throw;
@@ -215,8 +202,15 @@ void require_nccl(c10d::ProcessGroup& group, at::Device device) {
 
 }  // namespace
 
-c10::intrusive_ptr<c10d::Store> group_store(const c10d::ProcessGroup& group) {
-  return store_of(group);
+std::unique_ptr<Communicator> make_group_control(const c10d::ProcessGroup& group,
+                                                 std::chrono::milliseconds timeout) {
+  const auto store = store_of(group);
+  if (!store) {
+    throw ConfigError("process group", "has no store to carry messages",
+                      "make it by torch.distributed's init_process_group or new_group, or pass a "
+                      "control communicator");
+  }
+  return make_store_communicator(store, group.getRank(), group.getSize(), "process_group", timeout);
 }
 
 std::unique_ptr<Communicator> adopt_process_group(c10::intrusive_ptr<c10d::ProcessGroup> group,
@@ -229,15 +223,7 @@ std::unique_ptr<Communicator> adopt_process_group(c10::intrusive_ptr<c10d::Proce
                       "pass a group that is initialised and has this rank in it");
   }
   if (!device.is_cpu()) require_nccl(*group, device);
-  if (!control) {
-    const auto store = group_store(*group);
-    if (!store) {
-      throw ConfigError("process group", "has no store to carry messages",
-                        "pass a control communicator");
-    }
-    control = make_store_communicator(store, group->getRank(), group->getSize(), "process_group",
-                                      timeout);
-  }
+  if (!control) control = make_group_control(*group, timeout);
   control = share_host_memory(std::move(control));
   const bool is_shared = detail::shares_memory(control->host_plane()->backend());
   if (device.is_cpu() && is_shared) {

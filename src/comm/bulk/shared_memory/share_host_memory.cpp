@@ -52,8 +52,7 @@ std::vector<std::optional<SegmentAddress>> gather_addresses(
 /// Collective; null on every rank if memory cannot be shared.
 std::shared_ptr<BulkPlane> share_memory(const std::shared_ptr<ControlPlane>& control) {
   if (control->world_size() == 1 || control->world_size() > kMostSharingRanks) return nullptr;
-  const Comparison hosts = control->compare(host_id(), "hosts");
-  if (!hosts.is_same() || hosts.of_rank_0.empty()) return nullptr;
+  if (!are_on_one_host(control->compare(host_id(), "hosts"))) return nullptr;
   const size_t bytes = SegmentLayout(control->world_size()).bytes();
   const auto own = try_to_make(bytes);
   auto shared = try_to_open(gather_addresses(*control, own), bytes);

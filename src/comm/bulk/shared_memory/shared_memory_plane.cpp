@@ -21,8 +21,6 @@ struct SharedOperation {
   size_t open = 0;  ///< stretches that have not ended
 };
 
-enum class Steps { kHaveEndedIt, kTaken, kNoneToTake };
-
 std::byte* read_only(const at::Tensor& tensor) {
   // Streams that write take bytes from it, and put none.
   return static_cast<std::byte*>(const_cast<void*>(tensor.const_data_ptr()));
@@ -60,7 +58,7 @@ class SharedMemoryPlane : public ControlledPlane {
   std::unique_ptr<PendingOperation> begin(std::shared_ptr<SharedOperation> operation);
   bool advance(Streams& streams);
   bool advance();
-  Steps take_steps(const SharedOperation& operation, Deadline& deadline);
+  bool take_steps(const SharedOperation& operation);
   bool waits_for(size_t rank) const;
   std::vector<size_t> ended_processes() const;
   void require_no_end(const std::vector<size_t>& ended, const std::string& what);
@@ -138,9 +136,7 @@ std::unique_ptr<PendingOperation> SharedMemoryPlane::start_exchange(const Exchan
 /// What there is room for goes at once, so that the caller's own work overlaps with the peers'.
 std::unique_ptr<PendingOperation> SharedMemoryPlane::begin(
     std::shared_ptr<SharedOperation> operation) {
-  for (int step = 0; step < kMostSteps && operation->open > 0; ++step) {
-    if (!advance()) break;
-  }
+  take_steps(*operation);
   return std::make_unique<PendingSharedOperation>(*this, std::move(operation));
 }
 
@@ -165,14 +161,11 @@ bool SharedMemoryPlane::advance() {
   return advance(broadcasts_) || has_sent || has_received;
 }
 
-/// As many as there are to take, for a while.
-Steps SharedMemoryPlane::take_steps(const SharedOperation& operation, Deadline& deadline) {
-  for (int step = 0; step < kMostSteps; ++step) {
-    if (operation.open == 0) return Steps::kHaveEndedIt;
-    if (!advance()) return Steps::kNoneToTake;
-    deadline.renew(control().timeout());
-  }
-  return Steps::kTaken;
+/// As many as there are to take, for a while; false if there was none.
+bool SharedMemoryPlane::take_steps(const SharedOperation& operation) {
+  int steps = 0;
+  while (steps < kMostSteps && operation.open > 0 && advance()) ++steps;
+  return steps > 0;
 }
 
 bool SharedMemoryPlane::waits_for(size_t rank) const {
@@ -200,20 +193,20 @@ void SharedMemoryPlane::finish(const std::shared_ptr<SharedOperation>& operation
   require_healthy();
   Deadline deadline(control().timeout());
   Periodic look_at_processes;
-  uint64_t heard = control().times_heard();
-  poll_until(
+  poll_in_time(
       [&] {
         std::vector<size_t> ended;
         if (look_at_processes.is_due()) ended = ended_processes();
-        const Steps steps = take_steps(*operation, deadline);
-        if (steps == Steps::kHaveEndedIt) return true;
-        if (steps == Steps::kNoneToTake) require_no_end(ended, operation->what);
-        if (heard != control().times_heard()) deadline.hear_of_work();
-        heard = control().times_heard();
-        if (deadline.passed()) lose(operation->what, "no progress in time");
+        const bool has_moved = take_steps(*operation);
+        if (operation->open == 0) return true;
+        if (has_moved) {
+          deadline.renew(control().timeout());
+        } else {
+          require_no_end(ended, operation->what);
+        }
         return false;
       },
-      operation->what);
+      deadline, operation->what);
 }
 
 }  // namespace
